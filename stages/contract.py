@@ -1,0 +1,121 @@
+"""What a stage is: settings, inputs and one class that turns an input shard into an output table.
+
+A stage knows no schedule, no retry, no path but the ones it is given, and no Ray. Its `spec.py` declares a `StageSpec`
+and costs pydantic alone to import; its `compute.py` may import torch and is imported only where a shard is worked on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stages.shards import Artifact
+
+
+class Settings(BaseModel):
+    """A closed, frozen group of settings: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(Settings):
+    """What changes a stage's result. It is fingerprinted whole."""
+
+
+class RunOptions(Settings):
+    """Where and how fast a stage runs. Never fingerprinted."""
+
+    actors: Annotated[int, Field(ge=1)] = 1
+    """Workers of this stage that run side by side (Ray executor)."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that Ray reserves for one worker."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs, or a fraction of one, that Ray reserves for one worker."""
+    attempts: Annotated[int, Field(ge=1)] = 3
+    """How often a shard is tried before it is listed as failed."""
+    deadline: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds that one attempt may take; then its worker is replaced and the attempt counts as failed."""
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class PretrainedRecipe(Recipe):
+    """The recipe of a stage that runs a published model."""
+
+    model: str
+    """A hub name, or a local folder in the same format."""
+    revision: str | None = None
+    """The hub commit (or tag) that is meant; None for a local folder, which is identified by its content."""
+    dtype: Dtype = "float32"
+    """The number format that the model computes in."""
+
+
+class ModelRunOptions(RunOptions):
+    """How a stage that runs a model does so."""
+
+    device: str = "auto"
+    """`auto` (a GPU where the worker has one), or a torch device such as `cpu` or `cuda:0`."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Images per forward pass."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of torch in one worker; None leaves torch's (or Ray's) choice."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One unit of work as a compute gets it."""
+
+    name: str
+    inputs: Mapping[str, Artifact]
+    """The committed artifact of every input stage, by stage name."""
+    scratch: Path
+    """An empty local folder for side files; it is removed after the commit."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a compute makes of a shard."""
+
+    table: pa.Table
+    sides: Mapping[str, Path] = field(default_factory=dict)
+    """Side files by ending (`{"tar": scratch / "images.tar"}`); committed beside the table, before it."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Side files that already lie elsewhere, by ending, as fsspec URLs; named in the metadata, not copied."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What happened, for the display and the table's metadata (`{"success": 9120, "timeout": 31}`)."""
+
+
+class Compute(Protocol):
+    """Built once per worker, loads its models there; then called once per shard."""
+
+    def __init__(self, recipe: Any, run: Any) -> None: ...
+
+    def __call__(self, shard: Shard) -> Output:
+        """Work one shard. What cannot be processed stays in the table with its status; raising fails the shard."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage, declared. `compute` is named, not imported, so that a driver never loads torch."""
+
+    name: str
+    version: int
+    """Raised by hand when the code changes what the stage computes."""
+    inputs: tuple[str, ...]
+    recipe: type[Recipe]
+    run: type[RunOptions]
+    compute: str
+    """`"package.module:Class"`."""
+
+
+class UserError(Exception):
+    """A mistake of the user's: the message says in one line what is wrong, where, and what to do. No traceback."""

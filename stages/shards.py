@@ -1,0 +1,68 @@
+"""Reading committed shards: tables and the images in their tars, on any fsspec filesystem."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed table and the side files that its metadata names."""
+
+    url: str
+    """fsspec URL of the Parquet table."""
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the whole table, or the columns named."""
+        with fsspec.open(self.url, "rb") as file:
+            return pq.read_table(file, columns=list(columns) if columns is not None else None)
+
+    def metadata(self) -> dict[str, str]:
+        """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""
+        with fsspec.open(self.url, "rb") as file:
+            found = pq.read_metadata(file).metadata or {}
+        return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
+
+    def side(self, ending: str) -> str:
+        """The fsspec URL of a side file.
+
+        Raises:
+            KeyError: the table names no such side file.
+        """
+        location = self.metadata()[f"side.{ending}"]
+        return location if "/" in location else f"{self.url.rsplit('/', 1)[0]}/{location}"
+
+
+def read_images(images: Artifact) -> Iterator[tuple[str, bytes]]:
+    """Yield (key, encoded image) of every downloaded image of a download shard, in the tar's order.
+
+    The tar is streamed, so that memory stays at one image whatever the shard's size.
+
+    Raises:
+        ValueError: the tar lacks an image that the table lists as downloaded.
+    """
+    table = images.table(["key", "status", "member"])
+    wanted = {
+        member: key
+        for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+        if status == "success"
+    }
+    if not wanted:
+        return
+    tar = images.side("tar")
+    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        for member in archive:
+            key = wanted.pop(member.name, None)
+            if key is None:
+                continue
+            content = archive.extractfile(member)
+            assert content is not None, member.name
+            yield key, content.read()
+    if wanted:
+        raise ValueError(f"{tar} lacks {len(wanted)} image(s) that {images.url} lists, {next(iter(wanted))} first")

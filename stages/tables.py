@@ -1,0 +1,101 @@
+"""The tables that pass between stages: their column names, types and closed sets, once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyarrow as pa
+
+Origin = Literal["web", "synthetic", "human"]
+
+URLS = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # unique in the run: <source>-<part>-<shard>-<row>
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string()),  # None where the image came without one
+        pa.field("text", pa.string()),  # the web text, or the first human caption
+        pa.field("texts", pa.list_(pa.string())),  # every human caption; None for a web source
+        pa.field("file", pa.string()),  # the image below the source's `images:` folder, where it is already at hand
+    ]
+)
+"""One row per input row; the source's own columns that were asked for (`keep:`) follow."""
+
+IMAGES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error", pa.string()),  # the reason in words, None on success
+        pa.field("width", pa.int32()),  # pixels of the stored image
+        pa.field("height", pa.int32()),
+        pa.field("original_width", pa.int32()),
+        pa.field("original_height", pa.int32()),
+        pa.field("sha256", pa.string()),  # of the bytes as they came
+        pa.field("member", pa.string()),  # the image's name in the tar, None where there is none
+    ]
+)
+"""One row per row of the URL shard, in its order."""
+
+CAPTIONS = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("candidate", pa.int16(), nullable=False),  # 0 = the web text, 1..n = synthetic (or human)
+        pa.field("origin", pa.string(), nullable=False),  # Origin
+        pa.field("caption", pa.string(), nullable=False),  # "" where the web text is empty
+        pa.field("logprob", pa.float32()),  # sum over the sampled tokens incl. the end token; None unless synthetic
+    ]
+)
+"""One row per candidate of every downloaded image, ordered by image, then candidate."""
+
+RANK = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("candidate", pa.int16(), nullable=False),
+        pa.field("clip_score", pa.float32()),  # cosine in [-1, 1]; None for an empty text
+    ]
+)
+
+FILTER = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("candidate", pa.int16(), nullable=False),
+        pa.field("itm_score", pa.float32()),  # probability of "match" in [0, 1]; None for an empty text
+    ]
+)
+
+SELECT = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("candidate", pa.int16(), nullable=False),
+        pa.field("rank", pa.int16()),  # 1 = best by CLIP among those allowed; None if not allowed
+        pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # Reason
+    ]
+)
+
+Reason = Literal[
+    "kept",  # among the best k
+    "human",  # a human annotation: kept as it is
+    "outranked",  # allowed, but k better ones exist
+    "below_threshold",  # the ITM filter calls it noise
+    "duplicate",  # the same text as an earlier candidate of the image
+    "empty",  # no text
+]
+
+Status = Literal[
+    "success",
+    "invalid_url",  # no http(s) address
+    "dns",  # the host has no address
+    "connection",  # refused, reset or closed early
+    "tls",  # the certificate or handshake failed
+    "timeout",
+    "http_4xx",
+    "http_5xx",
+    "http_other",  # a redirect loop or an answer that is none
+    "opted_out",  # the server's X-Robots-Tag disallows this use
+    "not_an_image",  # nothing that the decoder can read, truncated files among them
+    "too_small",
+    "bad_aspect",
+    "missing_file",  # a local image that is not there
+    "error",  # anything else; `error` says what
+]
