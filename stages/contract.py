@@ -47,11 +47,18 @@ class RunOptions(Settings):
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+class ModelField:
+    """Marks a recipe field that names a model, so that a local folder can be fingerprinted by content, not by path."""
+
+
+ModelName = Annotated[str, ModelField()]
+"""A hub name, or a local folder in the same format."""
+
+
 class PretrainedRecipe(Recipe):
     """The recipe of a stage that runs a published model."""
 
-    model: str
-    """A hub name, or a local folder in the same format."""
+    model: ModelName
     revision: str | None = None
     """The hub commit (or tag) that is meant; None for a local folder, which is identified by its content."""
     dtype: Dtype = "float32"

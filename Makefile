@@ -1,0 +1,45 @@
+# Two commands: `make quickstart` runs the main job on the demo world, `make test` runs every check and test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+# albumentations, which img2dataset imports, otherwise asks the network for a newer version of itself
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+.PHONY: quickstart report test check test-slow benchmarks lock clean
+
+quickstart: $(INSTALLED)
+	$(BIN)/capfilt run manifests/quickstart.yaml
+	$(BIN)/python -m stages.demo.report out/world out
+
+test: check
+	$(BIN)/pytest -m "not slow and not gpu"
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/capfilt validate manifests/*.yaml
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+benchmarks: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/scheduling.py
+	$(BIN)/python tests/benchmarks/sharding.py
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+# needs uv; pins every version for every Python >= 3.10 and names no host
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+		--no-annotate --no-header --no-emit-index-url --upgrade -o requirements.lock
+
+clean:
+	rm -rf out $(VENV)

@@ -1,0 +1,139 @@
+"""DuckDB views over what is committed: the same in `capfilt query` and in the catalog file beside the tables.
+
+The views read the tables where they lie, by glob, so they show each shard as soon as it is done.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import pyarrow as pa
+
+from pipeline.graph import Graph
+from pipeline.store import Store
+from stages import tables
+from stages.pretrain.tables import METRICS
+
+FILE = "catalog.duckdb"
+
+RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
+    "urls": (("urls",), tables.URLS),
+    "raw_images": (("download",), tables.IMAGES),
+    "raw_captions": (("caption", "annotate"), tables.CAPTIONS),
+    "raw_rank": (("rank",), tables.RANK),
+    "raw_filter": (("filter",), tables.FILTER),
+    "raw_select": (("select",), tables.SELECT),
+    "pretraining": (("pretrain",), METRICS),
+}
+"""A view for every table: the stages that write it, and its columns where nothing is written yet."""
+
+JOINED = {
+    "images": """
+        SELECT images.*, urls.source, urls.text
+        FROM raw_images AS images JOIN urls USING (key)
+    """,
+    "captions": """
+        SELECT key, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason, shard, source, url
+        FROM (SELECT captions.*, urls.source, urls.url FROM raw_captions AS captions JOIN urls USING (key))
+        LEFT JOIN (SELECT key, candidate, clip_score FROM raw_rank) USING (key, candidate)
+        LEFT JOIN (SELECT key, candidate, itm_score FROM raw_filter) USING (key, candidate)
+        LEFT JOIN (SELECT key, candidate, "rank", kept, reason FROM raw_select) USING (key, candidate)
+    """,
+    "corpus": """
+        SELECT key, source, url, caption, origin, "rank", clip_score, itm_score FROM captions WHERE kept
+    """,
+    "failures": """
+        SELECT 'download' AS stage, source, shard, key, url, status AS reason, error FROM images WHERE status <> 'success'
+        UNION ALL
+        SELECT 'select', source, any_value(shard), key, any_value(url),
+               CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END,
+               'no caption of this image was kept'
+        FROM captions WHERE kept IS NOT NULL GROUP BY source, key HAVING NOT bool_or(kept)
+    """,
+    "funnel": """
+        WITH steps AS (
+            SELECT source, 1 AS position, 'URLs' AS step, count(*) AS count FROM urls GROUP BY source
+            UNION ALL
+            SELECT source, 2, 'images', count(*) FROM images WHERE status = 'success' GROUP BY source
+            UNION ALL
+            SELECT source, 3, 'captioned', count(DISTINCT key) FROM captions WHERE origin <> 'web' GROUP BY source
+            UNION ALL
+            SELECT source, 4, 'passed', count(DISTINCT key) FROM captions WHERE "rank" IS NOT NULL GROUP BY source
+            UNION ALL
+            SELECT source, 5, 'kept', count(DISTINCT key) FROM captions WHERE kept GROUP BY source
+            UNION ALL
+            SELECT source, 6, 'captions kept', count(*) FROM captions WHERE kept GROUP BY source
+        )
+        SELECT source, step, count FROM steps ORDER BY source, position
+    """,
+}
+"""The views that people ask, in the order in which they build on one another."""
+
+
+def connect(graph: Graph, store: Store) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the catalog's views."""
+    connection = duckdb.connect()
+    if not store.is_local:
+        connection.register_filesystem(fsspec.core.url_to_fs(store.root)[0])
+    _define(connection, graph, store)
+    return connection
+
+
+def write_catalog(graph: Graph, store: Store) -> str:
+    """Write the views as `catalog.duckdb` beside the tables; a reader has the old file or the new one, never half.
+
+    Returns:
+        The file's location.
+    """
+    with tempfile.TemporaryDirectory(prefix="capfilt-") as folder:
+        path = Path(folder) / FILE
+        with duckdb.connect(str(path)) as connection:
+            if not store.is_local:
+                connection.register_filesystem(fsspec.core.url_to_fs(store.root)[0])
+            _define(connection, graph, store)
+        location = f"{store.root}/{FILE}"
+        store.write(location, path.read_bytes())
+    return location
+
+
+def query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of a query.
+
+    Raises:
+        duckdb.Error: the query is wrong.
+    """
+    result = connection.sql(sql)
+    return ([], []) if result is None else (result.columns, result.fetchall())
+
+
+def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
+    for view, (stages, schema) in RAW.items():
+        folders = [
+            store.folder(stage, node.fingerprint) for stage in stages for node in graph.of_stage(stage)
+        ]
+        globs = [f"{folder}/*.parquet" for folder in folders if store.committed(folder)]
+        connection.execute(f"CREATE VIEW {view} AS {_scan(globs) if globs else _empty(connection, view, schema)}")
+    for view, sql in JOINED.items():
+        connection.execute(f"CREATE VIEW {view} AS {sql}")
+
+
+def _scan(globs: Sequence[str]) -> str:
+    listed = ", ".join("'" + glob.replace("'", "''") + "'" for glob in globs)
+    return (
+        "SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard "  # noqa: S608 - our own paths
+        f"FROM read_parquet([{listed}], union_by_name = true, filename = true)"
+    )
+
+
+def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:
+    """A select without rows that has the columns of `schema`."""
+    connection.register(f"empty_{view}", schema.empty_table())
+    described = connection.sql(f"DESCRIBE empty_{view}").fetchall()  # noqa: S608 - our own names
+    connection.unregister(f"empty_{view}")
+    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind, *_ in described)
+    return f"SELECT {columns}, CAST(NULL AS VARCHAR) AS shard WHERE false"

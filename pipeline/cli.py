@@ -1,0 +1,186 @@
+"""The command: `capfilt run | plan | status | query | validate`.
+
+Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from stages.contract import UserError
+
+app = typer.Typer(
+    help="Turn noisy web image-text pairs into a better corpus: caption, rank, filter, select, pretrain.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A YAML file; manifests/ holds examples.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
+
+FINISHED_WITH_FAILURES = 1
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class ExecutorName(str, Enum):
+    """Where shards are worked."""
+
+    ray = "ray"
+    local = "local"
+
+
+@app.command()
+def run(
+    manifest: ManifestPath,
+    executor: Annotated[ExecutorName, typer.Option(help="Ray actors, or this process.")] = ExecutorName.ray,
+    address: Annotated[str | None, typer.Option(help="An existing Ray cluster; without it one is started here.")] = None,
+    until: Until = None,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Work everything that the manifest asks for and that is not done yet."""
+    from pipeline.run import run_session
+    from pipeline.session import open_session
+
+    if address and executor is ExecutorName.local:
+        raise UserError("--address names a Ray cluster; leave out --executor local")
+    try:
+        session = open_session(manifest, until)
+        outcome = run_session(session, executor=executor.value, address=address, console=Console(stderr=True))
+    except KeyboardInterrupt:
+        typer.echo("capfilt: interrupted; the same command goes on where this one stopped", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _print_outcome(outcome, as_json=as_json)
+    if outcome["failed"] or outcome["blocked"]:
+        raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+@app.command()
+def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> None:  # noqa: FBT002
+    """Say what a run would do, and which key makes it necessary."""
+    from pipeline.report import plan_rows, print_plan
+    from pipeline.session import open_session
+
+    session = open_session(manifest, until)
+    if as_json:
+        _print_json(plan_rows(session.plans))
+    else:
+        print_plan(Console(), session.plans)
+
+
+@app.command()
+def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
+    """Say how far the run is, what it has lost and why, and which shards failed."""
+    from pipeline import report
+    from pipeline.session import open_session
+
+    session = open_session(manifest)
+    if as_json:
+        _print_json(
+            {
+                "stages": report.plan_rows(session.plans),
+                "funnel": report.funnel(session),
+                "losses": report.losses(session),
+                "failed": report.failed_shards(session),
+            }
+        )
+        return
+    console = Console()
+    report.print_plan(console, session.plans)
+    console.print()
+    report.print_funnel(console, session)
+    report.print_failed_shards(console, session)
+
+
+@app.command()
+def query(
+    manifest: ManifestPath,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="For example: SELECT * FROM corpus LIMIT 5")],
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Ask the caption tables with SQL (DuckDB): captions, corpus, images, urls, failures, funnel, pretraining."""
+    import duckdb
+
+    from pipeline.catalog import connect
+    from pipeline.catalog import query as ask
+    from pipeline.session import open_session
+
+    session = open_session(manifest)
+    try:
+        columns, rows = ask(connect(session.graph, session.store), sql)
+    except duckdb.Error as error:
+        raise UserError(f"the query is wrong: {str(error).splitlines()[0]}") from None
+    if as_json:
+        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        _print_rows(columns, rows)
+
+
+@app.command()
+def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")]) -> None:
+    """Check manifests without looking at their sources."""
+    from pipeline.manifest import load_manifest
+
+    wrong = []
+    for path in manifests:
+        try:
+            load_manifest(path)
+        except UserError as error:
+            wrong.append(str(error))
+        else:
+            typer.echo(f"{path}: fine")
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line on standard error, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"capfilt: {line}", err=True)
+        sys.exit(USER_ERROR)
+
+
+def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
+    session = outcome.pop("session")
+    if as_json:
+        _print_json(outcome)
+        return
+    from pipeline.report import print_failed_shards, print_funnel
+
+    console = Console()
+    console.print(outcome["summary"], highlight=False)
+    console.print()
+    print_funnel(console, session)
+    print_failed_shards(Console(stderr=True), session)
+    console.print(f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

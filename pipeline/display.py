@@ -1,0 +1,180 @@
+"""What a person sees of a run: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, ConsoleRenderable
+from rich.live import Live
+from rich.table import Table
+
+from pipeline.events import Event
+from pipeline.graph import Graph
+from pipeline.schedule import NodeState, Schedule
+
+EVERY = 10.0
+"""Seconds between plain progress lines of one stage."""
+
+
+@dataclass
+class Progress:
+    """One stage's progress, all sources together."""
+
+    done: int = 0
+    running: int = 0
+    failed: int = 0
+    total: int | None = 0
+    """None while a source has not been cut."""
+
+
+class Meter:
+    """Images per second of every stage since its first shard of this run."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, float] = {}
+        self._images: dict[str, int] = defaultdict(int)
+        self._shards: dict[str, int] = defaultdict(int)
+
+    def note(self, event: Event) -> None:
+        """Take in an event."""
+        stage = event.node.split("/")[0]
+        if event.kind == "started":
+            self._started.setdefault(stage, time.monotonic())
+        if event.report:
+            self._images[stage] += event.report.images
+            self._shards[stage] += 1
+
+    def rate(self, stage: str) -> float | None:
+        """Images per second; None before the first shard is done."""
+        return self._images[stage] / self._elapsed(stage) if self._shards[stage] else None
+
+    def remaining(self, stage: str, shards: int) -> float | None:
+        """Seconds for `shards` more at this stage's pace so far; None before the first shard is done."""
+        return shards * self._elapsed(stage) / self._shards[stage] if self._shards[stage] else None
+
+    def _elapsed(self, stage: str) -> float:
+        return max(time.monotonic() - self._started.get(stage, 0.0), 1e-6)
+
+
+def progress_of(schedule: Schedule) -> dict[str, Progress]:
+    """Every stage's progress, in the order of the DAG."""
+    stages: dict[str, Progress] = {}
+    for name, state in schedule.nodes.items():
+        _add(stages.setdefault(name.split("/")[0], Progress()), state)
+    return stages
+
+
+def _add(progress: Progress, state: NodeState) -> None:
+    progress.done += len(state.done)
+    progress.running += len(state.running)
+    progress.failed += len(state.failed)
+    progress.total = None if progress.total is None or state.total is None else progress.total + state.total
+
+
+class LiveDisplay:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console, graph: Graph) -> None:
+        self._meter = Meter()
+        self._stages: dict[str, Progress] = {node.spec.name: Progress(total=None) for node in graph.nodes.values()}
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event, schedule: Schedule) -> None:
+        """Take in an event; retried and failed shards also leave a line above the table."""
+        self._meter.note(event)
+        self._stages = progress_of(schedule)
+        if event.kind in ("retried", "failed"):
+            self._live.console.print(f"[yellow]{event.kind}[/] {event.node} {event.shard}: {event.error}", highlight=False)
+
+    def _table(self) -> ConsoleRenderable:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("stage", "shards", "", "running", "failed", "images/s", "left"):
+            table.add_column(title, justify="left" if title in ("stage", "") else "right")
+        for stage, progress in self._stages.items():
+            table.add_row(stage, *self._cells(stage, progress))
+        return table
+
+    def _cells(self, stage: str, progress: Progress) -> list[str]:
+        total = progress.total
+        left = None if total is None else self._meter.remaining(stage, total - progress.done - progress.failed)
+        rate = self._meter.rate(stage)
+        whole = total is not None and progress.done == total
+        return [
+            f"{progress.done}/{'?' if total is None else total}",
+            _bar(progress.done, total),
+            str(progress.running or ""),
+            f"[red]{progress.failed}[/]" if progress.failed else "",
+            "" if rate is None else f"{rate:,.1f}",
+            "[green]done[/]" if whole else "" if left is None else duration(left),
+        ]
+
+
+class PlainDisplay:
+    """A line when a stage starts, now and then while it runs, and when it is done."""
+
+    def __init__(self, console: Console, graph: Graph) -> None:
+        self._console = console
+        self._meter = Meter()
+        self._said: dict[str, float] = {}
+        self._complete: set[str] = set()
+        del graph
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return
+
+    def __call__(self, event: Event, schedule: Schedule) -> None:
+        """Take in an event."""
+        self._meter.note(event)
+        if event.kind in ("retried", "failed"):
+            self._print(f"{event.kind} {event.node} {event.shard}: {event.error}")
+            return
+        stage = event.node.split("/")[0]
+        progress, now = progress_of(schedule)[stage], time.monotonic()
+        complete = progress.total is not None and progress.done == progress.total
+        due = now - self._said.get(stage, -EVERY) >= EVERY
+        if stage not in self._complete and (complete or due):
+            self._said[stage] = now
+            self._complete |= {stage} if complete else set()
+            self._print(self._line(stage, progress))
+
+    def _line(self, stage: str, progress: Progress) -> str:
+        total = "?" if progress.total is None else progress.total
+        rate = self._meter.rate(stage)
+        pace = "" if rate is None else f", {rate:,.1f} images/s"
+        return f"{stage}: {progress.done} of {total} shards done{pace}"
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def make_display(console: Console, graph: Graph) -> LiveDisplay | PlainDisplay:
+    """The display that fits where the output goes."""
+    return LiveDisplay(console, graph) if console.is_terminal else PlainDisplay(console, graph)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `3 min 20 s`, `5 h 12 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _bar(done: int, total: int | None, width: int = 20) -> str:
+    filled = round(width * done / total) if total else 0
+    return f"[green]{'━' * filled}[/][dim]{'━' * (width - filled)}[/]"

@@ -1,0 +1,35 @@
+"""What happens in a run, as an executor tells it to the display."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pipeline.schedule import Schedule
+from pipeline.worker import Report
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change in a shard's state."""
+
+    kind: Literal["started", "done", "retried", "failed"]
+    node: str
+    shard: str
+    report: Report | None = None
+    """With `done`."""
+    error: str = ""
+    """With `retried` and `failed`: one line."""
+
+
+class Listener(Protocol):
+    """Hears of every event; `schedule` holds the counts."""
+
+    def __call__(self, event: Event, schedule: Schedule) -> None:
+        """Take note of an event."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its type and the first line that says something."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

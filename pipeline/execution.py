@@ -1,0 +1,73 @@
+"""What both executors share: the state of one run, and what follows when a shard ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline.events import Event, Listener
+from pipeline.graph import Graph
+from pipeline.schedule import Schedule, Task
+from pipeline.store import Store
+from pipeline.worker import Job, Report, make_job, read_listing
+from stages.contract import UserError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run: what there is to do, where it goes, how far it is."""
+
+    graph: Graph
+    store: Store
+    schedule: Schedule
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """The job of every node, by name."""
+        return {name: make_job(node, self.graph, self.store) for name, node in self.graph.nodes.items()}
+
+    def is_training(self, node: str) -> bool:
+        """Whether the node reads the whole corpus rather than one shard."""
+        return self.graph.nodes[node].source is None
+
+    def succeeded(self, task: Task, report: Report, listener: Listener) -> None:
+        """A shard is committed; a source whose last file is cut opens its shards to the other stages."""
+        self.schedule.succeeded(task)
+        node = self.graph.nodes[task.node]
+        if node.spec.name == "urls" and node.source and self.schedule.nodes[task.node].is_finished:
+            self._open_source(node.source, task.node)
+        listener(Event("done", task.node, task.shard, report), self.schedule)
+
+    def _open_source(self, source: str, urls_node: str) -> None:
+        if self.schedule.nodes[urls_node].failed:
+            self.schedule.give_up_source(source)
+            return
+        parts = [part.name for part in self.graph.nodes[urls_node].parts]
+        shards = read_listing(self.store, self.jobs[urls_node].folder, parts)
+        if not shards:
+            raise UserError(f"sources.{source}: not one row is left of the list; check its path and its 'where'")
+        self.schedule.cut(source, shards)
+
+    def failed(self, task: Task, error: str, listener: Listener, *, final: bool = False) -> None:
+        """An attempt failed; after the last one (or at once, if `final`) the failure is recorded beside the tables."""
+        attempts = 1 if final else self.graph.nodes[task.node].run.attempts
+        self._after(task, error, self.schedule.failed(task, error, attempts=attempts), listener)
+
+    def lost(self, task: Task, error: str, listener: Listener) -> None:
+        """The worker died under the shard."""
+        self._after(task, error, self.schedule.lost(task, error), listener)
+
+    def _after(self, task: Task, error: str, again: bool, listener: Listener) -> None:  # noqa: FBT001
+        node = self.graph.nodes[task.node]
+        if not again:
+            failure = {"error": error, "attempts": self.schedule.attempts(task), "time": time.strftime("%FT%TZ", time.gmtime())}
+            self.store.record_failure(self.jobs[task.node].folder, task.shard, failure)
+            if node.spec.name == "urls" and node.source and self.schedule.nodes[task.node].is_finished:
+                self.schedule.give_up_source(node.source)
+        listener(Event("retried" if again else "failed", task.node, task.shard, error=error), self.schedule)
+
+
+Executor = Callable[[Execution, Listener], None]
+"""Works everything that is left of an execution; `run_locally` and `run_on_ray` are the two."""

@@ -1,0 +1,56 @@
+"""The identity of a result: sixteen hex digits that depend on what was computed, never on where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from stages.contract import ModelField, Recipe, StageSpec
+
+
+def fingerprint(identity: dict[str, Any]) -> str:
+    """Sixteen hex digits of the sha256 of the canonical JSON of `identity`.
+
+    Raises:
+        TypeError: a value has no JSON form; a permissive `str()` would give another identity in every process.
+    """
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def stage_identity(spec: StageSpec, recipe: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+    """What is hashed for a stage: its name, its version, its recipe and the fingerprints of its inputs."""
+    return {"stage": spec.name, "version": spec.version, "recipe": recipe, "inputs": inputs}
+
+
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON values, a local model folder named by its content.
+
+    So the same weights in another folder, or on another host, give the same fingerprint, and a retrained model
+    in the same folder gives another one.
+    """
+    values: dict[str, Any] = recipe.model_dump(mode="json")
+    for name, field in type(recipe).model_fields.items():
+        if any(isinstance(mark, ModelField) for mark in field.metadata) and values[name] is not None:
+            folder = Path(values[name]).expanduser()
+            if folder.is_dir():
+                values[name] = f"sha256:{folder_digest(folder)}"
+    return values
+
+
+def folder_digest(folder: Path) -> str:
+    """Hex sha256 over the names and contents of all files below `folder`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{_file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""Manifest -> the DAG: one node per stage and source, each with its recipe, its inputs and its fingerprint.
+
+A fingerprint is kept per (stage, source), so that adding a source to a manifest leaves the others' captions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.fingerprint import fingerprint, recipe_identity, stage_identity
+from pipeline.manifest import Manifest
+from stages.contract import Recipe, RunOptions, StageSpec
+from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
+from stages.urls.parts import Part, find_parts
+from stages.urls.spec import Source
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of one source; `pretrain` has no source, it reads all of them."""
+
+    spec: StageSpec
+    source: str | None
+    recipe: Recipe
+    run: RunOptions
+    inputs: tuple[str, ...]
+    """The names of the nodes that it reads."""
+    identity: Mapping[str, Any]
+    """What is hashed into the fingerprint."""
+    fingerprint: str
+    parts: tuple[Part, ...] = ()
+    """The files of a source, for its `urls` node."""
+
+    @property
+    def name(self) -> str:
+        """`caption/laion`, unique in the graph."""
+        return self.spec.name if self.source is None else f"{self.spec.name}/{self.source}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes by name, every node after its inputs."""
+
+    nodes: Mapping[str, Node]
+
+    def of_stage(self, stage: str) -> list[Node]:
+        """The nodes of one stage, a source each."""
+        return [node for node in self.nodes.values() if node.spec.name == stage]
+
+    def until(self, stage: str) -> Graph:
+        """The part of the graph that `stage` needs, itself included."""
+        wanted = {node.name for node in self.of_stage(stage)}
+        for node in reversed(self.nodes.values()):
+            if node.name in wanted:
+                wanted.update(node.inputs)
+        return Graph({name: node for name, node in self.nodes.items() if name in wanted})
+
+
+def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]] = find_parts) -> Graph:
+    """The manifest's DAG.
+
+    Args:
+        manifest: what is to be computed.
+        parts_of: finds a source's files; the only look at the outside world.
+
+    Raises:
+        UserError: a source names no file.
+    """
+    nodes: dict[str, Node] = {}
+    for source_name, source in manifest.sources.items():
+        chain = HUMAN_CHAIN if source.human else WEB_CHAIN
+        parts = tuple(parts_of(source_name, source))
+        for stage in chain:
+            if stage in manifest.stages:
+                node = _source_node(manifest, stage, source_name, source, parts, nodes)
+                nodes[node.name] = node
+    if "pretrain" in manifest.stages:
+        node = _corpus_node(manifest, STAGES["pretrain"], nodes)
+        nodes[node.name] = node
+    return Graph(nodes)
+
+
+def _source_node(
+    manifest: Manifest,
+    stage: str,
+    source_name: str,
+    source: Source,
+    parts: tuple[Part, ...],
+    nodes: Mapping[str, Node],
+) -> Node:
+    spec, (recipe, run) = STAGES[stage], manifest.stages[stage]
+    wanted = ("annotate",) if stage == "select" and source.human else spec.inputs
+    inputs = tuple(f"{name}/{source_name}" for name in wanted if f"{name}/{source_name}" in nodes)
+    values = recipe_identity(recipe)
+    if stage == "urls":
+        values |= {"source": source_name, **source.identity(), "content": [part.digest for part in parts]}
+    if stage == "download":
+        run = run.model_copy(update={"images": source.images_root})
+    identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
+    own_parts = parts if stage == "urls" else ()
+    return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
+
+
+def _corpus_node(manifest: Manifest, spec: StageSpec, nodes: Mapping[str, Node]) -> Node:
+    recipe, run = manifest.stages[spec.name]
+    read = (*spec.inputs, "caption", "annotate")
+    inputs = tuple(name for name, node in nodes.items() if node.spec.name in read)
+    identity = stage_identity(spec, recipe_identity(recipe), {name: nodes[name].fingerprint for name in inputs})
+    return Node(spec, None, recipe, run, inputs, identity, fingerprint(identity))

@@ -1,0 +1,42 @@
+"""Runs the plan in this process, one shard at a time.
+
+It takes the most advanced shard first, so that little lies between stages. A deadline needs a worker that can be
+replaced: it holds on Ray only.
+"""
+
+from __future__ import annotations
+
+from pipeline.events import Event, Listener, one_line
+from pipeline.execution import Execution
+from pipeline.schedule import Task
+from pipeline.training import train_here
+from pipeline.worker import Worker
+from stages.contract import UserError
+
+
+def run_locally(execution: Execution, listener: Listener) -> None:
+    """Work everything that is left.
+
+    Raises:
+        UserError: a stage cannot be set up at all, for example because its model is missing.
+    """
+    worker = Worker(execution.store, execution.jobs)
+    while task := _next(execution):
+        listener(Event("started", task.node, task.shard), execution.schedule)
+        training = execution.is_training(task.node)
+        if not training:
+            worker.prepare(task.node)
+        try:
+            report = train_here(execution, task) if training else worker.work(task.node, task.shard)
+        except Exception as error:  # noqa: BLE001 - a failed shard is listed, the run goes on
+            execution.failed(task, one_line(error), listener, final=isinstance(error, UserError))
+        else:
+            execution.succeeded(task, report, listener)
+
+
+def _next(execution: Execution) -> Task | None:
+    """The most advanced ready shard."""
+    for name in reversed(execution.graph.nodes):
+        if task := execution.schedule.take(name):
+            return task
+    return None

@@ -1,0 +1,163 @@
+"""A manifest: the YAML file that says what is to be computed, from which sources, into which folder.
+
+What changes a result stands directly under its stage; what only says where and how fast stands under that stage's
+`run:`. Unknown keys are errors, and all errors of a file are told at once, each with its line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, create_model
+
+from pipeline.manifest_errors import Problem, describe, locate
+from stages.contract import Recipe, RunOptions, Settings, StageSpec, UserError
+from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
+from stages.urls.spec import Source
+
+OPTIONAL_STAGES = ("filter", "pretrain")
+"""Stages that run only where the manifest has a section for them."""
+
+SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+"""Part of every key, and of WebDataset member names, where a dot would end the key."""
+
+
+class Demo(Settings):
+    """The small world of the quickstart: written into `folder`, served on loopback while a run downloads."""
+
+    folder: str
+    images: Annotated[int, Field(ge=1)] = 480
+    """Images on its web."""
+    human: Annotated[int, Field(ge=0)] = 240
+    """Human-annotated images beside it, in the layout of COCO."""
+    seed: int = 0
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The loopback port of its web; it stands in the URLs."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A validated manifest."""
+
+    output: str
+    sources: Mapping[str, Source]
+    stages: Mapping[str, tuple[Recipe, RunOptions]]
+    """What is to run, by stage name in the order of the DAG."""
+    demo: Demo | None
+
+
+def _section(spec: StageSpec) -> type[Recipe]:
+    """A stage's section as it stands in the file: its recipe, and its run options under `run:`."""
+    run: Any = (spec.run, Field(default_factory=spec.run))
+    return create_model(f"{spec.name}_section", __base__=spec.recipe, run=run)
+
+
+_SECTIONS: dict[str, type[Recipe]] = {name: _section(spec) for name, spec in STAGES.items()}
+_SECTION_FIELDS: dict[str, Any] = {name: (section | None, None) for name, section in _SECTIONS.items()}
+
+Document: type[Settings] = create_model(
+    "Document",
+    __base__=Settings,
+    output=(Annotated[str, Field(min_length=1)], ...),
+    demo=(Demo | None, None),
+    sources=(Annotated[dict[SourceName, Source], Field(min_length=1)], ...),
+    **_SECTION_FIELDS,
+)
+"""The file's own shape."""
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and validate a manifest.
+
+    Raises:
+        UserError: the file is missing or wrong; one line per error, all of them.
+    """
+    text = _read(path)
+    root = _compose(path, text)
+    values = yaml.safe_load(text)
+    try:
+        document: Any = Document.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        problems = [describe(found, Document) for found in error.errors(include_url=False)]
+        raise UserError(locate(path, root, problems)) from None
+    problems = _contradictions(document)
+    if problems:
+        raise UserError(locate(path, root, problems))
+    return _manifest(document)
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; name the manifest, a YAML file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a manifest, for example manifests/quickstart.yaml") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; a manifest is YAML in UTF-8") from None
+    except PermissionError:
+        raise UserError(f"{path}: may not be read; check its permissions") from None
+
+
+def _compose(path: Path, text: str) -> yaml.MappingNode:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: not YAML: {error.problem}; check the indentation and quotes here") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{path}:1: a manifest is a mapping that starts with 'output:' and 'sources:'")
+    repeated = _repeated_keys(root, ())
+    if repeated:
+        raise UserError("\n".join(f"{path}:{line}: {key}: this key stands here twice; keep one" for line, key in repeated))
+    return root
+
+
+def _repeated_keys(node: yaml.Node, above: tuple[str, ...]) -> list[tuple[int, str]]:
+    if isinstance(node, yaml.SequenceNode):
+        return [found for item in node.value for found in _repeated_keys(item, above)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    found, seen = [], set()
+    for key, value in node.value:
+        if key.value in seen:
+            found.append((key.start_mark.line + 1, ".".join((*above, key.value))))
+        seen.add(key.value)
+        found += _repeated_keys(value, (*above, key.value))
+    return found
+
+
+def _contradictions(document: Any) -> list[Problem]:
+    """What no single key shows: sections that need one another."""
+    problems = []
+    web = [name for name, source in document.sources.items() if not source.human]
+    for stage in ("caption", "rank"):
+        if web and getattr(document, stage) is None:
+            problems.append(Problem((), f"missing section '{stage}'; the web source '{web[0]}' needs it"))
+    select = document.select or _SECTIONS["select"]()
+    threshold = getattr(select, "itm_threshold", None)
+    if web and document.filter is None and threshold is not None:
+        message = f"found {threshold}, but there is no 'filter' section; add one, or set null to rank by CLIP alone"
+        problems.append(Problem(("select", "itm_threshold"), message))
+    return problems
+
+
+def _manifest(document: Any) -> Manifest:
+    chains = [HUMAN_CHAIN if source.human else WEB_CHAIN for source in document.sources.values()]
+    used = {stage for chain in chains for stage in chain} | {"pretrain"}
+    stages = {}
+    for name, spec in STAGES.items():
+        section = getattr(document, name)
+        if name not in used or (section is None and name in OPTIONAL_STAGES):
+            continue
+        values = (section or _SECTIONS[name]()).model_dump()
+        run = values.pop("run")
+        stages[name] = (spec.recipe.model_validate(values), spec.run.model_validate(run))
+    return Manifest(document.output, document.sources, stages, document.demo)

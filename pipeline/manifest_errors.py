@@ -1,0 +1,154 @@
+"""What is wrong with a manifest, in words: the line, the key, what was found and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where in the document, and what to say of it."""
+
+    location: tuple[str | int, ...]
+    message: str
+
+
+WORDS: Mapping[str, str] = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be a text; put it in quotes",
+    "string_too_short": "must not be empty",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "'{tag}' is no format; must be one of {expected_tags}",
+    "union_tag_not_found": "missing key 'format'; it says how the source's list is laid out",
+    "string_pattern_mismatch": "a name is made of lower-case letters, digits, '-' and '_'",
+}
+"""What would be right, by pydantic's error type; the braces are filled from the error's context."""
+
+
+def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
+    """Put one pydantic error into words.
+
+    Args:
+        error: an entry of `ValidationError.errors()`.
+        document: the model that was validated, for the names of the keys that exist.
+    """
+    location = tuple(error["loc"])
+    kind = str(error["type"])
+    if kind == "extra_forbidden":
+        return Problem(location, _unknown_key(location, document))
+    if kind == "missing":
+        return Problem(location[:-1], f"missing key '{location[-1]}'")
+    if kind == "union_tag_invalid":
+        return Problem((*location, "format"), WORDS[kind].format(**error["ctx"]))
+    if kind == "union_tag_not_found":
+        return Problem(location, WORDS[kind])
+    if kind == "string_pattern_mismatch" and location[-1] == "[key]":
+        return Problem(location[:-1], f"{location[-2]!r} cannot be a source's name; {WORDS[kind]}")
+    expected = WORDS.get(kind)
+    words = expected.format(**error.get("ctx", {})) if expected else str(error["msg"]).removeprefix("Value error, ")
+    return Problem(location, f"found {_shown(error['input'])}; {words}")
+
+
+def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:
+    """One line per problem, `file:line: key: message`, in the file's order."""
+    lines = []
+    for problem in problems:
+        line, keys = _find(root, problem.location)
+        name = ".".join(keys)
+        lines.append((line, f"{path}:{line}: {name}: {problem.message}" if name else f"{path}:{line}: {problem.message}"))
+    return "\n".join(text for _, text in sorted(dict.fromkeys(lines)))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
+    known = _keys_at(location[:-1], document)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    if near:
+        return f"unknown key; did you mean '{near[0]}'?"
+    return f"unknown key; the keys here are {', '.join(known)}"
+
+
+def _keys_at(location: tuple[str | int, ...], document: type[BaseModel]) -> list[str]:
+    """The keys that the model at `location` has."""
+    here: Any = document
+    for step in location:
+        here = _unwrap(here)
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[str(step)].annotation if step in here.model_fields else here
+        elif get_origin(here) is dict:
+            here = get_args(here)[1]
+        else:
+            here = next(choice for choice in _choices(here) if step in _tags(choice))
+    here = _unwrap(here)
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+
+
+def _unwrap(annotation: Any) -> Any:
+    """Without `Annotated` and `| None`."""
+    while hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    choices = [choice for choice in _choices(annotation) if choice is not type(None)]
+    return choices[0] if len(choices) == 1 else annotation
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    origin = get_origin(annotation)
+    return get_args(annotation) if origin is Union or str(origin) == "<class 'types.UnionType'>" else (annotation,)
+
+
+def _tags(choice: Any) -> tuple[Any, ...]:
+    """The values of `format` that pick this model out of the union of sources."""
+    if not (isinstance(choice, type) and issubclass(choice, BaseModel) and "format" in choice.model_fields):
+        return ()
+    annotation = choice.model_fields["format"].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _find(root: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list[str]]:
+    """The line of `location` and the keys on the way to it, without the steps that the file does not have."""
+    node, line, keys = root, root.start_mark.line + 1, []
+    for position, step in enumerate(location):
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(step):
+                    node, line = value, key.start_mark.line + 1
+                    keys.append(str(step))
+                    break
+            else:
+                if position == len(location) - 1 and step == "format":
+                    keys.append("format")
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node, line = node.value[step], node.value[step].start_mark.line + 1
+            keys.append(str(step))
+    return line, keys

@@ -1,0 +1,97 @@
+"""Graph + what is committed -> what is left, and why. Pure: it looks at nothing but its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.graph import Graph, Node
+
+CORPUS_SHARD = "corpus"
+"""The one shard of a node that reads all sources."""
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What is left of one node."""
+
+    node: Node
+    shards: tuple[str, ...] | None
+    """All its shards; None while its source has not been cut into shards."""
+    done: frozenset[str]
+    reason: str
+    """Why there is something to do, in words; "" where nothing is."""
+
+    @property
+    def missing(self) -> tuple[str, ...] | None:
+        """The shards left, in order; None where their number is not known yet."""
+        return None if self.shards is None else tuple(shard for shard in self.shards if shard not in self.done)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every shard is committed."""
+        return self.missing == ()
+
+
+def make_plan(
+    graph: Graph,
+    committed: Mapping[str, frozenset[str]],
+    shards: Mapping[str, Sequence[str] | None],
+    earlier: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> list[NodePlan]:
+    """What is left of every node, in the order of the DAG.
+
+    Args:
+        graph: the DAG.
+        committed: by node name, the shards that are there (for `urls`: the parts).
+        shards: by source, its URL shards; None while not all of its files have been cut.
+        earlier: by node name, the identities of earlier results of that stage and source under other fingerprints.
+    """
+    plans: dict[str, NodePlan] = {}
+    for name, node in graph.nodes.items():
+        expected = _expected(node, shards)
+        done = committed[name] & frozenset(expected) if expected is not None else frozenset()
+        plan = NodePlan(node, expected, done, "")
+        if not plan.is_done:
+            changed = [before for before in node.inputs if plans[before].reason and not _is_resumed(plans[before])]
+            plan = NodePlan(node, expected, done, _reason(plan, changed, earlier[name]))
+        plans[name] = plan
+    return list(plans.values())
+
+
+def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[str, ...] | None:
+    if node.spec.name == "urls":
+        return tuple(part.name for part in node.parts)
+    if node.source is None:
+        return (CORPUS_SHARD,)
+    found = shards[node.source]
+    return None if found is None else tuple(found)
+
+
+def _is_resumed(plan: NodePlan) -> bool:
+    return plan.reason.startswith("resumes")
+
+
+def _reason(plan: NodePlan, changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]) -> str:
+    if plan.done:
+        return f"resumes: {len(plan.done)} of {len(plan.shards or ())} shards are done"
+    differences = [difference(before, plan.node.identity) for before in earlier]
+    own = [found for found in differences if found]
+    if own:
+        return "changed: " + ", ".join(min(own, key=len))
+    if changed and earlier:
+        return f"follows {changed[0]}"
+    return "not run yet"
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The recipe keys (and the stage version) in which two identities differ, as `key old -> new`."""
+    old, new = ({"version": found["version"], **found["recipe"]} for found in (before, now))
+    keys = sorted(old.keys() | new.keys())
+    return [f"{key} {_short(old.get(key))} -> {_short(new.get(key))}" for key in keys if old.get(key) != new.get(key)]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 32 else f"{text[:29]}..."

@@ -1,0 +1,254 @@
+"""Runs the plan on Ray: one actor pool per stage, one shard per call, the storage listing as the only truth.
+
+The driver holds shard names and a `ray.wait` loop. Ray restarts dead actors but never retries a call: the loop
+re-queues the shard, so that any live actor of the pool may take it. Why not Ray Data: a bad shard must be named with
+its error, and a shard bound to a dead actor must not wait for that actor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+
+from pipeline.events import Event, Listener, one_line
+from pipeline.execution import Execution
+from pipeline.ray_train import train_on_ray
+from pipeline.schedule import Task
+from pipeline.store import Store
+from pipeline.training import train_with
+from pipeline.worker import Job, Report, Worker
+from stages.contract import RunOptions, UserError
+
+QUEUED_PER_ACTOR = 2
+"""Shards that may wait in front of a stage, per actor, before the stage before it is held back."""
+PATIENCE = 1.0
+"""Seconds that the loop waits for a result before it looks at deadlines again."""
+SETUP_ATTEMPTS = 3
+"""How often in a row an actor may die or raise while it loads its model."""
+
+
+class StageActor:
+    """A worker in a process of its own."""
+
+    def __init__(self, store: Store, jobs: Mapping[str, Job]) -> None:
+        self._worker = Worker(store, jobs)
+
+    def prepare(self, node: str) -> None:
+        """Load what the node's compute needs."""
+        self._worker.prepare(node)
+
+    def work(self, node: str, shard: str) -> Report:
+        """Work one shard and commit it."""
+        return self._worker.work(node, shard)
+
+
+@dataclass
+class Pool:
+    """The actors of one stage."""
+
+    stage: str
+    nodes: list[str]
+    run: RunOptions
+    actors: list[Any] = field(default_factory=list)
+    idle: list[Any] = field(default_factory=list)
+    setup_failures: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call under way: a shard being worked, or (task None) an actor that loads its model."""
+
+    pool: Pool
+    actor: Any
+    task: Task | None
+    deadline: float
+
+
+class RayRun:
+    """One execution on Ray."""
+
+    def __init__(self, execution: Execution, listener: Listener) -> None:
+        self._execution = execution
+        self._listener = listener
+        self._calls: dict[Any, Call] = {}
+        self._pools = self._make_pools()
+
+    def _make_pools(self) -> list[Pool]:
+        """A pool for every stage that has work left, in the order of the DAG."""
+        pools: dict[str, Pool] = {}
+        for name, node in self._execution.graph.nodes.items():
+            if not self._execution.is_training(name) and not self._execution.schedule.nodes[name].is_finished:
+                pools.setdefault(node.spec.name, Pool(node.spec.name, [], node.run)).nodes.append(name)
+        return list(pools.values())
+
+    def run(self) -> None:
+        """Work everything that is left.
+
+        Raises:
+            UserError: a stage cannot be set up at all, for example because its model is missing.
+        """
+        store = ray.put((self._execution.store, self._execution.jobs))
+        for pool in self._pools:
+            self._fill(pool, store)
+        while not self._execution.schedule.is_finished:
+            self._release_finished_pools()
+            self._feed()
+            if not self._calls and not self._train():
+                assert self._execution.schedule.is_finished, "shards are left that nothing will run"
+            self._collect()
+
+    def _fill(self, pool: Pool, store: Any) -> None:
+        actor_type = ray.remote(StageActor).options(
+            num_cpus=pool.run.cpus, num_gpus=pool.run.gpus, max_restarts=-1, max_task_retries=0
+        )
+        shared, jobs = ray.get(store)
+        own = {name: jobs[name] for name in pool.nodes}
+        for _ in range(pool.run.actors):
+            actor = actor_type.remote(shared, own)
+            pool.actors.append(actor)
+            self._prepare(pool, actor)
+
+    def _prepare(self, pool: Pool, actor: Any) -> None:
+        reference = actor.prepare.remote(pool.nodes[0])
+        self._calls[reference] = Call(pool, actor, None, float("inf"))
+
+    def _release_finished_pools(self) -> None:
+        """Give a finished stage's CPUs and GPUs to those that wait for some."""
+        for pool in [pool for pool in self._pools if self._is_finished(pool)]:
+            for actor in pool.actors:
+                ray.kill(actor)
+            self._calls = {reference: call for reference, call in self._calls.items() if call.pool is not pool}
+            self._pools.remove(pool)
+
+    def _is_finished(self, pool: Pool) -> bool:
+        return all(self._execution.schedule.nodes[name].is_finished for name in pool.nodes)
+
+    def _feed(self) -> None:
+        """Give every idle actor a shard, the most advanced stage first.
+
+        A queue is bounded only where somebody empties it: a stage whose actors still wait for resources must not hold
+        back the one that occupies them.
+        """
+        limit = {name: QUEUED_PER_ACTOR * len(pool.actors) for pool in self._pools if self._has_live(pool) for name in pool.nodes}
+        for pool in reversed(self._pools):
+            while pool.idle and (task := self._take(pool, limit)):
+                actor = pool.idle.pop()
+                reference = actor.work.remote(task.node, task.shard)
+                self._calls[reference] = Call(pool, actor, task, time.monotonic() + pool.run.deadline)
+                self._tell(Event("started", task.node, task.shard))
+
+    def _has_live(self, pool: Pool) -> bool:
+        return bool(pool.idle) or any(call.pool is pool and call.task for call in self._calls.values())
+
+    def _take(self, pool: Pool, limit: Mapping[str, int]) -> Task | None:
+        for name in pool.nodes:
+            if task := self._execution.schedule.take(name, limit=limit):
+                return task
+        return None
+
+    def _collect(self) -> None:
+        """Wait for results, and replace the workers of shards that are past their deadline."""
+        if not self._calls:
+            return
+        done, _ = ray.wait(list(self._calls), num_returns=1, timeout=PATIENCE)
+        more, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        for reference in dict.fromkeys([*done, *more]):
+            self._settle(reference, self._calls.pop(reference))
+        self._enforce_deadlines()
+
+    def _settle(self, reference: Any, call: Call) -> None:
+        try:
+            report = ray.get(reference)
+        except (ActorDiedError, ActorUnavailableError, RayActorError) as error:
+            self._after_loss(call, one_line(error))
+        except RayTaskError as error:
+            self._after_error(call, error.cause if isinstance(error.cause, Exception) else error)
+        else:
+            call.pool.idle.append(call.actor)
+            call.pool.setup_failures = 0
+            if call.task:
+                self._execution.succeeded(call.task, report, self._listener)
+
+    def _after_loss(self, call: Call, error: str) -> None:
+        """The actor's process is gone; Ray starts another one, which must load its model first."""
+        if call.task:
+            self._execution.lost(call.task, "the worker died: " + error, self._listener)
+        else:
+            self._count_setup_failure(call.pool, error)
+        self._prepare(call.pool, call.actor)
+
+    def _after_error(self, call: Call, error: Exception) -> None:
+        if call.task:
+            call.pool.idle.append(call.actor)
+            self._execution.failed(call.task, one_line(error), self._listener, final=isinstance(error, UserError))
+            return
+        if isinstance(error, UserError):
+            raise error
+        self._count_setup_failure(call.pool, one_line(error))
+        self._prepare(call.pool, call.actor)
+
+    def _count_setup_failure(self, pool: Pool, error: str) -> None:
+        pool.setup_failures += 1
+        if pool.setup_failures >= SETUP_ATTEMPTS * len(pool.actors):
+            raise UserError(f"stage '{pool.stage}' cannot be set up: its workers fail before their first shard: {error}")
+
+    def _enforce_deadlines(self) -> None:
+        now = time.monotonic()
+        for reference, call in list(self._calls.items()):
+            if call.task and now > call.deadline:
+                del self._calls[reference]
+                ray.kill(call.actor, no_restart=False)
+                message = f"longer than the deadline of {call.pool.run.deadline:g} s ({call.pool.stage}.run.deadline)"
+                self._execution.failed(call.task, message, self._listener)
+                self._prepare(call.pool, call.actor)
+
+    def _train(self) -> bool:
+        """Run a training node whose corpus is complete; the pools are gone by then, and their resources free."""
+        for name in self._execution.graph.nodes:
+            if self._execution.is_training(name) and (task := self._execution.schedule.take(name)):
+                self._tell(Event("started", task.node, task.shard))
+                self._try_to_train(task)
+                return True
+        return False
+
+    def _try_to_train(self, task: Task) -> None:
+        try:
+            report = train_with(train_on_ray, self._execution, task)
+        except Exception as error:  # noqa: BLE001 - a failed training is listed like any failed shard
+            self._execution.failed(task, one_line(error), self._listener, final=isinstance(error, UserError))
+        else:
+            self._execution.succeeded(task, report, self._listener)
+
+    def _tell(self, event: Event) -> None:
+        self._listener(event, self._execution.schedule)
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """A Ray to run on: the cluster at `address`, or one of this run's own on this machine.
+
+    Raises:
+        UserError: there is no cluster at `address`.
+    """
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"--address {address}: no Ray cluster can be reached there: {one_line(error)}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(execution: Execution, listener: Listener, *, address: str | None = None) -> None:
+    """Work everything that is left on the Ray cluster at `address`, or on a Ray of its own."""
+    with ray_session(address):
+        RayRun(execution, listener).run()

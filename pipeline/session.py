@@ -1,0 +1,114 @@
+"""A manifest opened against its output folder: the graph, the store and the plan that every command starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.graph import Graph, Node, build_graph
+from pipeline.manifest import Manifest, load_manifest
+from pipeline.plan import NodePlan, make_plan
+from pipeline.store import Store
+from pipeline.worker import PARTS, read_listing
+from stages.contract import UserError
+from stages.demo.web import serve
+from stages.demo.world import write
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command works with."""
+
+    manifest: Manifest
+    graph: Graph
+    store: Store
+    plans: list[NodePlan]
+
+
+def open_session(path: Path, until: str | None = None) -> Session:
+    """Load the manifest and see what of it is done.
+
+    Args:
+        path: the manifest.
+        until: the last stage wanted; None for all.
+
+    Raises:
+        UserError: the manifest, a source or the output is wrong.
+    """
+    manifest = load_manifest(path)
+    if until is not None and until not in manifest.stages:
+        known = ", ".join(manifest.stages)
+        raise UserError(f"--until {until}: {path} has no such stage; its stages are {known}")
+    write_demo(manifest)
+    graph = build_graph(manifest)
+    graph = graph.until(until) if until else graph
+    store = Store.open(manifest.output)
+    return Session(manifest, graph, store, plan(graph, store))
+
+
+def plan(graph: Graph, store: Store) -> list[NodePlan]:
+    """What is left of the graph, as the store shows it now."""
+    committed, shards, earlier = {}, {}, {}
+    for name, node in graph.nodes.items():
+        folder = store.folder(node.spec.name, node.fingerprint)
+        own = f"{folder}/{PARTS}" if node.spec.name == "urls" else folder
+        committed[name] = frozenset(store.committed(own))
+        earlier[name] = [] if committed[name] else _earlier(node, store)
+        if node.spec.name == "urls" and node.source:
+            parts = [part.name for part in node.parts]
+            cut = committed[name] >= set(parts)
+            shards[node.source] = read_listing(store, folder, parts) if cut else None
+    return make_plan(graph, committed, shards, earlier)
+
+
+def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:
+    """The identities of what this stage computed for the same source under other fingerprints."""
+    others = [found for found in store.fingerprints(node.spec.name) if found != node.fingerprint]
+    recipes = [store.recipe(store.folder(node.spec.name, other)) for other in others]
+    return [recipe["identity"] for recipe in recipes if recipe and recipe["source"] == node.source]
+
+
+def write_recipes(session: Session) -> None:
+    """Say in every folder what its fingerprint stands for; the first write also shows that the output can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        for node in session.graph.nodes.values():
+            folder = session.store.folder(node.spec.name, node.fingerprint)
+            session.store.record_recipe(folder, {"source": node.source, "identity": node.identity})
+    except (PermissionError, NotADirectoryError, FileExistsError, OSError) as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"output: {session.store.root} cannot be written ({reason}); name another folder") from None
+
+
+def write_demo(manifest: Manifest) -> None:
+    """Write the demo world that the manifest asks for, if it is not there yet."""
+    demo = manifest.demo
+    if demo:
+        base_url = f"http://127.0.0.1:{demo.port}"
+        write(Path(demo.folder), images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
+
+
+@contextmanager
+def demo_web(session: Session) -> Iterator[None]:
+    """Serve the demo world while its images are still to be downloaded.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    demo = session.manifest.demo
+    downloads = [plan for plan in session.plans if plan.node.spec.name == "download"]
+    if demo is None or all(plan.is_done for plan in downloads):
+        yield
+        return
+    try:
+        server = serve(Path(demo.folder), demo.port)
+    except OSError as error:
+        raise UserError(f"demo.port: {demo.port} cannot be used ({error.strerror}); choose another one") from None
+    with server:
+        yield

@@ -1,0 +1,151 @@
+"""Works one shard: builds the compute, hands it the committed inputs, commits what it returns.
+
+Both executors run this; only where differs. The driver sends names, the images stay in storage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.graph import Graph, Node
+from pipeline.plan import CORPUS_SHARD
+from pipeline.store import Store
+from stages.contract import Output, Recipe, RunOptions, Shard, UserError
+from stages.urls.parts import Part
+
+PARTS = "parts"
+"""The folder below a `urls` node's in which each cut file has a table that lists its shards."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know of a node; plain data, sent to it once."""
+
+    stage: str
+    compute: str
+    recipe: Recipe
+    run: RunOptions
+    folder: str
+    inputs: Mapping[str, str]
+    """Folder of every input node, by stage name."""
+    metadata: Mapping[str, str]
+    """What every table of the node says of itself."""
+    parts: Mapping[str, Part]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a shard."""
+
+    rows: int
+    seconds: float
+    counts: Mapping[str, int] = field(default_factory=dict)
+    shards: tuple[str, ...] = ()
+    """The URL shards that a file was cut into."""
+
+    @property
+    def images(self) -> int:
+        """How many images the shard was about, for the display's rate."""
+        return self.counts.get("images", self.rows)
+
+
+def make_job(node: Node, graph: Graph, store: Store) -> Job:
+    """The job of a node of one source."""
+    before = [graph.nodes[name] for name in node.inputs]
+    return Job(
+        stage=node.spec.name,
+        compute=node.spec.compute,
+        recipe=node.recipe,
+        run=node.run,
+        folder=store.folder(node.spec.name, node.fingerprint),
+        inputs={found.spec.name: store.folder(found.spec.name, found.fingerprint) for found in before},
+        metadata=_metadata(node),
+        parts={part.name: part for part in node.parts},
+    )
+
+
+def _metadata(node: Node) -> dict[str, str]:
+    return {
+        "stage": node.spec.name,
+        "stage_version": str(node.spec.version),
+        "source": node.source or "",
+        "fingerprint": node.fingerprint,
+        "recipe": json.dumps(node.identity["recipe"], sort_keys=True),
+        "inputs": json.dumps(node.identity["inputs"], sort_keys=True),
+        "capfilt_version": version("capfilt"),
+    }
+
+
+def load_compute(reference: str) -> Any:
+    """The class that `"module:Class"` names, imported only where it runs."""
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class Worker:
+    """Holds the computes that it has built, by job, so that a model is loaded once per worker."""
+
+    def __init__(self, store: Store, jobs: Mapping[str, Job]) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._computes: dict[tuple[str, Recipe, RunOptions], Any] = {}
+
+    def prepare(self, node: str) -> None:
+        """Build the node's compute ahead of its first shard.
+
+        Raises:
+            UserError: a model is missing.
+        """
+        self._compute(self._jobs[node])
+
+    def work(self, node: str, shard: str) -> Report:
+        """Work one shard and commit it; for a `urls` node `shard` is a file of the source."""
+        job, started = self._jobs[node], time.monotonic()
+        if job.stage == "urls":
+            return self._cut(job, shard, started)
+        with tempfile.TemporaryDirectory(prefix="capfilt-") as scratch:
+            inputs = {stage: self._store.artifact(folder, shard) for stage, folder in job.inputs.items()}
+            output = self._compute(job)(Shard(shard, inputs, Path(scratch)))
+            return commit(self._store, job, shard, output, started)
+
+    def _cut(self, job: Job, part: str, started: float) -> Report:
+        """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
+        names, rows = [], []
+        for name, table in self._compute(job)(job.parts[part]):
+            commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
+            names.append(name)
+            rows.append(table.num_rows)
+        listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
+        self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing), job.metadata)
+        return Report(sum(rows), time.monotonic() - started, {"urls": sum(rows)}, tuple(names))
+
+    def _compute(self, job: Job) -> Any:
+        key = (job.compute, job.recipe, job.run)
+        if key not in self._computes:
+            self._computes[key] = load_compute(job.compute)(job.recipe, job.run)
+        return self._computes[key]
+
+
+def commit(store: Store, job: Job, shard: str, output: Output, started: float) -> Report:
+    """Commit a shard's output with what the table says of itself, and report it."""
+    seconds = time.monotonic() - started
+    counts = {name: int(count) for name, count in output.counts.items()}
+    metadata = {**job.metadata, "counts": json.dumps(counts), "seconds": f"{seconds:.3f}"}
+    store.commit(job.folder, shard, output, metadata)
+    return Report(output.table.num_rows, seconds, counts)
+
+
+def read_listing(store: Store, folder: str, parts: Sequence[str]) -> list[str]:
+    """The URL shards of a source, in order, from the listings of its cut files."""
+    tables = [store.artifact(f"{folder}/{PARTS}", part).table(["shard"]) for part in parts]
+    return [name for table in tables for name in table.column("shard").to_pylist()]

@@ -1,0 +1,23 @@
+"""Every stage, and how stages follow one another: the DAG as data."""
+
+from __future__ import annotations
+
+from stages.annotate.spec import SPEC as ANNOTATE
+from stages.caption.spec import SPEC as CAPTION
+from stages.contract import StageSpec
+from stages.download.spec import SPEC as DOWNLOAD
+from stages.filter.spec import SPEC as FILTER
+from stages.pretrain.spec import SPEC as PRETRAIN
+from stages.rank.spec import SPEC as RANK
+from stages.select.spec import SPEC as SELECT
+from stages.urls.spec import SPEC as URLS
+
+STAGES: dict[str, StageSpec] = {
+    spec.name: spec for spec in (URLS, DOWNLOAD, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN)
+}
+
+WEB_CHAIN = ("urls", "download", "caption", "rank", "filter", "select")
+"""What the rows of a web source pass through."""
+
+HUMAN_CHAIN = ("urls", "download", "annotate", "select")
+"""Human annotations are taken as they are: no captions are written for them and no filter judges them."""

@@ -1,0 +1,121 @@
+"""Stage computes that one can hold in one's head, for tests of the run itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.fingerprint import fingerprint, stage_identity
+from pipeline.graph import Graph, Node
+from stages.contract import Output, Recipe, RunOptions, Shard, StageSpec, UserError
+from stages.urls.parts import Part
+
+HERE = "tests.pipeline.stubs"
+
+
+class StubRecipe(Recipe):
+    """How a stub misbehaves: shard name -> how; `folder` counts attempts across processes."""
+
+    value: int = 0
+    faults: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
+    folder: str = ""
+    seconds: float = 0.0
+
+
+class Cut:
+    """A file whose name says how many shards it becomes: `3.txt`."""
+
+    def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
+        self._recipe = recipe
+
+    def __call__(self, part: Part) -> Iterator[tuple[str, pa.Table]]:
+        misbehave(self._recipe, part.name)
+        for index in range(int(Path(part.files[0]).stem)):
+            name = f"{part.name}-{index:05d}"
+            yield name, pa.table({"key": [f"{name}-{row}" for row in range(3)]})
+
+
+class Double:
+    """Adds the stage's value to what its inputs say."""
+
+    def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
+        if recipe.faults.get("setup") == "user_error":
+            raise UserError("caption.model: no folder 'nowhere'; give a local folder or a hub name")
+        self._recipe = recipe
+
+    def __call__(self, shard: Shard) -> Output:
+        time.sleep(self._recipe.seconds)
+        misbehave(self._recipe, shard.name)
+        tables = [artifact.table() for artifact in shard.inputs.values()]
+        total = sum(sum(table.column("value").to_pylist()) for table in tables if "value" in table.column_names)
+        side = shard.scratch / "note"
+        side.write_text(f"{shard.name} {total}")
+        rows = {"key": tables[0].column("key"), "value": [total + self._recipe.value] * tables[0].num_rows}
+        return Output(pa.table(rows), sides={"txt": side}, counts={"images": 1})
+
+
+def misbehave(recipe: StubRecipe, shard: str) -> None:
+    """Do to this shard what the recipe says, and count the attempt."""
+    fault = recipe.faults.get(shard)
+    if fault is None:
+        return
+    counter = Path(recipe.folder) / f"{shard}.attempts"
+    with counter.open("a") as file:
+        file.write("x")
+    attempt = counter.stat().st_size
+    if fault == "raise" or (fault == "raise_once" and attempt == 1):
+        raise ValueError(f"{shard} is bad")
+    if fault == "kill" or (fault == "kill_once" and attempt == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "hang" or (fault == "hang_once" and attempt == 1):
+        time.sleep(600)
+    if fault == "user_error":
+        raise UserError(f"{shard}: line 3 has one field, it needs two")
+
+
+def spec(name: str, compute: str, *inputs: str) -> StageSpec:
+    """A stub's declaration."""
+    return StageSpec(name, 1, inputs, StubRecipe, RunOptions, f"{HERE}:{compute}")
+
+
+CHAIN = (
+    spec("urls", "Cut"),
+    spec("download", "Double", "urls"),
+    spec("caption", "Double", "urls", "download"),
+    spec("rank", "Double", "download", "caption"),
+    spec("select", "Double", "caption", "rank"),
+)
+
+
+def make_graph(sources: dict[str, list[int]], run: RunOptions | None = None, **recipes: StubRecipe) -> Graph:
+    """A graph of stubs: every source is a list of files, each by the number of its shards."""
+    nodes: dict[str, Node] = {}
+    options = run or RunOptions(cpus=0.1)
+    for source, counts in sources.items():
+        parts = tuple(make_part(source, index, count) for index, count in enumerate(counts))
+        for found in CHAIN:
+            recipe = recipes.get(found.name, StubRecipe())
+            inputs = tuple(f"{name}/{source}" for name in found.inputs)
+            before: dict[str, str] = {name: nodes[name].fingerprint for name in inputs}
+            values: dict[str, Any] = {"value": recipe.value}
+            if found.name == "urls":
+                values |= {"source": source, "content": counts}
+            identity = stage_identity(found, values, before)
+            own = parts if found.name == "urls" else ()
+            node = Node(found, source, recipe, options, inputs, identity, fingerprint(identity), own)
+            nodes[node.name] = node
+    return Graph(nodes)
+
+
+def make_part(source: str, index: int, count: int) -> Part:
+    """A file that becomes `count` shards."""
+    from stages.urls.spec import CsvSource
+
+    files = (f"{count}.txt",)
+    return Part(name=f"{source}-{index:05d}", source_name=source, source=CsvSource(format="csv", path="x"), files=files, digest="")
