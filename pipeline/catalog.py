@@ -47,6 +47,9 @@ JOINED = {
     "corpus": """
         SELECT key, source, url, caption, origin, "rank", clip_score, itm_score FROM captions WHERE kept
     """,
+    "evaluation": """
+        SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
+    """,
     "failures": """
         SELECT 'download' AS stage, source, shard, key, url, status AS reason, error FROM images WHERE status <> 'success'
         UNION ALL

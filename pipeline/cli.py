@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from stages.contract import UserError
+from stages.errors import UserError
 
 app = typer.Typer(
     help="Turn noisy web image-text pairs into a better corpus: caption, rank, filter, select, pretrain.",

@@ -12,7 +12,7 @@ from pipeline.graph import Graph
 from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
 from pipeline.worker import Job, Report, make_job, read_listing
-from stages.contract import UserError
+from stages.errors import UserError
 
 
 @dataclass(frozen=True)

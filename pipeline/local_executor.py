@@ -11,7 +11,7 @@ from pipeline.execution import Execution
 from pipeline.schedule import Task
 from pipeline.training import train_here
 from pipeline.worker import Worker
-from stages.contract import UserError
+from stages.errors import UserError
 
 
 def run_locally(execution: Execution, listener: Listener) -> None:

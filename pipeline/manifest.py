@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, create_model
 
-from pipeline.manifest_errors import Problem, describe, locate
+from pipeline.manifest_errors import Problem, describe_all, locate
 from stages.contract import Recipe, RunOptions, Settings, StageSpec, UserError
 from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
 from stages.urls.spec import Source
@@ -83,7 +83,7 @@ def load_manifest(path: Path) -> Manifest:
     try:
         document: Any = Document.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        problems = [describe(found, Document) for found in error.errors(include_url=False)]
+        problems = describe_all(error.errors(include_url=False), Document)
         raise UserError(locate(path, root, problems)) from None
     problems = _contradictions(document)
     if problems:

@@ -51,6 +51,29 @@ WORDS: Mapping[str, str] = {
 }
 """What would be right, by pydantic's error type; the braces are filled from the error's context."""
 
+UNION_MEMBERS = ("str", "tuple[str, ...]")
+"""How pydantic names the members of our one union of plain types, a text or a list of texts."""
+
+
+def describe_all(errors: Sequence[Mapping[str, Any]], document: type[BaseModel]) -> list[Problem]:
+    """Put pydantic's errors into words.
+
+    A value that fits no member of a union has one error per member there, with the member's type as the last step of
+    its location; such a group becomes one problem.
+
+    Args:
+        errors: what `ValidationError.errors()` returned.
+        document: the model that was validated, for the names of the keys that exist.
+    """
+    problems: dict[tuple[str | int, ...], Problem] = {}
+    for error in errors:
+        location = tuple(step for step in error["loc"] if step not in UNION_MEMBERS)
+        if location == tuple(error["loc"]):
+            problems[location] = describe(error, document)
+        elif location not in problems:
+            problems[location] = Problem(location, f"found {_shown(error['input'])}; must be a text or a list of texts")
+    return list(problems.values())
+
 
 def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
     """Put one pydantic error into words.
@@ -72,7 +95,7 @@ def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
     if kind == "string_pattern_mismatch" and location[-1] == "[key]":
         return Problem(location[:-1], f"{location[-2]!r} cannot be a source's name; {WORDS[kind]}")
     expected = WORDS.get(kind)
-    words = expected.format(**error.get("ctx", {})) if expected else str(error["msg"]).removeprefix("Value error, ")
+    words = expected.format(**_plain(error.get("ctx", {}))) if expected else str(error["msg"]).removeprefix("Value error, ")
     return Problem(location, f"found {_shown(error['input'])}; {words}")
 
 
@@ -86,6 +109,11 @@ def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:
     return "\n".join(text for _, text in sorted(dict.fromkeys(lines)))
 
 
+def _plain(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds as people write them: 1, not 1.0."""
+    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+
+
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -93,7 +121,12 @@ def _shown(value: Any) -> str:
 
 def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
     known = _keys_at(location[:-1], document)
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    key = str(location[-1])
+    if key in _keys_at((*location[:-1], "run"), document) and "run" in known:
+        return "unknown key; it stands under 'run:'"
+    if location[-2:-1] == ("run",) and key in _keys_at(location[:-2], document):
+        return f"unknown key; it stands under '{location[-3]}:' itself"
+    near = difflib.get_close_matches(key, known, n=1)
     if near:
         return f"unknown key; did you mean '{near[0]}'?"
     return f"unknown key; the keys here are {', '.join(known)}"

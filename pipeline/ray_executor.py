@@ -20,7 +20,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from pipeline.events import Event, Listener, one_line
 from pipeline.execution import Execution
 from pipeline.ray_train import train_on_ray
-from pipeline.schedule import Task
+from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
 from pipeline.training import train_with
 from pipeline.worker import Job, Report, Worker
@@ -30,6 +30,8 @@ QUEUED_PER_ACTOR = 2
 """Shards that may wait in front of a stage, per actor, before the stage before it is held back."""
 PATIENCE = 1.0
 """Seconds that the loop waits for a result before it looks at deadlines again."""
+STALLED = 10.0
+"""Seconds without a running shard, while some are ready, before idle actors give up their place to those that wait."""
 SETUP_ATTEMPTS = 3
 """How often in a row an actor may die or raise while it loads its model."""
 
@@ -60,6 +62,10 @@ class Pool:
     idle: list[Any] = field(default_factory=list)
     setup_failures: int = 0
 
+    def waiting(self, schedule: Schedule) -> bool:
+        """Whether shards of this stage are ready to be worked."""
+        return any(schedule.nodes[name].ready for name in self.nodes)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -79,6 +85,7 @@ class RayRun:
         self._listener = listener
         self._calls: dict[Any, Call] = {}
         self._pools = self._make_pools()
+        self._last_running = time.monotonic()
 
     def _make_pools(self) -> list[Pool]:
         """A pool for every stage that has work left, in the order of the DAG."""
@@ -94,24 +101,24 @@ class RayRun:
         Raises:
             UserError: a stage cannot be set up at all, for example because its model is missing.
         """
-        store = ray.put((self._execution.store, self._execution.jobs))
         for pool in self._pools:
-            self._fill(pool, store)
+            self._staff(pool)
         while not self._execution.schedule.is_finished:
             self._release_finished_pools()
             self._feed()
+            self._make_room()
             if not self._calls and not self._train():
                 assert self._execution.schedule.is_finished, "shards are left that nothing will run"
             self._collect()
 
-    def _fill(self, pool: Pool, store: Any) -> None:
+    def _staff(self, pool: Pool) -> None:
+        """Ask Ray for the actors that the pool lacks; they come to life as resources allow."""
         actor_type = ray.remote(StageActor).options(
             num_cpus=pool.run.cpus, num_gpus=pool.run.gpus, max_restarts=-1, max_task_retries=0
         )
-        shared, jobs = ray.get(store)
-        own = {name: jobs[name] for name in pool.nodes}
-        for _ in range(pool.run.actors):
-            actor = actor_type.remote(shared, own)
+        own = {name: self._execution.jobs[name] for name in pool.nodes}
+        while len(pool.actors) < pool.run.actors:
+            actor = actor_type.remote(self._execution.store, own)
             pool.actors.append(actor)
             self._prepare(pool, actor)
 
@@ -122,9 +129,7 @@ class RayRun:
     def _release_finished_pools(self) -> None:
         """Give a finished stage's CPUs and GPUs to those that wait for some."""
         for pool in [pool for pool in self._pools if self._is_finished(pool)]:
-            for actor in pool.actors:
-                ray.kill(actor)
-            self._calls = {reference: call for reference, call in self._calls.items() if call.pool is not pool}
+            self._send_home(pool)
             self._pools.remove(pool)
 
     def _is_finished(self, pool: Pool) -> bool:
@@ -138,6 +143,8 @@ class RayRun:
         """
         limit = {name: QUEUED_PER_ACTOR * len(pool.actors) for pool in self._pools if self._has_live(pool) for name in pool.nodes}
         for pool in reversed(self._pools):
+            if not pool.actors and pool.waiting(self._execution.schedule):
+                self._staff(pool)
             while pool.idle and (task := self._take(pool, limit)):
                 actor = pool.idle.pop()
                 reference = actor.work.remote(task.node, task.shard)
@@ -146,6 +153,29 @@ class RayRun:
 
     def _has_live(self, pool: Pool) -> bool:
         return bool(pool.idle) or any(call.pool is pool and call.task for call in self._calls.values())
+
+    def _make_room(self) -> None:
+        """Send idle actors home where the stages do not fit side by side.
+
+        Ray gives resources to any actor that waits, also to one of a stage that has nothing to do yet. Such a pool is
+        staffed again when it has.
+        """
+        schedule, now = self._execution.schedule, time.monotonic()
+        if any(call.task for call in self._calls.values()):
+            self._last_running = now
+        starving = any(pool.waiting(schedule) and not pool.idle for pool in self._pools)
+        if not starving or now - self._last_running < STALLED:
+            return
+        for pool in self._pools:
+            if pool.idle and not pool.waiting(schedule):
+                self._send_home(pool)
+        self._last_running = now
+
+    def _send_home(self, pool: Pool) -> None:
+        for actor in pool.actors:
+            ray.kill(actor)
+        self._calls = {reference: call for reference, call in self._calls.items() if call.pool is not pool}
+        pool.actors, pool.idle = [], []
 
     def _take(self, pool: Pool, limit: Mapping[str, int]) -> Task | None:
         for name in pool.nodes:

@@ -13,9 +13,7 @@ from pipeline.manifest import Manifest, load_manifest
 from pipeline.plan import NodePlan, make_plan
 from pipeline.store import Store
 from pipeline.worker import PARTS, read_listing
-from stages.contract import UserError
-from stages.demo.web import serve
-from stages.demo.world import write
+from stages.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,15 @@ def write_recipes(session: Session) -> None:
 def write_demo(manifest: Manifest) -> None:
     """Write the demo world that the manifest asks for, if it is not there yet."""
     demo = manifest.demo
-    if demo:
-        base_url = f"http://127.0.0.1:{demo.port}"
+    if demo is None:
+        return
+    from stages.demo.world import write
+
+    base_url = f"http://127.0.0.1:{demo.port}"
+    try:
         write(Path(demo.folder), images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
+    except OSError as error:
+        raise UserError(f"demo.folder: {demo.folder} cannot be written: {error}") from None
 
 
 @contextmanager
@@ -106,6 +110,8 @@ def demo_web(session: Session) -> Iterator[None]:
     if demo is None or all(plan.is_done for plan in downloads):
         yield
         return
+    from stages.demo.web import serve
+
     try:
         server = serve(Path(demo.folder), demo.port)
     except OSError as error:

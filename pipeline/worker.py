@@ -18,9 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.graph import Graph, Node
-from pipeline.plan import CORPUS_SHARD
 from pipeline.store import Store
-from stages.contract import Output, Recipe, RunOptions, Shard, UserError
+from stages.contract import Output, Recipe, RunOptions, Shard
 from stages.urls.parts import Part
 
 PARTS = "parts"
@@ -98,7 +97,7 @@ class Worker:
     def __init__(self, store: Store, jobs: Mapping[str, Job]) -> None:
         self._store = store
         self._jobs = jobs
-        self._computes: dict[tuple[str, Recipe, RunOptions], Any] = {}
+        self._computes: dict[tuple[str, str, str], Any] = {}
 
     def prepare(self, node: str) -> None:
         """Build the node's compute ahead of its first shard.
@@ -130,7 +129,7 @@ class Worker:
         return Report(sum(rows), time.monotonic() - started, {"urls": sum(rows)}, tuple(names))
 
     def _compute(self, job: Job) -> Any:
-        key = (job.compute, job.recipe, job.run)
+        key = (job.compute, job.recipe.model_dump_json(), job.run.model_dump_json())
         if key not in self._computes:
             self._computes[key] = load_compute(job.compute)(job.recipe, job.run)
         return self._computes[key]

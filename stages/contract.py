@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stages.errors import UserError as UserError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -122,7 +124,3 @@ class StageSpec:
     run: type[RunOptions]
     compute: str
     """`"package.module:Class"`."""
-
-
-class UserError(Exception):
-    """A mistake of the user's: the message says in one line what is wrong, where, and what to do. No traceback."""

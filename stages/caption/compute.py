@@ -1,0 +1,92 @@
+"""Write captions for a shard's images: the web text as candidate 0, then the sampled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from stages.caption.spec import CaptionRecipe
+from stages.contract import ModelRunOptions, Output, Shard
+from stages.models import captioner
+from stages.models.device import limit_threads, resolve_device, torch_dtype
+from stages.models.feed import batches
+from stages.models.loading import find_source
+from stages.models.randomness import uniform_grid
+from stages.models.sampling import Sampling
+from stages.shards import Artifact
+from stages.tables import CAPTIONS
+
+
+class Caption:
+    """The caption stage's compute."""
+
+    def __init__(self, recipe: CaptionRecipe, run: ModelRunOptions) -> None:
+        limit_threads(run.threads)
+        self._recipe = recipe
+        self._batch_size = run.batch_size
+        self._captioner = captioner.load_captioner(
+            find_source(recipe.model, recipe.revision, "caption.model"),
+            recipe.prompt,
+            _sampling(recipe),
+            dtype=torch_dtype(recipe.dtype),
+            device=resolve_device(run.device, "caption.run.device"),
+        )
+
+    def __call__(self, shard: Shard) -> Output:
+        """Caption one shard; the table is `tables.CAPTIONS`, in the order of the images table."""
+        images = shard.inputs["download"]
+        web_texts = _web_texts(shard.inputs["urls"])
+        written = self._write(images)
+        rows = [row for key in _downloaded(images) for row in _rows(key, web_texts[key], written[key])]
+        return Output(
+            pa.Table.from_pylist(rows, schema=CAPTIONS), counts={"images": len(written), "captions": len(rows)}
+        )
+
+    def _write(self, images: Artifact) -> dict[str, list[captioner.Caption]]:
+        """The sampled captions of every image, by key."""
+        recipe = self._recipe
+        written: dict[str, list[captioner.Caption]] = {}
+        for keys, pixels in batches(images, self._captioner.preprocess, self._batch_size):
+            uniforms = uniform_grid(recipe.seed, keys, recipe.candidates, recipe.max_length)
+            written |= zip(keys, self._captioner.caption(pixels, uniforms), strict=True)
+        return written
+
+
+def _sampling(recipe: CaptionRecipe) -> Sampling:
+    return Sampling(
+        top_p=recipe.top_p,
+        top_k=recipe.top_k,
+        temperature=recipe.temperature,
+        repetition_penalty=recipe.repetition_penalty,
+        max_length=recipe.max_length,
+        min_length=recipe.min_length,
+    )
+
+
+def _web_texts(urls: Artifact) -> dict[str, str]:
+    """The web text of every row by key; "" where there is none."""
+    table = urls.table(["key", "text"])
+    return {
+        key: (text or "").strip() for key, text in zip(table["key"].to_pylist(), table["text"].to_pylist(), strict=True)
+    }
+
+
+def _downloaded(images: Artifact) -> list[str]:
+    """Keys of the images that are there, in the table's order."""
+    table = images.table(["key", "status"])
+    statuses = zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)
+    return [key for key, status in statuses if status == "success"]
+
+
+def _rows(key: str, web_text: str, captions: Iterable[captioner.Caption]) -> Iterable[dict[str, Any]]:
+    yield {"key": key, "candidate": 0, "origin": "web", "caption": web_text, "logprob": None}
+    for candidate, caption in enumerate(captions, start=1):
+        yield {
+            "key": key,
+            "candidate": candidate,
+            "origin": "synthetic",
+            "caption": caption.text,
+            "logprob": caption.logprob,
+        }

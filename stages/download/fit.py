@@ -1,0 +1,72 @@
+"""From the bytes as they came to the image that is stored: img2dataset's resizer behind PIL's judgement."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from typing import Final, TypeAlias
+
+from PIL import Image
+
+from stages.download.decode import plain_image
+from stages.download.library import Resizer
+from stages.download.rows import Outcome
+from stages.download.spec import DownloadRecipe
+from stages.download.statuses import RefusedError, parse
+
+Resized: TypeAlias = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
+"""img2dataset's answer: image, width, height, original width, original height (pixels), error."""
+
+_LONGEST: Final = {"jpg": 65_500, "webp": 16_383, "png": 1_000_000}
+"""Pixels of the longest side that OpenCV can write in a format."""
+_LONGEST_READ: Final = 2**20
+"""Pixels of the longest side that OpenCV reads at all."""
+
+
+class Fit:
+    """Checks, turns upright, scales down and encodes images. Safe to call from several threads."""
+
+    def __init__(self, recipe: DownloadRecipe) -> None:
+        self._recipe = recipe
+        self._resizer = Resizer(
+            image_size=recipe.image_size,
+            resize_mode="keep_ratio",
+            resize_only_if_bigger=True,
+            encode_quality=recipe.encode_quality,
+            encode_format=recipe.encode_format,
+            skip_reencode=True,
+            min_image_size=recipe.min_image_size,
+            max_aspect_ratio=math.inf if recipe.max_aspect_ratio is None else recipe.max_aspect_ratio,
+        )
+
+    def __call__(self, stream: io.BytesIO, _boxes: object = None) -> Resized:
+        """What img2dataset calls where it would call its own resizer."""
+        try:
+            plain = plain_image(stream.read())
+            self._check_length(plain)
+        except RefusedError as refusal:
+            return None, None, None, None, None, str(refusal)
+        resized: Resized = self._resizer(io.BytesIO(plain))
+        return resized
+
+    def _check_length(self, plain: bytes) -> None:
+        """Refuse what could not be stored; img2dataset would fail on it with words that tell nothing.
+
+        Raises:
+            RefusedError: the longer side has too many pixels for the format.
+        """
+        with Image.open(io.BytesIO(plain)) as image:
+            shorter, longer = sorted(image.size)
+        stored = longer * min(1, self._recipe.image_size / shorter)
+        if stored > _LONGEST[self._recipe.encode_format] or longer > _LONGEST_READ:
+            words = f"{shorter} x {longer} pixels are too long to be stored as {self._recipe.encode_format}"
+            raise RefusedError("bad_aspect", words)
+
+    def image(self, encoded: bytes) -> tuple[Outcome, bytes | None]:
+        """What becomes of an image at hand, and the bytes to store, None if it is refused."""
+        image, width, height, original_width, original_height, error = self(io.BytesIO(encoded))
+        if error is not None:
+            return Outcome(*parse(error)), None
+        digest = hashlib.sha256(encoded).hexdigest()
+        return Outcome("success", None, width, height, original_width, original_height, digest), image

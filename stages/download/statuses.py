@@ -1,0 +1,74 @@
+"""From whatever went wrong with an image to the closed set of statuses.
+
+img2dataset passes on nothing but `str(error)`, out of which a status could only be guessed. So the code that it calls
+for us (the HTTP client, the fitting of the image) puts the status in front of the words, where the error's type is
+still known, and `parse` takes the two apart again. img2dataset's own few messages are listed.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import re
+import socket
+import ssl
+import urllib.error
+from typing import Final, get_args
+
+from stages.tables import Status
+
+_OWN_MESSAGES: Final[dict[str, Status]] = {
+    "Use of image disallowed by X-Robots-Tag directive": "opted_out",
+    "Image decoding error": "not_an_image",
+    "image too small": "too_small",
+    "aspect ratio too large": "bad_aspect",
+}
+_NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_MAX_WORDS: Final = 300
+
+
+class RefusedError(Exception):
+    """An image that cannot be had: its status, and the reason in words."""
+
+    def __init__(self, status: Status, words: str) -> None:
+        self.status: Status = status
+        self.words = tidy(words)
+        super().__init__(f"{status}: {self.words}")
+
+
+def tidy(words: str) -> str:
+    """One short line that is the same in every run: no line breaks, no memory addresses."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(words.split()))[:_MAX_WORDS]
+
+
+def of_request(error: BaseException) -> Status:
+    """The status of a request that ended in this exception."""
+    if isinstance(error, urllib.error.HTTPError):
+        return {4: "http_4xx", 5: "http_5xx"}.get(error.code // 100, "http_other")  # type: ignore[return-value]
+    if isinstance(error, urllib.error.URLError):
+        return of_request(error.reason) if isinstance(error.reason, BaseException) else "http_other"
+    for kinds, status in _BY_TYPE:
+        if isinstance(error, kinds):
+            return status
+    return "connection" if isinstance(error, OSError) and error.errno in _NO_ROUTE else "error"
+
+
+# The order matters: RemoteDisconnected is both a reset and an HTTPException, a certificate error is also a ValueError.
+_BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], Status], ...]] = (
+    ((TimeoutError,), "timeout"),
+    ((socket.gaierror, socket.herror), "dns"),
+    ((ConnectionError, http.client.IncompleteRead), "connection"),
+    ((ssl.SSLError,), "tls"),
+    ((http.client.InvalidURL, UnicodeError), "invalid_url"),
+    ((http.client.HTTPException,), "http_other"),
+)
+
+
+def parse(message: str) -> tuple[Status, str]:
+    """The status and the words of an error message that img2dataset hands to its writer."""
+    if message in _OWN_MESSAGES:
+        return _OWN_MESSAGES[message], message
+    status, colon, words = message.partition(": ")
+    if colon and status in get_args(Status):
+        return status, words  # type: ignore[return-value]
+    return "error", tidy(message)

@@ -1,0 +1,95 @@
+"""BLIP's captioner: pixels and random numbers in, captions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import BlipForConditionalGeneration
+
+from stages.contract import UserError
+from stages.models.blip import Blip, load_blip
+from stages.models.decoding import Prompt, sample
+from stages.models.loading import Source
+from stages.models.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One sampled caption."""
+
+    text: str
+    """Without the prompt."""
+    logprob: float
+    """Sum over its tokens, the end token included, of the natural log of their probability under the model."""
+
+
+class Captioner:
+    """Draws captions for preprocessed images. The images are encoded once, whatever the number of candidates."""
+
+    def __init__(self, blip: Blip[BlipForConditionalGeneration], prompt: Prompt, sampling: Sampling) -> None:
+        self._blip = blip
+        self._sampling = sampling
+        self._prompt = prompt
+        self._spoken_prompt = self._text(self._prompt.tokens)
+        self.preprocess = blip.preprocess
+
+    def caption(self, pixels: Tensor, uniforms: NDArray[np.float64]) -> list[list[Caption]]:
+        """Draw captions, `uniforms.shape[1]` for each image.
+
+        Args:
+            pixels: (images, 3, height, width), from `preprocess`.
+            uniforms: (images, candidates, max_length), float64 in [0, 1).
+        """
+        model = self._blip.model
+        with torch.inference_mode():
+            embeds = model.vision_model(pixels.to(model.device, model.dtype)).last_hidden_state
+        numbers = torch.from_numpy(uniforms).to(model.device)
+        drawn = sample(model.text_decoder, embeds, self._prompt, numbers, self._sampling)
+        return [
+            [Caption(self._strip_prompt(row), logprob) for row, logprob in zip(rows, logprobs, strict=True)]
+            for rows, logprobs in zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)
+        ]
+
+    def _strip_prompt(self, drawn: list[int]) -> str:
+        """The text of drawn tokens, decoded behind the prompt so that a word piece joins what it continues."""
+        return self._text(self._prompt.tokens + drawn).removeprefix(self._spoken_prompt).strip()
+
+    def _text(self, tokens: list[int]) -> str:
+        text = self._blip.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert isinstance(text, str)  # a list is decoded to one text
+        return text.strip()
+
+
+def load_captioner(
+    source: Source, prompt: str, sampling: Sampling, *, dtype: torch.dtype, device: torch.device
+) -> Captioner:
+    """Load a BLIP captioner.
+
+    Raises:
+        UserError: there is no such model, or the captions asked for are longer than it can write.
+    """
+    blip = load_blip(BlipForConditionalGeneration, source, kind="a BLIP captioner", dtype=dtype, device=device)
+    limit = blip.text_config.max_position_embeddings
+    opening = _encode_prompt(blip, prompt, source)
+    length = len(opening.tokens) + sampling.max_length - 1  # the last token that is drawn is not read again
+    if length > limit:
+        section = source.key.rsplit(".", 1)[0]
+        raise UserError(
+            f"{section}.max_length: {sampling.max_length} tokens behind the prompt's {len(opening.tokens)} "
+            f"are more than the model's {limit} positions; shorten one of them"
+        )
+    return Captioner(blip, opening, sampling)
+
+
+def _encode_prompt(blip: Blip[BlipForConditionalGeneration], prompt: str, source: Source) -> Prompt:
+    """[DEC] in the place of [CLS], and no [SEP]: what the decoder was trained to continue (BLIP's models/blip.py)."""
+    config = blip.text_config
+    begin, end, pad = config.bos_token_id, config.sep_token_id, config.pad_token_id
+    if begin is None or end is None or pad is None:
+        raise UserError(f"{source.key}: '{source.location}' gives no bos, sep and pad_token_id in its text_config")
+    ids: list[int] = blip.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return Prompt([begin, *ids], end=end, pad=pad)

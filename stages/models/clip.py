@@ -1,0 +1,54 @@
+"""CLIP's cosine between an image and a text, with any model that open_clip loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+class ClipScorer:
+    """Cosines of texts with images; a `stages.models.scoring.Scorer`."""
+
+    def __init__(
+        self,
+        model: Any,
+        transform: Callable[[Image.Image], Tensor],
+        tokenize: Callable[[list[str]], Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._model = model
+        self._tokenize = tokenize
+        self._transform = transform
+        self._device = device
+        self._dtype = dtype
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB image to pixels, (3, height, width), float32, as the model's own configuration says."""
+        return self._transform(image)
+
+    def prepare(self, text: str) -> str:
+        """CLIP reads a text as it stands."""
+        return text.strip()
+
+    @torch.inference_mode()
+    def score(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> list[list[float]]:
+        """The cosine, in [-1, 1], of every text of every image. Equal texts of different images are encoded once."""
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
+        if not distinct:
+            return [[] for _ in texts]
+        images = _unit(self._model.encode_image(pixels.to(self._device, self._dtype)))
+        sentences = _unit(self._model.encode_text(self._tokenize(list(distinct)).to(self._device)))
+        cosines = (images @ sentences.T).tolist()
+        return [[row[distinct[text]] for text in said] for row, said in zip(cosines, texts, strict=True)]
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Features in float32 and of length 1, whatever format they were computed in."""
+    return normalize(features.float(), dim=-1)

@@ -1,0 +1,211 @@
+"""The Q-Former of BLIP-2: learnt queries that read a frozen image tower, and a text model that shares their attention.
+
+Li et al. 2023 (arXiv 2301.12597), section 3.1. What a row may look at is all that tells the passes apart:
+
+| pass | rows | a query looks at | a text token looks at | image |
+|---|---|---|---|---|
+| A `encode_image` | queries | all queries | - | yes |
+| B `encode_text` | text | - | all text | no |
+| C `match` (ITM) | queries + text | all queries, all text | all queries, all text | yes |
+| A + D `caption` (ITG) | queries + text | all queries | all queries, the text up to itself | yes |
+
+Nobody looks at padding. The last pass computes A and D at once: as its queries do not see the text, they are those of
+pass A, and the gradient of the caption reaches them through the keys and values that the text looks at.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn.functional import gelu, linear, normalize
+
+from stages.models.qformer_layers import BERT_EPSILON, Layer
+
+STANDARD_DEVIATION = 0.02
+"""Of all new weights and of the queries, as in BERT and BLIP-2."""
+TEMPERATURE = 0.07
+TEMPERATURE_BOUNDS = (0.001, 0.5)
+"""BLIP's. BLIP-2 has none: there, similarities are divided by whatever the optimiser makes of it."""
+
+
+@dataclass(frozen=True)
+class QFormerConfig:
+    """The sizes of a Q-Former; the defaults are BLIP-2's."""
+
+    vocabulary: int
+    """Tokens of the tokenizer, the caption's start token included."""
+    vision_width: int
+    queries: int = 32
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    projection: int = 256
+    """Numbers in the embeddings that images and texts are compared by."""
+    max_text_tokens: int = 32
+    image_every: int = 2
+    """Every how many layers, from the first on, the queries look at the image."""
+    dropout: float = 0.1
+
+
+class Text(NamedTuple):
+    """Tokens of a batch of texts."""
+
+    ids: Tensor
+    """(batch, tokens), int64."""
+    real: Tensor
+    """(batch, tokens), bool: False on padding."""
+
+
+class Pass(Enum):
+    """How queries and text look at one another; see the table at the top."""
+
+    MATCH = "match"
+    CAPTION = "caption"
+
+
+def joint_mask(kind: Pass, queries: int, real: Tensor) -> Tensor:
+    """Who may look at whom when queries and text are in one sequence.
+
+    Args:
+        kind: the pass.
+        queries: how many rows precede the text.
+        real: (batch, tokens), bool: False on padding.
+
+    Returns:
+        Bool, (batch, 1, rows, rows), True where a row may look at a column.
+    """
+    rows = queries + real.shape[1]
+    allowed = torch.ones(rows, rows, dtype=torch.bool, device=real.device)
+    if kind is Pass.CAPTION:
+        allowed = allowed.tril()
+        allowed[:queries, :queries] = True
+    columns = torch.cat([real.new_ones(len(real), queries), real], dim=1)
+    return allowed[None, None] & columns[:, None, None, :]
+
+
+class QFormer(nn.Module):
+    """Queries, text model and heads. It takes the features of a frozen image tower, not pixels."""
+
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        width, dropout = config.width, config.dropout
+        self.config = config
+        self.vision_norm = nn.LayerNorm(config.vision_width)
+        self.queries = nn.Parameter(torch.empty(1, config.queries, width))
+        self.words = nn.Embedding(config.vocabulary, width)
+        self.positions = nn.Embedding(config.max_text_tokens, width)
+        self.embedding_norm = nn.LayerNorm(width, eps=BERT_EPSILON)
+        self.embedding_dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            Layer(width, config.vision_width, config.heads, dropout, sees_image=number % config.image_every == 0)
+            for number in range(config.layers)
+        )
+        self.image_projection = nn.Linear(width, config.projection)
+        self.text_projection = nn.Linear(width, config.projection)
+        self.match_head = nn.Linear(width, 2)
+        self.word_transform = nn.Linear(width, width)
+        self.word_norm = nn.LayerNorm(width, eps=BERT_EPSILON)
+        self.word_bias = nn.Parameter(torch.zeros(config.vocabulary))
+        self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+        self.apply(_initialise)
+        nn.init.normal_(self.queries, std=STANDARD_DEVIATION)
+
+    def encode_image(self, features: Tensor) -> Tensor:
+        """Pass A: what the queries make of an image.
+
+        Args:
+            features: (batch, image tokens, vision width), of the frozen tower.
+
+        Returns:
+            (batch, queries, width).
+        """
+        return self._run(self._embed(None, len(features)), self.config.queries, None, features)
+
+    def encode_text(self, text: Text) -> Tensor:
+        """Pass B: a text by itself; (batch, tokens, width)."""
+        return self._run(self._embed(text.ids, 0), 0, text.real[:, None, None, :], None)
+
+    def match(self, features: Tensor, text: Text) -> Tensor:
+        """Pass C: whether a text describes an image; logits, (batch, 2), of which index 1 is "it does".
+
+        Every query answers; the answers are averaged.
+        """
+        mask = joint_mask(Pass.MATCH, self.config.queries, text.real)
+        rows = self._run(self._embed(text.ids, len(features)), self.config.queries, mask, features)
+        logits: Tensor = self.match_head(rows[:, : self.config.queries]).mean(dim=1)
+        return logits
+
+    def caption(self, features: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+        """Passes A and D: the queries, and the next word after each one.
+
+        Args:
+            features: (batch, image tokens, vision width), of the frozen tower.
+            text: begins with the caption's start token.
+
+        Returns:
+            (batch, queries, width), as `encode_image` gives it, and logits, (batch, tokens, vocabulary).
+        """
+        mask = joint_mask(Pass.CAPTION, self.config.queries, text.real)
+        rows = self._run(self._embed(text.ids, len(features)), self.config.queries, mask, features)
+        queries, spoken = rows[:, : self.config.queries], rows[:, self.config.queries :]
+        transformed = self.word_norm(gelu(self.word_transform(spoken)))
+        return queries, linear(transformed, self.words.weight, self.word_bias)
+
+    def embed_image(self, queries: Tensor) -> Tensor:
+        """Query rows to embeddings of length 1, (batch, queries, projection), float32."""
+        return normalize(self.image_projection(queries).float(), dim=-1)
+
+    def embed_text(self, rows: Tensor) -> Tensor:
+        """Text rows to one embedding of length 1, (batch, projection), float32: that of the first token."""
+        return normalize(self.text_projection(rows[:, 0]).float(), dim=-1)
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Bring the temperature back into its bounds; to be called after every step of the optimiser."""
+        self.temperature.clamp_(*TEMPERATURE_BOUNDS)
+
+    def _embed(self, ids: Tensor | None, images: int) -> Tensor:
+        """The rows that go into the first layer: queries for so many images, then the words with their positions."""
+        parts = [self.queries.expand(images, -1, -1)] if images else []
+        if ids is not None:
+            parts.append(self.words(ids) + self.positions.weight[: ids.shape[1]])
+        rows: Tensor = self.embedding_dropout(self.embedding_norm(torch.cat(parts, dim=1)))
+        return rows
+
+    def _run(self, rows: Tensor, queries: int, mask: Tensor | None, features: Tensor | None) -> Tensor:
+        seen = None if features is None else self.vision_norm(features.to(self.vision_norm.weight.dtype))
+        for layer in self.layers:
+            rows = layer(rows, queries, mask, seen)
+        return rows
+
+
+def _initialise(module: nn.Module) -> None:
+    """BERT's initial values; layer norms begin as torch makes them."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=STANDARD_DEVIATION)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+def config_metadata(config: QFormerConfig) -> dict[str, str]:
+    """What a file of weights says of itself, so that `load_qformer` needs nothing else."""
+    return {"format": "pt", "config": json.dumps(asdict(config))}
+
+
+def load_qformer(path: Path) -> QFormer:
+    """A Q-Former from its safetensors file, on the CPU, in evaluation mode.
+
+    Raises:
+        KeyError: the file says nothing of its sizes.
+    """
+    with safe_open(path, framework="pt") as file:
+        model = QFormer(QFormerConfig(**json.loads(file.metadata()["config"])))
+        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
+    return model.eval()

@@ -1,0 +1,100 @@
+"""The Q-Former's layer: BERT's post-norm blocks over rows of which the first are queries and the rest is text."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+BERT_EPSILON = 1e-12
+"""BERT's layer norms divide by the variance plus this."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention with BERT's output projection, residual and norm (Devlin et al. 2018)."""
+
+    def __init__(self, width: int, source_width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(source_width, width)
+        self.value = nn.Linear(source_width, width)
+        self.output = nn.Linear(width, width)
+        self.drop = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width, eps=BERT_EPSILON)
+
+    def forward(self, rows: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Let rows look at a source.
+
+        Args:
+            rows: (batch, rows, width).
+            source: (batch, columns, source width).
+            mask: bool, broadcastable to (batch, heads, rows, columns); True where a row may look. None hides nothing.
+
+        Returns:
+            (batch, rows, width).
+        """
+        seen = scaled_dot_product_attention(
+            self._split(self.query(rows)),
+            self._split(self.key(source)),
+            self._split(self.value(source)),
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        normed: Tensor = self.norm(rows + self.drop(self.output(seen.transpose(1, 2).flatten(2))))
+        return normed
+
+    def _split(self, rows: Tensor) -> Tensor:
+        batch, number, width = rows.shape
+        return rows.view(batch, number, self.heads, width // self.heads).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """BERT's two linear layers, four times as wide in between, with residual and norm."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
+        )
+        self.norm = nn.LayerNorm(width, eps=BERT_EPSILON)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(batch, rows, width) to the same."""
+        normed: Tensor = self.norm(rows + self.body(rows))
+        return normed
+
+
+class Layer(nn.Module):
+    """Self-attention that queries and text share; what follows is the queries' own or the text's own.
+
+    Only queries look at the image, and only in the layers that have cross-attention.
+    """
+
+    def __init__(self, width: int, vision_width: int, heads: int, dropout: float, *, sees_image: bool) -> None:
+        super().__init__()
+        self.attention = Attention(width, width, heads, dropout)
+        self.image_attention = Attention(width, vision_width, heads, dropout) if sees_image else None
+        self.query_feed_forward = FeedForward(width, dropout)
+        self.text_feed_forward = FeedForward(width, dropout)
+
+    def forward(self, rows: Tensor, queries: int, mask: Tensor | None, features: Tensor | None) -> Tensor:
+        """One layer.
+
+        Args:
+            rows: (batch, queries + text, width); either part may be absent.
+            queries: how many of the rows are queries.
+            mask: as in `Attention`.
+            features: (batch, image tokens, vision width); None where there is no query.
+        """
+        rows = self.attention(rows, rows, mask)
+        asking, text = rows[:, :queries], rows[:, queries:]
+        parts = []
+        if asking.shape[1]:
+            if self.image_attention is not None:
+                asking = self.image_attention(asking, features)
+            parts.append(self.query_feed_forward(asking))
+        if text.shape[1]:
+            parts.append(self.text_feed_forward(text))
+        return torch.cat(parts, dim=1)

@@ -1,0 +1,51 @@
+"""A finished training's result, beside its checkpoints: who trained writes it, who commits reads it.
+
+It needs no torch, so a driver can read it.
+"""
+
+from __future__ import annotations
+
+import io
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.contract import Output
+from stages.pretrain.files import write_whole
+from stages.pretrain.spec import PretrainJob
+
+WEIGHTS = "safetensors"
+
+
+def write_result(work: PretrainJob, metrics: pa.Table, weights: bytes) -> None:
+    """Leave the result; the table is written last and says that it is complete."""
+    write_whole(_weights(work), weights)
+    buffer = io.BytesIO()
+    pq.write_table(metrics, buffer)
+    write_whole(_metrics(work), buffer.getvalue())
+
+
+def is_finished(work: PretrainJob) -> bool:
+    """Whether this training has left its result, now or in an earlier run."""
+    filesystem, path = fsspec.core.url_to_fs(_metrics(work))
+    return bool(filesystem.exists(path))
+
+
+def read_result(work: PretrainJob) -> Output:
+    """The result as the stage's output, the weights in the scratch folder."""
+    local = work.scratch / f"qformer.{WEIGHTS}"
+    filesystem, path = fsspec.core.url_to_fs(_weights(work))
+    filesystem.get_file(path, str(local))
+    with fsspec.open(_metrics(work), "rb") as file:
+        table = pq.read_table(file)
+    steps = sum(phase == "train" for phase in table["phase"].to_pylist())
+    return Output(table, sides={WEIGHTS: local}, counts={"steps": steps})
+
+
+def _metrics(work: PretrainJob) -> str:
+    return f"{work.checkpoints}/metrics.parquet"
+
+
+def _weights(work: PretrainJob) -> str:
+    return f"{work.checkpoints}/qformer.{WEIGHTS}"

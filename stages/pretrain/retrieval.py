@@ -1,0 +1,51 @@
+"""How well images and texts that were not trained on find one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stages.models.qformer import QFormer, Text
+from stages.pretrain.losses import similarities
+
+LIMIT = 5000
+"""Images that are measured with at most, as many as COCO's test set has: the work grows with their square."""
+CHUNK = 64
+"""Images whose similarities with all texts are computed at once."""
+
+
+class Recall(NamedTuple):
+    """The share of images, and of texts, whose nearest counterpart is right."""
+
+    image_to_text: float
+    text_to_image: float
+
+
+def recall_at_1(similarity: Tensor, captions: Sequence[str]) -> Recall:
+    """Recall among images with one caption each.
+
+    Where images share a caption word for word, nobody could tell them apart: any of them is right.
+
+    Args:
+        similarity: (images, texts); text n is image n's.
+        captions: the texts.
+    """
+    numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    said = torch.tensor([numbers[caption] for caption in captions], device=similarity.device)
+    best_text, best_image = similarity.argmax(dim=1), similarity.argmax(dim=0)
+    return Recall(*((said[best] == said).float().mean().item() for best in (best_text, best_image)))
+
+
+@torch.no_grad()
+def compare(model: QFormer, features: Tensor, text: Text) -> Tensor:
+    """ITC's similarity of every image with every text, (images, texts); the model stays in the mode that it was in."""
+    training = model.training
+    model.eval()
+    chunks = [slice(first, first + CHUNK) for first in range(0, len(features), CHUNK)]
+    texts = torch.cat([model.embed_text(model.encode_text(Text(*(part[chunk] for part in text)))) for chunk in chunks])
+    rows = [similarities(model.embed_image(model.encode_image(features[chunk])), texts) for chunk in chunks]
+    model.train(training)
+    return torch.cat(rows)

@@ -1,0 +1,125 @@
+"""The pretrain stage, declared: BLIP-2's first stage, a Q-Former that learns from the bootstrapped corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, model_validator
+
+from stages.contract import ModelName, PretrainedRecipe, RunOptions, StageSpec
+
+if TYPE_CHECKING:
+    from stages.shards import Artifact
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PretrainRecipe(PretrainedRecipe):
+    """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L.
+
+    `model` is the CLIP whose image tower is read: an architecture of open_clip, such as `ViT-L-14-quickgelu`, a hub name
+    or a local folder. `dtype` is what that tower computes in; with `bfloat16` the Q-Former uses it where that is safe.
+    """
+
+    pretrained: str | None = None
+    """The tag of weights of an open_clip architecture, such as `openai`; None for a hub name or a folder."""
+    tokenizer: ModelName = "google-bert/bert-base-uncased"
+    """A hub name, or a local folder with a BERT tokenizer."""
+    tokenizer_revision: str | None = None
+    """The hub commit (or tag) that is meant; None for a local folder."""
+    queries: Count = 32
+    width: Count = 768
+    layers: Count = 12
+    heads: Count = 12
+    projection: Count = 256
+    """Numbers in the embeddings that images and texts are compared by."""
+    image_every: Count = 2
+    """Every how many layers the queries look at the image."""
+    max_text_tokens: Annotated[int, Field(ge=3)] = 32
+    """Tokens that are read of a caption, its two marks included."""
+    dropout: Share = 0.1
+    steps: Count = 250_000
+    batch_size: Annotated[int, Field(ge=2)] = 2320
+    """Images in one step, over all workers."""
+    lr: Rate = 1e-4
+    min_lr: Rate = 1e-5
+    """What the learning rate falls to, along a cosine."""
+    warmup: Annotated[int, Field(ge=0)] = 2000
+    """Steps in which the learning rate rises."""
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    weight_decay: Rate = 0.05
+    """AdamW's; biases, norms, the temperature and the queries are exempt."""
+    augment: bool = True
+    """Random crops and mirror images. Switch it off where captions tell left from right."""
+    holdout: Share = 0.005
+    """Share of the images, drawn by key, that is not trained on and on which retrieval is measured."""
+    evaluate_every: Count | None = None
+    """Steps between two such measurements; None measures once, at the end."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> PretrainRecipe:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by heads {self.heads}")
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup {self.warmup} is longer than steps {self.steps}")
+        return self
+
+
+class PretrainRun(RunOptions):
+    """Where and how fast the Q-Former is trained. `cpus` and `gpus` are those of one worker."""
+
+    workers: Count = 1
+    """Processes that train together (Ray executor); each takes its part of every batch."""
+    device: str = "auto"
+    """`auto` (a GPU where the worker has one), or a torch device such as `cpu` or `cuda:0`."""
+    threads: Count | None = None
+    """CPU threads of torch in one worker; None leaves torch's (or Ray's) choice."""
+    readers: Count = 4
+    """Threads in one worker that read and decode images."""
+    cache: Rate = 4.0
+    """GiB of image features that one worker may keep in memory. If those of the whole corpus fit, and images are not
+    augmented, every image is read and encoded once instead of once per epoch."""
+    checkpoint_every: Count = 1000
+    """Steps between two checkpoints: what a crash costs at most."""
+    keep_checkpoints: Count = 2
+    """How many of the latest checkpoints stay."""
+
+
+@dataclass(frozen=True)
+class CorpusShard:
+    """The tables of one shard of one source."""
+
+    source: str
+    shard: str
+    images: Artifact
+    captions: Artifact
+    select: Artifact
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """What a training reads and where it leaves what it needs to resume. Picklable."""
+
+    corpus: tuple[CorpusShard, ...]
+    checkpoints: str
+    """fsspec URL of a folder of this training alone; shared storage if several hosts train."""
+    scratch: Path
+    """An empty local folder for side files, on the host that commits."""
+
+
+SPEC = StageSpec(
+    name="pretrain",
+    version=1,
+    inputs=("download", "select"),
+    recipe=PretrainRecipe,
+    run=PretrainRun,
+    compute="stages.pretrain.compute:Pretrain",
+)
+"""It reads all sources at once, with their captions from `caption` or `annotate`: see `PretrainJob`."""

@@ -1,0 +1,74 @@
+"""What identifies a part: its content, never its path, so that a moved data set is the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import IO
+
+from stages.contract import UserError
+from stages.urls.files import Files, filesystem, open_binary, open_tar
+from stages.urls.spec import LaionSource, ParquetSource, SourceSettings, WebDatasetSource
+
+CHUNK_BYTES = 1 << 20
+PARQUET_END = b"PAR1"
+
+
+def digest(source: SourceSettings, files: Files) -> str:
+    """Return the sha256 of a part's content, in hex.
+
+    A Parquet file stands for itself by its size and footer, which holds the offset, size and statistics of every column
+    chunk; an img2dataset tar by its size and the Parquet table beside it, or else by its members' names, sizes and
+    times. So terabytes need not be read. Any other file is hashed whole.
+
+    Raises:
+        UserError: a Parquet file has no footer.
+        OSError: a file cannot be read.
+    """
+    found = hashlib.sha256()
+    for file in files:
+        for piece in _identity(source, file, alone=len(files) == 1):
+            found.update(piece)
+        found.update(b"\0")
+    return found.hexdigest()
+
+
+def _identity(source: SourceSettings, file: str, *, alone: bool) -> Iterable[bytes]:
+    if file.endswith(".tar"):
+        return _tar_index(file) if alone else _size(file)
+    if isinstance(source, WebDatasetSource | LaionSource | ParquetSource):
+        return _footer(file)
+    return _content(file)
+
+
+def _content(path: str) -> Iterable[bytes]:
+    with open_binary(path, caching="readahead") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _footer(path: str) -> Iterable[bytes]:
+    with open_binary(path) as file:
+        size = file.seek(0, 2)
+        end = _read_at(file, max(0, size - 8), 8)
+        if end[4:] != PARQUET_END:
+            raise UserError(f"{path} is no complete Parquet file: its last bytes are not PAR1; fetch it anew")
+        length = int.from_bytes(end[:4], "little")
+        yield str(size).encode()
+        yield _read_at(file, max(0, size - 8 - length), length)
+
+
+def _read_at(file: IO[bytes], offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
+
+
+def _size(path: str) -> Iterable[bytes]:
+    files, inner = filesystem(path)
+    yield str(files.size(inner)).encode()
+
+
+def _tar_index(path: str) -> Iterable[bytes]:
+    with open_tar(path) as archive:
+        for member in archive:
+            yield f"{member.name}\0{member.size}\0{member.mtime}\n".encode()

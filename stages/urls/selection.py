@@ -1,0 +1,35 @@
+"""Which rows and which own columns of a file go on: `where:` and `keep:` of its source, checked against its schema."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from stages.tables import URLS
+from stages.urls.batch import Batch, required_column
+from stages.urls.spec import SourceSettings
+from stages.urls.where import Where
+
+
+class Selection:
+    """`where:` and `keep:` applied to the batches of one file.
+
+    Raises:
+        UserError: one of them does not fit the file's columns.
+    """
+
+    def __init__(self, source: SourceSettings, schema: pa.Schema, *, place: str) -> None:
+        self._where = Where(source.where, schema, place=place) if source.where is not None else None
+        self._keep = [required_column(schema.names, [name], key="keep:", place=place) for name in source.keep]
+        asked = {*self._keep, *(self._where.columns if self._where is not None else [])}
+        self.columns = [name for name in schema.names if name in asked]
+        """The own columns that have to be read."""
+        kept = [schema.field(own).with_name(name) for own, name in zip(self._keep, source.keep, strict=True)]
+        self.schema = pa.schema([*URLS, *kept])
+        """The columns of the URL table."""
+
+    def __call__(self, batch: Batch) -> pa.RecordBatch:
+        """Return the content columns and the kept ones of the rows that the condition holds for."""
+        arrays = [*batch.content.columns, *(batch.own.column(name) for name in self._keep)]
+        names = self.schema.names[2:]  # key and source come with the shard
+        rows = pa.RecordBatch.from_arrays(arrays, names=names)
+        return rows if self._where is None else rows.filter(self._where.mask(batch.own))

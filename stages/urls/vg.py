@@ -1,0 +1,76 @@
+"""Visual Genome: region descriptions as released, or a list of image-caption pairs as BLIP and LAVIS use.
+
+Neither says reliably where an image lies: the release is spread over two folders without a rule, and the lists carry
+their authors' paths. The name is unique, so an image is looked for by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from stages.contract import UserError
+from stages.urls.batch import Batch, Reader
+from stages.urls.files import Files, filesystem
+from stages.urls.human import Image, batches, elements, field, first_element, pairs_by_image
+from stages.urls.spec import VgSource, is_web
+
+FOLDERS = ("", "VG_100K", "VG_100K_2")
+REGIONS = pa.schema([("image_id", pa.int64())])
+PAIRS = pa.schema([("image", pa.string())])
+
+
+def schema(source: VgSource, files: Files) -> pa.Schema:
+    """Return the columns of the form that the file has.
+
+    Raises:
+        UserError: the file names no folders, and `images` is a web address, which cannot be searched.
+    """
+    if "regions" not in (first_element(files) or {}):
+        return PAIRS
+    if is_web(source.images):
+        raise UserError(
+            f"{files[0]} names no folders, and {source.images} cannot be searched; set `images` to a folder"
+        )
+    return REGIONS
+
+
+def read(source: VgSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+    """Yield one row per image."""
+    own = schema(source, files)
+    places = {} if is_web(source.images) else _places(source.images)
+    images = _regions(files[0], places) if own is REGIONS else _pairs(files[0], places)
+    yield from batches(source, images, own, columns)
+
+
+def _regions(path: str, places: Mapping[str, str]) -> Iterator[Image]:
+    for number, entry in enumerate(elements(path), start=1):
+        identifier = field(entry, "id", path, number)
+        name = f"{identifier}.jpg"
+        captions = [field(region, "phrase", path, number) for region in field(entry, "regions", path, number)]
+        # An image that is in no folder keeps its row; the download stage gives it the status missing_file.
+        yield Image(places.get(name, f"VG_100K/{name}"), captions, {"image_id": identifier})
+
+
+def _pairs(path: str, places: Mapping[str, str]) -> Iterator[Image]:
+    for entry in pairs_by_image(path):
+        image = entry["image"]
+        yield Image(places.get(PurePosixPath(image).name, image), entry["caption"], {"image": image})
+
+
+def _places(root: str) -> dict[str, str]:
+    """Return where every image lies below the root, by its name: three listings of 108,000 names in all."""
+    files, inner = filesystem(root)
+    folders = {folder: f"{inner.rstrip('/')}/{folder}".rstrip("/") for folder in FOLDERS}
+    return {
+        name: f"{folder}/{name}".lstrip("/")
+        for folder, path in folders.items()
+        if files.isdir(path)
+        for name in (PurePosixPath(found).name for found in files.ls(path, detail=False))
+        if name.endswith(".jpg")
+    }
+
+
+READER = Reader(schema, read)

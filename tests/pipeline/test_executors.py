@@ -1,0 +1,132 @@
+"""The same runs through both executors, with the same assertions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.events import Event
+from pipeline.execution import Execution
+from pipeline.graph import Graph
+from pipeline.local_executor import run_locally
+from pipeline.schedule import LOST_WORKERS, Schedule
+from pipeline.session import plan
+from pipeline.store import Store
+from stages.contract import RunOptions, UserError
+from tests.pipeline.stubs import StubRecipe, make_graph
+
+Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
+def run(request) -> Run:
+    if request.param == "local":
+        return run_locally
+    return request.getfixturevalue("ray_run")
+
+
+@pytest.fixture(scope="module")
+def ray_run(ray_home) -> Iterator[Run]:
+    from pipeline.ray_executor import RayRun, ray_session
+
+    with ray_session(None):
+        yield lambda execution, listener: RayRun(execution, listener).run()
+
+
+def execute(run: Run, graph: Graph, store: Store) -> tuple[Schedule, list[Event]]:
+    schedule = Schedule(graph, plan(graph, store))
+    events: list[Event] = []
+    run(Execution(graph, store, schedule), lambda event, _: events.append(event))
+    return schedule, events
+
+
+def rows(graph: Graph, store: Store, name: str) -> dict[str, list[dict]]:
+    folder = store.folder(graph.nodes[name].spec.name, graph.nodes[name].fingerprint)
+    return {path.stem: pq.read_table(path).to_pylist() for path in sorted(Path(folder).glob("*.parquet"))}
+
+
+def test_all_shards_of_all_sources_are_done_and_a_second_run_does_nothing(run, tmp_path):
+    graph = make_graph({"a": [3, 1], "b": [2]}, caption=StubRecipe(value=1), rank=StubRecipe(value=10))
+    store = Store.open(str(tmp_path))
+    schedule, _ = execute(run, graph, store)
+    assert schedule.is_finished
+    found = rows(graph, store, "select/a")
+    assert list(found) == ["a-00000-00000", "a-00000-00001", "a-00000-00002", "a-00001-00000"]
+    # download 0, caption 0 + 1, rank 0 + 1 + 10, select 1 + 11
+    assert {row["value"] for table in found.values() for row in table} == {12}
+    assert len(rows(graph, store, "select/b")) == 2
+    _, events = execute(run_locally, graph, store)
+    assert events == []
+
+
+def test_a_bad_shard_is_retried_and_listed_and_the_rest_is_finished(run, tmp_path):
+    faults = {"a-00000-00001": "raise", "a-00000-00002": "raise_once"}
+    graph = make_graph({"a": [4]}, caption=StubRecipe(faults=faults, folder=str(tmp_path)))
+    store = Store.open(str(tmp_path / "out"))
+    schedule, events = execute(run, graph, store)
+    assert schedule.nodes["caption/a"].failed == {"a-00000-00001": "ValueError: a-00000-00001 is bad"}
+    assert schedule.nodes["select/a"].blocked == {"a-00000-00001"}
+    assert len(rows(graph, store, "select/a")) == 3
+    assert (tmp_path / "a-00000-00001.attempts").read_text() == "xxx"
+    assert [event.kind for event in events if event.shard == "a-00000-00001" and event.error] == ["retried"] * 2 + ["failed"]
+    failures = store.failures(store.folder("caption", graph.nodes["caption/a"].fingerprint))
+    assert failures["a-00000-00001"]["attempts"] == 3
+
+
+def test_a_file_with_a_users_mistake_is_not_tried_again(run, tmp_path):
+    graph = make_graph({"a": [1, 2]}, urls=StubRecipe(faults={"a-00001": "user_error"}, folder=str(tmp_path)))
+    schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
+    assert schedule.nodes["urls/a"].failed == {"a-00001": "UserError: a-00001: line 3 has one field, it needs two"}
+    assert (tmp_path / "a-00001.attempts").read_text() == "x"
+    assert schedule.nodes["download/a"].blocked == {"a"}
+
+
+def test_a_stage_that_cannot_be_set_up_stops_the_run_with_the_reason(run, tmp_path):
+    graph = make_graph({"a": [1]}, caption=StubRecipe(faults={"setup": "user_error"}))
+    with pytest.raises(UserError, match=r"caption.model: no folder 'nowhere'"):
+        execute(run, graph, Store.open(str(tmp_path)))
+
+
+@pytest.mark.ray
+def test_a_killed_worker_costs_its_shard_one_more_attempt(ray_run, tmp_path):
+    faults = {"a-00000-00001": "kill_once"}
+    graph = make_graph({"a": [6]}, rank=StubRecipe(faults=faults, folder=str(tmp_path)))
+    store = Store.open(str(tmp_path / "out"))
+    schedule, events = execute(ray_run, graph, store)
+    assert not schedule.nodes["rank/a"].failed
+    assert len(rows(graph, store, "select/a")) == 6
+    retried = [event for event in events if event.kind == "retried"]
+    assert [event.shard for event in retried] == ["a-00000-00001"]
+    assert "the worker died" in retried[0].error
+
+
+@pytest.mark.ray
+def test_a_shard_that_kills_every_worker_is_set_aside(ray_run, tmp_path):
+    graph = make_graph({"a": [3]}, rank=StubRecipe(faults={"a-00000-00001": "kill"}, folder=str(tmp_path)))
+    store = Store.open(str(tmp_path / "out"))
+    schedule, _ = execute(ray_run, graph, store)
+    assert list(schedule.nodes["rank/a"].failed) == ["a-00000-00001"]
+    assert (tmp_path / "a-00000-00001.attempts").read_text() == "x" * LOST_WORKERS
+    assert len(rows(graph, store, "select/a")) == 2
+
+
+@pytest.mark.ray
+def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_path):
+    recipe = StubRecipe(faults={"a-00000-00000": "hang_once"}, folder=str(tmp_path))
+    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=5), rank=recipe)
+    schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
+    assert not schedule.nodes["rank/a"].failed
+    assert [event.error for event in events if event.kind == "retried"] == ["longer than the deadline of 5 s (rank.run.deadline)"]
+
+
+@pytest.mark.ray
+def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path):
+    whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
+    graph = make_graph({"a": [12]}, whole_machine)
+    store = Store.open(str(tmp_path))
+    execute(ray_run, graph, store)
+    assert len(rows(graph, store, "select/a")) == 12

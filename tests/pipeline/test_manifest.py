@@ -1,0 +1,182 @@
+"""Manifests: all of ours are right, and each way to be wrong gets its one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.manifest import load_manifest
+from stages.contract import UserError
+
+MANIFESTS = sorted(Path("manifests").glob("*.yaml"))
+
+GOOD = """\
+output: out
+sources:
+  web:
+    format: laion
+    path: parts/*.parquet
+download:
+  image_size: 384
+caption:
+  model: Salesforce/blip-image-captioning-large
+  top_p: 0.9
+rank:
+  model: ViT-L-14-quickgelu
+  pretrained: openai
+filter:
+  model: Salesforce/blip-itm-large-coco
+select:
+  k: 2
+"""
+
+
+def change(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+WRONG = {
+    "mistyped key": (change("top_p:", "topp:"), "10: caption.topp: unknown key; did you mean 'top_p'?"),
+    "mistyped section": (change("select:", "selct:"), "16: selct: unknown key; did you mean 'select'?"),
+    "unknown stage": (
+        GOOD + "deduplicate: {}\n",
+        "18: deduplicate: unknown key; the keys here are output, demo, sources, urls, download, annotate, caption, "
+        "rank, filter, select, pretrain",
+    ),
+    "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
+    "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),
+    "a number in quotes": (change("0.9", "'0.9'"), '10: caption.top_p: found "0.9"; must be a number'),
+    "half a caption": (change("k: 2", "k: 1.5"), "17: select.k: found 1.5; must be a whole number"),
+    "no captions kept": (change("k: 2", "k: 0"), "17: select.k: found 0; must be at least 1"),
+    "true for a number": (change("k: 2", "k: yes"), "17: select.k: found true; must be a whole number"),
+    "a list for a number": (change("k: 2", "k: [2]"), "17: select.k: found [2]; must be a whole number"),
+    "a negative size": (change("384", "-1"), "7: download.image_size: found -1; must be at least 1"),
+    "a model that is no text": (
+        change("Salesforce/blip-itm-large-coco", "[1]"),
+        "15: filter.model: found [1]; must be a text; put it in quotes",
+    ),
+    "no model": (change("  model: Salesforce/blip-itm-large-coco\n", "  dtype: float32\n"), "14: filter: missing key 'model'"),
+    "an unknown dtype": (
+        change("  top_p: 0.9", "  dtype: fp16"),
+        "10: caption.dtype: found \"fp16\"; must be one of 'float32', 'bfloat16' or 'float16'",
+    ),
+    "no output": (change("output: out\n", ""), "1: missing key 'output'"),
+    "an empty output": (change("output: out", "output: ''"), '1: output: found ""; must not be empty'),
+    "an output without a value": (
+        change("output: out", "output:"),
+        "1: output: found null; must be a text; put it in quotes",
+    ),
+    "no sources": ("output: out\nsources: {}\n", "2: sources: found {}; must have at least 1 entry"),
+    "sources as a list": (
+        "output: out\nsources:\n  - laion\n",
+        '2: sources: found ["laion"]; must be a mapping of keys to values',
+    ),
+    "an unknown format": (
+        change("format: laion", "format: lion"),
+        "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'cc3m', "
+        "'cc12m', 'sbu', 'coco', 'vg', 'webdataset'",
+    ),
+    "no format": (
+        change("    format: laion\n", ""),
+        "3: sources.web: missing key 'format'; it says how the source's list is laid out",
+    ),
+    "no path": (change("    path: parts/*.parquet\n", ""), "3: sources.web: missing key 'path'"),
+    "a path that is none": (
+        change("parts/*.parquet", "7"),
+        "5: sources.web.path: found 7; must be a text or a list of texts",
+    ),
+    "another format's key": (
+        change("    format: laion\n", "    format: laion\n    splits: [train]\n"),
+        "5: sources.web.splits: unknown key; the keys here are format, path, where, keep",
+    ),
+    "a bad source name": (
+        change("  web:", "  My.Web:"),
+        "3: sources.My.Web: 'My.Web' cannot be a source's name; a name is made of lower-case letters, digits, '-' and '_'",
+    ),
+    "run settings in the recipe": (
+        change("  top_p: 0.9", "  actors: 4"),
+        "10: caption.actors: unknown key; it stands under 'run:'",
+    ),
+    "a recipe key under run": (
+        change("  top_p: 0.9", "  run: {top_p: 0.9}"),
+        "10: caption.run.top_p: unknown key; it stands under 'caption:' itself",
+    ),
+    "no gpu": (change("  top_p: 0.9", "  run: {gpus: -1}"), "10: caption.run.gpus: found -1; must be at least 0"),
+    "no captioner": (
+        change("caption:\n  model: Salesforce/blip-image-captioning-large\n  top_p: 0.9\n", ""),
+        "1: missing section 'caption'; the web source 'web' needs it",
+    ),
+    "a threshold without a filter": (
+        change("filter:\n  model: Salesforce/blip-itm-large-coco\n", "").replace("k: 2", "itm_threshold: 0.5"),
+        "15: select.itm_threshold: found 0.5, but there is no 'filter' section; add one, or set null to rank by CLIP alone",
+    ),
+    "a key twice": (GOOD + "output: other\n", "18: output: this key stands here twice; keep one"),
+    "a nested key twice": (
+        change("  top_p: 0.9", "  top_p: 0.9\n  top_p: 0.8"),
+        "11: caption.top_p: this key stands here twice; keep one",
+    ),
+    "not YAML": (
+        change("  web:", "  web: ["),
+        "5: not YAML: expected ',' or ']', but got ':'; check the indentation and quotes here",
+    ),
+    "a tab": (change("  web:", "\tweb:"), "3: not YAML: found character '\\t' that cannot start any token; check the indentation and quotes here"),
+    "a list": ("- a\n- b\n", "1: a manifest is a mapping that starts with 'output:' and 'sources:'"),
+    "nothing": ("", "1: a manifest is a mapping that starts with 'output:' and 'sources:'"),
+    "a section that is a word": (change("select:\n  k: 2", "select: two"), '16: select: found "two"; must be a mapping of keys to values'),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_manifest_gets_its_line(name, tmp_path):
+    text, expected = WRONG[name]
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_manifest(path)
+    assert str(caught.value) == f"{path}:{expected}"
+
+
+def test_all_errors_of_a_file_are_told_at_once_in_its_order(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(change("top_p: 0.9", "topp: 0.9").replace("k: 2", "k: 0").replace("384", "no"))
+    with pytest.raises(UserError) as caught:
+        load_manifest(path)
+    assert [line.removeprefix(f"{path}:").split(":")[0] for line in str(caught.value).splitlines()] == ["7", "10", "17"]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda path: None, "no such file; name a manifest, for example manifests/quickstart.yaml"),
+        (lambda path: path.mkdir(), "this is a folder; name the manifest, a YAML file"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a text file; a manifest is YAML in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_manifest(make, expected, tmp_path):
+    path = tmp_path / "m.yaml"
+    make(path)
+    with pytest.raises(UserError) as caught:
+        load_manifest(path)
+    assert str(caught.value) == f"{path}: {expected}"
+
+
+def test_a_right_manifest_has_its_recipes_apart_from_its_run_options(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(change("  top_p: 0.9", "  top_p: 0.8\n  run: {actors: 4, gpus: 0.5}"))
+    manifest = load_manifest(path)
+    assert list(manifest.stages) == ["urls", "download", "caption", "rank", "filter", "select"]
+    recipe, run = manifest.stages["caption"]
+    assert recipe.model_dump()["top_p"] == 0.8
+    assert (run.actors, run.gpus) == (4, 0.5)
+    assert "run" not in recipe.model_dump()
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_our_own_manifests_are_right(path):
+    assert load_manifest(path).sources
+
+
+def test_there_is_a_manifest_for_every_published_list():
+    assert {path.stem for path in MANIFESTS} >= {"quickstart", "laion", "cc3m", "cc12m", "sbu", "blip2"}

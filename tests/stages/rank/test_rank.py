@@ -1,0 +1,49 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stages.contract import ModelRunOptions, Shard
+from stages.rank.compute import Rank
+from stages.rank.spec import RankRecipe
+from stages.tables import RANK
+
+
+@pytest.fixture
+def rank(clip_folder: Path) -> Callable[..., Rank]:
+    def make(batch_size: int = 3) -> Rank:
+        return Rank(RankRecipe(model=str(clip_folder)), ModelRunOptions(batch_size=batch_size, device="cpu"))
+
+    return make
+
+
+def test_the_table(
+    rank: Callable[..., Rank], make_shard: Callable[..., Shard], pictures: dict[str, Image.Image]
+) -> None:
+    captions = [(key, text) for key in pictures for text in ("Red dog", "a red dog", "", "a red dog", "the cat")]
+    output = rank()(make_shard({**pictures, "dead": None}, captions=captions))
+    assert output.table.schema == RANK
+    assert output.counts == {"scored": 28, "empty": 7}
+    rows = output.table.to_pylist()
+    assert [(row["key"], row["candidate"]) for row in rows] == [(key, n) for key in pictures for n in range(5)]
+    scores = [row["clip_score"] for row in rows]
+    assert [score for score in scores[2::5] if score is not None] == []
+    assert scores[1::5] == scores[3::5]
+    assert all(-1 <= score <= 1 for score in scores if score is not None)
+    assert len(set(scores[4::5])) == len(pictures)
+
+
+def test_scores_do_not_depend_on_the_batch(
+    rank: Callable[..., Rank], make_shard: Callable[..., Shard], pictures: dict[str, Image.Image]
+) -> None:
+    shard = make_shard(pictures, captions=[(key, text) for key in pictures for text in ("dog", f"cat {key}")])
+    first, *others = (rank(size)(shard).table["clip_score"].to_pylist() for size in (1, 3, 64))
+    for found in others:
+        assert found == pytest.approx(first, abs=1e-5)
+
+
+def test_a_shard_without_images(rank: Callable[..., Rank], make_shard: Callable[..., Shard]) -> None:
+    output = rank()(make_shard({"dead": None}, captions=[]))
+    assert output.table.schema == RANK
+    assert output.table.num_rows == 0

@@ -1,0 +1,36 @@
+"""Helpers for the readers' tests: a source is written as in a manifest and read as in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pydantic import TypeAdapter
+
+from stages.urls.compute import Urls
+from stages.urls.parts import find_parts
+from stages.urls.spec import Source, UrlsRecipe, UrlsRun
+
+SOURCE: TypeAdapter[Any] = TypeAdapter(Source)
+
+Read = Callable[..., pa.Table]
+
+
+@pytest.fixture
+def source() -> Callable[..., Any]:
+    """Validate a source's settings as a manifest does."""
+    return lambda **settings: SOURCE.validate_python(settings)
+
+
+@pytest.fixture
+def read(source: Callable[..., Any]) -> Read:
+    """Read a whole source into one table."""
+
+    def read(shard_size: int = 10_000, **settings: Any) -> pa.Table:
+        parts = find_parts("web", source(**settings))
+        tables = [table for part in parts for _, table in Urls(UrlsRecipe(shard_size=shard_size), UrlsRun())(part)]
+        return pa.concat_tables(tables)
+
+    return read

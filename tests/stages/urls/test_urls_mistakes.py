@@ -1,0 +1,158 @@
+"""What a user gets wrong is told in one line that names the file and the place in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from stages.contract import UserError
+from stages.urls.check import check
+
+ADDRESS = "http://a.com/1.jpg"
+
+
+@pytest.fixture
+def laion(tmp_path: Path) -> str:
+    path = tmp_path / "part.parquet"
+    pq.write_table(pa.table({"URL": [ADDRESS], "TEXT": ["one"], "WIDTH": [1], "pwatermark": [0.5]}), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("WIDHT > 3", r'"WIDHT" not found.*; its columns are URL \(string\), TEXT \(string\), WIDTH \(int64\)'),
+        ("WIDTH >", "syntax error"),
+        ("WIDTH > 3; DROP TABLE x", "syntax error"),
+        ("TEXT + 1 > 3", "where: .*TEXT"),
+        ("avg(WIDTH) > 3", "aggregates"),
+        ("row_number() OVER () > 3", "window"),
+        ("random() < 0.1", r"random answers differently each time; to sample use hash\(column\)"),
+        ("WIDTH > 3 AND current_date > DATE '2020-01-01'", "current_date answers differently each time"),
+        ("URL IN (SELECT url FROM 'blocked.csv')", "subquery"),
+    ],
+)
+def test_where(laion: str, read: Any, source: Any, where: str, message: str) -> None:
+    settings = {"format": "laion", "path": laion, "where": where}
+    for call in (lambda: check("laion", source(**settings)), lambda: read(**settings)):
+        with pytest.raises(UserError, match=message) as told:
+            call()
+        assert "part.parquet" in str(told.value)
+        assert "\n" not in str(told.value)
+
+
+def test_where_compares_texts_with_numbers_only_by_a_cast(tmp_path: Path, source: Any) -> None:
+    (tmp_path / "a.csv").write_text("URL,TEXT,WIDTH\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"explicit cast is required; its columns are .*WIDTH \(string\)"):
+        check("csv", source(format="csv", path=str(tmp_path / "a.csv"), where="WIDTH >= 256"))
+
+
+def test_where_on_a_value_that_does_not_fit(laion: str, read: Any) -> None:
+    with pytest.raises(UserError, match=r"part\.parquet: .*'one'"):
+        read(format="laion", path=laion, where="CAST(TEXT AS INTEGER) > 3")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "laion", "keep": ("punsafe",)}, r"has no column 'punsafe' \(keep:\); it has URL, TEXT, WIDTH"),
+        ({"format": "parquet", "url": "link"}, r"has no column 'link' \(url:\); it has URL"),
+        ({"format": "parquet", "text": "alt"}, r"has no column 'alt' \(text:\); it has URL"),
+        ({"format": "laion", "path": "nowhere"}, "source web: no file matches nowhere"),
+    ],
+)
+def test_columns_and_paths(laion: str, source: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check("web", source(**({"path": laion} | settings)))
+
+
+def test_a_column_that_holds_no_text(laion: str, read: Any) -> None:
+    with pytest.raises(UserError, match="column 'WIDTH' holds int64, not text"):
+        read(format="parquet", path=laion, text="WIDTH")
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "message"),
+    [
+        ("cc12m", f"{ADDRESS}\tone\n{ADDRESS}\n", "line 2: 0 tabs where cc12m has one"),
+        ("cc3m", f"one\t{ADDRESS}\ntwo\tthree\t{ADDRESS}\n", r"line 2: 2 tabs where cc3m has one \(caption TAB url\)"),
+        ("cc3m", f"{ADDRESS}\tone\n", "line 1: the url stands where cc3m has the caption; use format: cc12m"),
+        ("cc12m", "caption\turl\n", "use format: cc3m"),
+        ("jsonl", f'{{"URL": "{ADDRESS}", "TEXT": "one"}}\n{{"URL": \n', "line 2: broken JSON"),
+        ("jsonl", f'{{"URL": "{ADDRESS}", "TEXT": "one"}}\n[1]\n', "line 2: no JSON object"),
+        ("jsonl", '{"url": "x"}\n', r"has no column 'TEXT' \(text:\); it has url"),
+        ("csv", f"URL,TEXT\n{ADDRESS},one\n{ADDRESS}\n", "cannot be read: .*[Rr]ow #3"),
+        ("csv", "", "cannot be read: Empty CSV file"),
+        ("sbu", '{"image_urls": ["a", "b"], "captions": ["one"]}', "captions ends before entry 2"),
+        ("sbu", '{"image_urls": ["a"]}', "has no key 'captions'"),
+        ("sbu", '{"image_urls": ["a",\n "b"', "line 2: broken JSON"),
+        ("sbu", '{"image_urls": ["a",\n b], "captions": []}', "line 2: broken JSON"),
+    ],
+)
+def test_broken_files(tmp_path: Path, read: Any, form: str, content: str, message: str) -> None:
+    path = tmp_path / "list.any"
+    path.write_text(content, encoding="utf-8", newline="\n")
+    with pytest.raises(UserError, match=message) as told:
+        read(format=form, path=str(path))
+    assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "message"),
+    [
+        ("coco", {"images": [{"split": "train", "filename": "a.jpg"}]}, "entry 1 has no 'sentences'"),
+        ("coco", {"annotations": []}, "has no key 'images'"),
+        ("coco", [{"image": "a.jpg", "caption": "one"}, {"image": "b.jpg"}], "entry 2 has no 'caption'"),
+        ("vg", [{"id": 1, "regions": []}, {"id": 2}], "entry 2 has no 'regions'"),
+    ],
+)
+def test_broken_annotations(tmp_path: Path, read: Any, form: str, content: Any, message: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"a\.json.*{message}"):
+        read(format=form, path=str(tmp_path / "a.json"), images=str(tmp_path))
+
+
+def test_human_sources_are_checked(tmp_path: Path, source: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"id": 1, "regions": []}]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"source vg: there is no folder .*nowhere; correct its `images`"):
+        check("vg", source(format="vg", path=str(path), images=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match=r"names no folders, and https://a\.com cannot be searched"):
+        check("vg", source(format="vg", path=str(path), images="https://a.com"))
+    path.write_text(json.dumps([{"image": "a.jpg", "caption": "one"}]), encoding="utf-8")
+    check("vg", source(format="vg", path=str(path), images="https://a.com"))
+    with pytest.raises(UserError, match=r"a\.json is a list of one split; leave `splits` out"):
+        check("coco", source(format="coco", path=str(path), images=str(tmp_path), splits=("val",)))
+
+
+def test_a_truncated_gzip(tmp_path: Path, read: Any) -> None:
+    import gzip
+
+    path = tmp_path / "cc3m.tsv.gz"
+    path.write_bytes(gzip.compress(f"one\t{ADDRESS}\n".encode() * 1000)[:-20])
+    with pytest.raises(UserError, match=r"cc3m\.tsv\.gz cannot be read: .*; is it complete\?"):
+        read(format="cc3m", path=str(path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "laion", "path": "a", "keep": ("URL",)}, "has a column 'URL' of its own"),
+        ({"format": "laion", "path": "a", "keep": ("NSFW", "nsfw")}, "names a column twice"),
+        ({"format": "laion", "path": ()}, "names no file"),
+        ({"format": "webdataset", "path": ("a/0.tar", "b/0.tar")}, "one img2dataset folder"),
+        ({"format": "webdataset", "path": "a/*/0.tar"}, "one img2dataset folder"),
+        ({"format": "coco", "path": "a"}, "images"),
+        ({"format": "tfrecord", "path": "a"}, "tfrecord"),
+        ({"format": "cc3m", "path": "a", "url": "x"}, "Extra inputs"),
+    ],
+)
+def test_a_manifest_that_is_wrong(source: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        source(**settings)
