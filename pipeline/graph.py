@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.fingerprint import fingerprint, recipe_identity, stage_identity
@@ -97,10 +98,15 @@ def _source_node(
     if stage == "urls":
         values |= {"source": source_name, **source.identity(), "content": [part.digest for part in parts]}
     if stage == "download":
-        run = run.model_copy(update={"images": source.images_root})
+        run = run.model_copy(update={"images": _absolute(source.images_root)})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
     own_parts = parts if stage == "urls" else ()
     return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
+
+
+def _absolute(folder: str | None) -> str | None:
+    """A folder as a worker with another working folder can find it."""
+    return folder if folder is None or "://" in folder else str(Path(folder).expanduser().absolute())
 
 
 def _corpus_node(manifest: Manifest, spec: StageSpec, nodes: Mapping[str, Node]) -> Node:

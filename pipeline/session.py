@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,9 @@ def demo_web(session: Session) -> Iterator[None]:
         return
     from stages.demo.web import serve
 
-    try:
-        server = serve(Path(demo.folder), demo.port)
-    except OSError as error:
-        raise UserError(f"demo.port: {demo.port} cannot be used ({error.strerror}); choose another one") from None
-    with server:
+    with ExitStack() as web:
+        try:
+            web.enter_context(serve(Path(demo.folder), port=demo.port))
+        except OSError as error:
+            raise UserError(f"demo.port: {error.strerror or error}; choose another port") from None
         yield

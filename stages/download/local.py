@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from fsspec.core import url_to_fs
 
+from stages.contract import UserError
 from stages.download.fit import Fit
 from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
@@ -25,7 +26,12 @@ class Local:
         self._fit = fit
 
     def __call__(self, rows: Sequence[Row], spool: Spool) -> dict[int, Outcome]:
-        """What became of every row, by its index; the images are in the spool."""
+        """What became of every row, by its index; the images are in the spool.
+
+        Raises:
+            UserError: not one of several files is there, so that the folder is the wrong one; were they committed as
+                missing, the right folder would not bring them back, because a folder is no part of a fingerprint.
+        """
         outcomes: dict[int, Outcome] = {}
         with ThreadPoolExecutor(self._threads) as pool:
             # In batches: `map` over all rows would hold every image that is read before its turn to be put down.
@@ -35,6 +41,11 @@ class Local:
                     outcomes[row.index] = outcome
                     if image is not None:
                         spool.put(row.index, image)
+        if len(rows) > 1 and all(outcome.status == "missing_file" for outcome in outcomes.values()):
+            raise UserError(
+                f"not one of {len(rows)} images lies below {self._root}, {rows[0].file} for instance; "
+                "correct the source's `images`"
+            )
         return outcomes
 
     def _read(self, row: Row) -> tuple[Outcome, bytes | None]:

@@ -26,7 +26,7 @@ from stages.tables import CAPTIONS, IMAGES, URLS
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    torch.set_num_threads(3)  # the models are too small for more
+    torch.set_num_threads(1)  # the models are too small for more
 
 
 @pytest.fixture(scope="session")
