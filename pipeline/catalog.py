@@ -51,7 +51,8 @@ JOINED = {
         SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
     """,
     "failures": """
-        SELECT 'download' AS stage, source, shard, key, url, status AS reason, error FROM images WHERE status <> 'success'
+        SELECT 'download' AS stage, source, shard, key, url, status AS reason, error
+        FROM images WHERE status <> 'success'
         UNION ALL
         SELECT 'select', source, any_value(shard), key, any_value(url),
                CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END,
@@ -116,9 +117,7 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], l
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
     for view, (stages, schema) in RAW.items():
-        folders = [
-            store.folder(stage, node.fingerprint) for stage in stages for node in graph.of_stage(stage)
-        ]
+        folders = [store.folder(stage, node.fingerprint) for stage in stages for node in graph.of_stage(stage)]
         globs = [f"{folder}/*.parquet" for folder in folders if store.committed(folder)]
         connection.execute(f"CREATE VIEW {view} AS {_scan(globs) if globs else _empty(connection, view, schema)}")
     for view, sql in JOINED.items():
@@ -136,7 +135,7 @@ def _scan(globs: Sequence[str]) -> str:
 def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:
     """A select without rows that has the columns of `schema`."""
     connection.register(f"empty_{view}", schema.empty_table())
-    described = connection.sql(f"DESCRIBE empty_{view}").fetchall()  # noqa: S608 - our own names
+    described = connection.sql(f"DESCRIBE empty_{view}").fetchall()
     connection.unregister(f"empty_{view}")
     columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind, *_ in described)
     return f"SELECT {columns}, CAST(NULL AS VARCHAR) AS shard WHERE false"

@@ -43,7 +43,9 @@ class ExecutorName(str, Enum):
 def run(
     manifest: ManifestPath,
     executor: Annotated[ExecutorName, typer.Option(help="Ray actors, or this process.")] = ExecutorName.ray,
-    address: Annotated[str | None, typer.Option(help="An existing Ray cluster; without it one is started here.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="An existing Ray cluster; without it one is started here.")
+    ] = None,
     until: Until = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
@@ -164,7 +166,9 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     console.print()
     print_funnel(console, session)
     print_failed_shards(Console(stderr=True), session)
-    console.print(f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True)
+    console.print(
+        f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True
+    )
 
 
 def _print_json(value: Any) -> None:

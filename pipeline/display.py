@@ -94,7 +94,9 @@ class LiveDisplay:
         self._meter.note(event)
         self._stages = progress_of(schedule)
         if event.kind in ("retried", "failed"):
-            self._live.console.print(f"[yellow]{event.kind}[/] {event.node} {event.shard}: {event.error}", highlight=False)
+            self._live.console.print(
+                f"[yellow]{event.kind}[/] {event.node} {event.shard}: {event.error}", highlight=False
+            )
 
     def _table(self) -> ConsoleRenderable:
         table = Table(box=None, pad_edge=False, header_style="dim")

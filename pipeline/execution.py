@@ -62,7 +62,11 @@ class Execution:
     def _after(self, task: Task, error: str, again: bool, listener: Listener) -> None:  # noqa: FBT001
         node = self.graph.nodes[task.node]
         if not again:
-            failure = {"error": error, "attempts": self.schedule.attempts(task), "time": time.strftime("%FT%TZ", time.gmtime())}
+            failure = {
+                "error": error,
+                "attempts": self.schedule.attempts(task),
+                "time": time.strftime("%FT%TZ", time.gmtime()),
+            }
             self.store.record_failure(self.jobs[task.node].folder, task.shard, failure)
             if node.spec.name == "urls" and node.source and self.schedule.nodes[task.node].is_finished:
                 self.schedule.give_up_source(node.source)

@@ -53,7 +53,7 @@ class Graph:
     def until(self, stage: str) -> Graph:
         """The part of the graph that `stage` needs, itself included."""
         wanted = {node.name for node in self.of_stage(stage)}
-        for node in reversed(self.nodes.values()):
+        for node in reversed(list(self.nodes.values())):
             if node.name in wanted:
                 wanted.update(node.inputs)
         return Graph({name: node for name, node in self.nodes.items() if name in wanted})
@@ -75,7 +75,7 @@ def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]
         parts = tuple(parts_of(source_name, source))
         for stage in chain:
             if stage in manifest.stages:
-                node = _source_node(manifest, stage, source_name, source, parts, nodes)
+                node = _source_node(manifest, stage, source_name, parts, nodes)
                 nodes[node.name] = node
     if "pretrain" in manifest.stages:
         node = _corpus_node(manifest, STAGES["pretrain"], nodes)
@@ -87,11 +87,10 @@ def _source_node(
     manifest: Manifest,
     stage: str,
     source_name: str,
-    source: Source,
     parts: tuple[Part, ...],
     nodes: Mapping[str, Node],
 ) -> Node:
-    spec, (recipe, run) = STAGES[stage], manifest.stages[stage]
+    source, spec, (recipe, run) = manifest.sources[source_name], STAGES[stage], manifest.stages[stage]
     wanted = ("annotate",) if stage == "select" and source.human else spec.inputs
     inputs = tuple(f"{name}/{source_name}" for name in wanted if f"{name}/{source_name}" in nodes)
     values = recipe_identity(recipe)

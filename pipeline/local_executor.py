@@ -36,7 +36,7 @@ def run_locally(execution: Execution, listener: Listener) -> None:
 
 def _next(execution: Execution) -> Task | None:
     """The most advanced ready shard."""
-    for name in reversed(execution.graph.nodes):
+    for name in reversed(list(execution.graph.nodes)):
         if task := execution.schedule.take(name):
             return task
     return None

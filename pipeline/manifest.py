@@ -16,7 +16,8 @@ import yaml
 from pydantic import Field, ValidationError, create_model
 
 from pipeline.manifest_errors import Problem, describe_all, locate
-from stages.contract import Recipe, RunOptions, Settings, StageSpec, UserError
+from stages.contract import Recipe, RunOptions, Settings, StageSpec
+from stages.errors import UserError
 from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
 from stages.urls.spec import Source
 
@@ -116,7 +117,9 @@ def _compose(path: Path, text: str) -> yaml.MappingNode:
         raise UserError(f"{path}:1: a manifest is a mapping that starts with 'output:' and 'sources:'")
     repeated = _repeated_keys(root, ())
     if repeated:
-        raise UserError("\n".join(f"{path}:{line}: {key}: this key stands here twice; keep one" for line, key in repeated))
+        raise UserError(
+            "\n".join(f"{path}:{line}: {key}: this key stands here twice; keep one" for line, key in repeated)
+        )
     return root
 
 

@@ -95,7 +95,9 @@ def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
     if kind == "string_pattern_mismatch" and location[-1] == "[key]":
         return Problem(location[:-1], f"{location[-2]!r} cannot be a source's name; {WORDS[kind]}")
     expected = WORDS.get(kind)
-    words = expected.format(**_plain(error.get("ctx", {}))) if expected else str(error["msg"]).removeprefix("Value error, ")
+    words = (
+        expected.format(**_plain(error.get("ctx", {}))) if expected else str(error["msg"]).removeprefix("Value error, ")
+    )
     return Problem(location, f"found {_shown(error['input'])}; {words}")
 
 
@@ -105,7 +107,9 @@ def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:
     for problem in problems:
         line, keys = _find(root, problem.location)
         name = ".".join(keys)
-        lines.append((line, f"{path}:{line}: {name}: {problem.message}" if name else f"{path}:{line}: {problem.message}"))
+        lines.append(
+            (line, f"{path}:{line}: {name}: {problem.message}" if name else f"{path}:{line}: {problem.message}")
+        )
     return "\n".join(text for _, text in sorted(dict.fromkeys(lines)))
 
 

@@ -76,10 +76,10 @@ def _is_resumed(plan: NodePlan) -> bool:
 def _reason(plan: NodePlan, changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]) -> str:
     if plan.done:
         return f"resumes: {len(plan.done)} of {len(plan.shards or ())} shards are done"
-    differences = [difference(before, plan.node.identity) for before in earlier]
-    own = [found for found in differences if found]
-    if own:
-        return "changed: " + ", ".join(min(own, key=len))
+    own = [found for before in earlier if (found := difference(before, plan.node.identity))]
+    if own and len(own) == len(earlier):
+        _, nearest = min((len(found), found) for found in own)
+        return "changed: " + ", ".join(nearest)
     if changed and earlier:
         return f"follows {changed[0]}"
     return "not run yet"

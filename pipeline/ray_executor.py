@@ -24,7 +24,8 @@ from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
 from pipeline.training import train_with
 from pipeline.worker import Job, Report, Worker
-from stages.contract import RunOptions, UserError
+from stages.contract import RunOptions
+from stages.errors import UserError
 
 QUEUED_PER_ACTOR = 2
 """Shards that may wait in front of a stage, per actor, before the stage before it is held back."""
@@ -141,7 +142,12 @@ class RayRun:
         A queue is bounded only where somebody empties it: a stage whose actors still wait for resources must not hold
         back the one that occupies them.
         """
-        limit = {name: QUEUED_PER_ACTOR * len(pool.actors) for pool in self._pools if self._has_live(pool) for name in pool.nodes}
+        limit = {
+            name: QUEUED_PER_ACTOR * len(pool.actors)
+            for pool in self._pools
+            if self._has_live(pool)
+            for name in pool.nodes
+        }
         for pool in reversed(self._pools):
             if not pool.actors and pool.waiting(self._execution.schedule):
                 self._staff(pool)
@@ -227,7 +233,9 @@ class RayRun:
     def _count_setup_failure(self, pool: Pool, error: str) -> None:
         pool.setup_failures += 1
         if pool.setup_failures >= SETUP_ATTEMPTS * len(pool.actors):
-            raise UserError(f"stage '{pool.stage}' cannot be set up: its workers fail before their first shard: {error}")
+            raise UserError(
+                f"stage '{pool.stage}' cannot be set up: its workers fail before their first shard: {error}"
+            )
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()

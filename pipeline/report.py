@@ -81,5 +81,7 @@ def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
 def print_failed_shards(console: Console, session: Session) -> None:
     """A line for every shard that failed."""
     for failure in failed_shards(session):
-        text = f"failed: {failure['node']} {failure['shard']} after {failure['attempts']} attempt(s): {failure['error']}"
+        text = (
+            f"failed: {failure['node']} {failure['shard']} after {failure['attempts']} attempt(s): {failure['error']}"
+        )
         console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)

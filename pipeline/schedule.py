@@ -8,7 +8,7 @@ from it has a full queue, so that no stage runs far ahead of the next one and fi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.graph import Graph

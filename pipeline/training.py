@@ -40,7 +40,9 @@ def _corpus(execution: Execution, name: str) -> list[CorpusShard]:
     graph, store = execution.graph, execution.store
     folders: dict[str, dict[str, str]] = {}
     for before in (graph.nodes[read] for read in graph.nodes[name].inputs):
-        folders.setdefault(str(before.source), {})[before.spec.name] = store.folder(before.spec.name, before.fingerprint)
+        folders.setdefault(str(before.source), {})[before.spec.name] = store.folder(
+            before.spec.name, before.fingerprint
+        )
     found = []
     for source, by_stage in folders.items():
         urls = graph.nodes[f"urls/{source}"]

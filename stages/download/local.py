@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 
 from fsspec.core import url_to_fs
 
-from stages.contract import UserError
 from stages.download.fit import Fit
 from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
 from stages.download.statuses import tidy
+from stages.errors import UserError
 
 
 class Local:

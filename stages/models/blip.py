@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipImageProcessor, BlipTextConfig, PreTrainedModel
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, Source, quiet
 
 Model = TypeVar("Model", bound=PreTrainedModel)

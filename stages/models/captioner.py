@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BlipForConditionalGeneration
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models.blip import Blip, load_blip
 from stages.models.decoding import Prompt, sample
 from stages.models.loading import Source

@@ -45,7 +45,7 @@ class ClipScorer:
             return [[] for _ in texts]
         images = _unit(self._model.encode_image(pixels.to(self._device, self._dtype)))
         sentences = _unit(self._model.encode_text(self._tokenize(list(distinct)).to(self._device)))
-        cosines = (images @ sentences.T).tolist()
+        cosines = (images @ sentences.T).clamp(-1, 1).tolist()  # rounding goes a little beyond
         return [[row[distinct[text]] for text in said] for row, said in zip(cosines, texts, strict=True)]
 
 

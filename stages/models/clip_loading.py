@@ -10,7 +10,8 @@ import torch
 from huggingface_hub import snapshot_download
 from open_clip.pretrained import get_pretrained_cfg
 
-from stages.contract import Dtype, UserError
+from stages.contract import Dtype
+from stages.errors import UserError
 from stages.models.clip import ClipScorer
 from stages.models.device import torch_dtype
 from stages.models.loading import LOADING_ERRORS, Source, find_source, quiet

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from stages.contract import Dtype, UserError
+from stages.contract import Dtype
+from stages.errors import UserError
 
 _DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,

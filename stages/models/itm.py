@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import BlipForImageTextRetrieval
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models.blip import Blip, load_blip
 from stages.models.loading import Source
 from stages.models.text import clean
@@ -32,7 +32,7 @@ class ItmScorer:
         self.preprocess = blip.preprocess
 
     def prepare(self, text: str) -> str:
-        """BLIP's cleaning; "" for a text without a word."""
+        """BLIP's cleaning, which leaves "" of a text without a word; that is scored like any other."""
         return clean(text)
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from stages.contract import UserError
+from stages.errors import UserError
 
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
 """What transformers and open_clip raise for a model that is absent, broken or of another kind."""

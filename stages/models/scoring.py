@@ -1,11 +1,11 @@
 """Scores of image-text pairs: what CLIP ranking and ITM filtering have in common.
 
-An image is encoded once, equal texts of an image are scored once, and a text without a word has no score.
+An image is encoded once, equal texts of an image are scored once, and an empty text has no score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ class Scorer(Protocol):
         ...
 
     def prepare(self, text: str) -> str:
-        """The text as the model is to read it; "" where there is nothing to read."""
+        """The text as the model is to read it."""
         ...
 
     def score(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -32,7 +32,7 @@ class Scorer(Protocol):
 
         Args:
             pixels: (images, 3, height, width), float32.
-            texts: of each image its texts, distinct and not empty; there may be none.
+            texts: of each image its texts, distinct; there may be none.
 
         Returns:
             A score for each text, in the same nesting.
@@ -55,19 +55,23 @@ def score_captions(scorer: Scorer, images: Artifact, captions: pa.Table, batch_s
     Raises:
         ValueError: the caption table and the downloaded images do not have the same keys.
     """
-    texts = [scorer.prepare(text) for text in captions["caption"].to_pylist()]
+    texts = [scorer.prepare(text) if text.strip() else None for text in captions["caption"].to_pylist()]
     rows = _rows_by_key(captions)
     scores: list[float | None] = [None] * len(texts)
     for keys, pixels in batches(images, scorer.preprocess, batch_size):
         found = [_take(rows, key) for key in keys]
-        distinct = [list(dict.fromkeys(texts[row] for row in of_image if texts[row])) for of_image in found]
+        distinct = [_distinct(texts[row] for row in of_image) for of_image in found]
         for of_image, said, values in zip(found, distinct, scorer.score(pixels, distinct), strict=True):
-            by_text = dict(zip(said, values, strict=True))
+            by_text: dict[str | None, float] = dict(zip(said, values, strict=True))
             for row in of_image:
-                scores[row] = by_text.get(texts[row])
+                scores[row] = by_text.get(texts[row])  # None, the empty text, is not among them
     if rows:
         raise ValueError(f"captions of {len(rows)} image(s) that were not downloaded, {next(iter(rows))} first")
     return scores
+
+
+def _distinct(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text is not None))
 
 
 def _rows_by_key(captions: pa.Table) -> dict[str, list[int]]:

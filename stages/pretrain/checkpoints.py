@@ -46,7 +46,7 @@ class Checkpoints:
         for step in reversed(self._steps()):
             try:
                 return step, self.load(step)
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # noqa: PERF203 - torch's, for broken files
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
                 logger.warning("%s/%s cannot be read (%s); taking an older one", self._url, _name(step), error)
         return None
 

@@ -17,6 +17,7 @@ from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.corpus import read_corpus
 from stages.pretrain.data import Data
 from stages.pretrain.features import Encoder
+from stages.pretrain.gather import first_refusal
 from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
 from stages.pretrain.order import mix
@@ -65,21 +66,30 @@ class Pretrain:
         Raises:
             UserError: a model is missing, the corpus is too small, or the loss is no longer a number.
         """
-        if self._recipe.batch_size % world_size:
-            raise UserError(
-                f"pretrain.batch_size: {self._recipe.batch_size} does not divide by run.workers {world_size}"
-            )
-        limit_threads(self._run.threads)
-        place = Place(rank, world_size, resolve_device(device or self._run.device, "pretrain.run.device"))
-        training = self._prepare(work, place)
-        training.run(
-            Checkpoints(work.checkpoints, self._run.keep_checkpoints), self._run.checkpoint_every, on_step or _log
-        )
+        training = self._prepare_together(work, rank, world_size, device)
+        checkpoints = Checkpoints(work.checkpoints, self._run.keep_checkpoints)
+        training.run(checkpoints, self._run.checkpoint_every, on_step or _log)
         if rank == 0:
             write_result(work, pa.Table.from_pylist(training.rows, schema=METRICS), _serialised(training.model))
 
-    def _prepare(self, work: PretrainJob, place: Place) -> Training:
+    def _prepare_together(self, work: PretrainJob, rank: int, world_size: int, device: str | None) -> Training:
+        """Prepare, all workers or none."""
+        training, refusal = None, None
+        try:
+            training = self._prepare(work, rank, world_size, device)
+        except UserError as error:
+            refusal = str(error)
+        if refusal := first_refusal(refusal):
+            raise UserError(refusal)
+        assert training is not None
+        return training
+
+    def _prepare(self, work: PretrainJob, rank: int, world_size: int, device: str | None) -> Training:
         recipe, run = self._recipe, self._run
+        if recipe.batch_size % world_size:
+            raise UserError(f"pretrain.batch_size: {recipe.batch_size} does not divide by run.workers {world_size}")
+        limit_threads(run.threads)
+        place = Place(rank, world_size, resolve_device(device or run.device, "pretrain.run.device"))
         name = ClipName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
         tower, view = load_vision_tower(name, recipe.dtype, place.device)
         tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens, place.device)

@@ -40,6 +40,15 @@ def mean(value: Tensor) -> Tensor:
     return value
 
 
+def first_refusal(refusal: str | None) -> str | None:
+    """What the first worker that refuses says, to all of them: nobody may wait for one that has given up."""
+    if not dist.is_initialized():
+        return refusal
+    refusals: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(refusals, refusal)
+    return next((said for said in refusals if said is not None), None)
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, part: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PretrainRecipe(PretrainedRecipe):
     """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L.
 
-    `model` is the CLIP whose image tower is read: an architecture of open_clip, such as `ViT-L-14-quickgelu`, a hub name
+    `model` is the CLIP whose image tower is read: an architecture of open_clip such as `ViT-L-14-quickgelu`, a hub name
     or a local folder. `dtype` is what that tower computes in; with `bfloat16` the Q-Former uses it where that is safe.
     """
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.tables import URLS
 from stages.urls.files import Files
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import required_column
 from stages.urls.files import filesystem, reading
 from stages.urls.parts import find_files

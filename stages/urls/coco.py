@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import Batch, Reader
 from stages.urls.files import Files
 from stages.urls.human import Image, batches, elements, field, first_element, pairs_by_image

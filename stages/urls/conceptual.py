@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import Batch, Reader, batch_of, chunks, content
 from stages.urls.files import Files, open_text
 from stages.urls.spec import Cc3mSource, Cc12mSource

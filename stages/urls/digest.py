@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import IO
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.files import Files, filesystem, open_binary, open_tar
 from stages.urls.spec import LaionSource, ParquetSource, SourceSettings, WebDatasetSource
 

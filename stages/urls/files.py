@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 from fsspec.core import has_magic, url_to_fs
 
-from stages.contract import UserError
+from stages.errors import UserError
 
 Files = tuple[str, ...]
 """The files of one part: local paths or fsspec URLs."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import Batch, chunks, content, own_columns
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import JsonStream

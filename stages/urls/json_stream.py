@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from stages.contract import UserError
+from stages.errors import UserError
 
 CHUNK = 1 << 20
 """Characters read at a time."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import Batch, Reader, chunks, content, own_columns, required_column
 from stages.urls.files import Files, open_text
 from stages.urls.spec import JsonlSource

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import BATCH_ROWS, Batch, Reader, content, required_column
 from stages.urls.files import Files, open_binary
 from stages.urls.spec import LaionSource, ParquetSource

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.digest import digest
 from stages.urls.files import Files, find, first_line, reading
 from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource

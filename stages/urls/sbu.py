@@ -12,7 +12,7 @@ from itertools import zip_longest
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import Batch, Reader, chunks, content, own_columns
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import JsonStream

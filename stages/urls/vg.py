@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.batch import Batch, Reader
 from stages.urls.files import Files, filesystem
 from stages.urls.human import Image, batches, elements, field, first_element, pairs_by_image

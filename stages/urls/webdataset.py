@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls import parquet
 from stages.urls.batch import Batch, Reader, chunks, column_named, content, own_columns, required_column
 from stages.urls.files import Files, open_tar

@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.files import first_line
 
 

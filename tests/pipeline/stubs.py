@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from pipeline.fingerprint import fingerprint, stage_identity
 from pipeline.graph import Graph, Node
-from stages.contract import Output, Recipe, RunOptions, Shard, StageSpec, UserError
+from stages.contract import Output, Recipe, RunOptions, Shard, StageSpec
+from stages.errors import UserError
 from stages.urls.parts import Part
 
 HERE = "tests.pipeline.stubs"
@@ -118,4 +119,10 @@ def make_part(source: str, index: int, count: int) -> Part:
     from stages.urls.spec import CsvSource
 
     files = (f"{count}.txt",)
-    return Part(name=f"{source}-{index:05d}", source_name=source, source=CsvSource(format="csv", path="x"), files=files, digest="")
+    return Part(
+        name=f"{source}-{index:05d}",
+        source_name=source,
+        source=CsvSource(format="csv", path="x"),
+        files=files,
+        digest="",
+    )

@@ -16,7 +16,8 @@ from pipeline.local_executor import run_locally
 from pipeline.schedule import LOST_WORKERS, Schedule
 from pipeline.session import plan
 from pipeline.store import Store
-from stages.contract import RunOptions, UserError
+from stages.contract import RunOptions
+from stages.errors import UserError
 from tests.pipeline.stubs import StubRecipe, make_graph
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
@@ -72,7 +73,9 @@ def test_a_bad_shard_is_retried_and_listed_and_the_rest_is_finished(run, tmp_pat
     assert schedule.nodes["select/a"].blocked == {"a-00000-00001"}
     assert len(rows(graph, store, "select/a")) == 3
     assert (tmp_path / "a-00000-00001.attempts").read_text() == "xxx"
-    assert [event.kind for event in events if event.shard == "a-00000-00001" and event.error] == ["retried"] * 2 + ["failed"]
+    assert [event.kind for event in events if event.shard == "a-00000-00001" and event.error] == ["retried"] * 2 + [
+        "failed"
+    ]
     failures = store.failures(store.folder("caption", graph.nodes["caption/a"].fingerprint))
     assert failures["a-00000-00001"]["attempts"] == 3
 
@@ -120,7 +123,9 @@ def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_p
     graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=5), rank=recipe)
     schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
     assert not schedule.nodes["rank/a"].failed
-    assert [event.error for event in events if event.kind == "retried"] == ["longer than the deadline of 5 s (rank.run.deadline)"]
+    assert [event.error for event in events if event.kind == "retried"] == [
+        "longer than the deadline of 5 s (rank.run.deadline)"
+    ]
 
 
 @pytest.mark.ray

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.manifest import load_manifest
-from stages.contract import UserError
+from stages.errors import UserError
 
 MANIFESTS = sorted(Path("manifests").glob("*.yaml"))
 
@@ -57,7 +57,10 @@ WRONG = {
         change("Salesforce/blip-itm-large-coco", "[1]"),
         "15: filter.model: found [1]; must be a text; put it in quotes",
     ),
-    "no model": (change("  model: Salesforce/blip-itm-large-coco\n", "  dtype: float32\n"), "14: filter: missing key 'model'"),
+    "no model": (
+        change("  model: Salesforce/blip-itm-large-coco\n", "  dtype: float32\n"),
+        "14: filter: missing key 'model'",
+    ),
     "an unknown dtype": (
         change("  top_p: 0.9", "  dtype: fp16"),
         "10: caption.dtype: found \"fp16\"; must be one of 'float32', 'bfloat16' or 'float16'",
@@ -121,10 +124,16 @@ WRONG = {
         change("  web:", "  web: ["),
         "5: not YAML: expected ',' or ']', but got ':'; check the indentation and quotes here",
     ),
-    "a tab": (change("  web:", "\tweb:"), "3: not YAML: found character '\\t' that cannot start any token; check the indentation and quotes here"),
+    "a tab": (
+        change("  web:", "\tweb:"),
+        "3: not YAML: found character '\\t' that cannot start any token; check the indentation and quotes here",
+    ),
     "a list": ("- a\n- b\n", "1: a manifest is a mapping that starts with 'output:' and 'sources:'"),
     "nothing": ("", "1: a manifest is a mapping that starts with 'output:' and 'sources:'"),
-    "a section that is a word": (change("select:\n  k: 2", "select: two"), '16: select: found "two"; must be a mapping of keys to values'),
+    "a section that is a word": (
+        change("select:\n  k: 2", "select: two"),
+        '16: select: found "two"; must be a mapping of keys to values',
+    ),
 }
 
 

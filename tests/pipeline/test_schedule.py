@@ -15,7 +15,9 @@ from tests.pipeline.stubs import make_graph
 
 def fresh(graph: Graph) -> Schedule:
     plans = [
-        NodePlan(node, tuple(part.name for part in node.parts) if node.spec.name == "urls" else None, frozenset(), "new")
+        NodePlan(
+            node, tuple(part.name for part in node.parts) if node.spec.name == "urls" else None, frozenset(), "new"
+        )
         for node in graph.nodes.values()
     ]
     return Schedule(graph, plans)

@@ -7,7 +7,7 @@ import open_clip
 import pytest
 import torch
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models import clip_loading
 from stages.models.captioner import load_captioner
 from stages.models.clip_loading import ClipName, load_clip

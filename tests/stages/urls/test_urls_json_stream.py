@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls import json_stream
 from stages.urls.json_stream import JsonStream
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.urls.check import check
 
 ADDRESS = "http://a.com/1.jpg"

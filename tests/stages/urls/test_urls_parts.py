@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.tables import URLS
 from stages.urls.parts import find_parts
 from stages.urls.spec import RESERVED, SPEC
