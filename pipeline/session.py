@@ -14,6 +14,7 @@ from pipeline.plan import NodePlan, make_plan
 from pipeline.store import Store
 from pipeline.worker import PARTS, read_listing
 from stages.errors import UserError
+from stages.urls.check import check
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def open_session(path: Path, until: str | None = None) -> Session:
         known = ", ".join(manifest.stages)
         raise UserError(f"--until {until}: {path} has no such stage; its stages are {known}")
     write_demo(manifest)
+    for name, source in manifest.sources.items():
+        check(name, source)
     graph = build_graph(manifest)
     graph = graph.until(until) if until else graph
     store = Store.open(manifest.output)

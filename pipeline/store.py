@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
+from stages.errors import UserError
 from stages.shards import Artifact
 
 TABLE = ".parquet"
@@ -135,8 +136,10 @@ class Store:
     def _names(self, folder: str) -> list[str]:
         try:
             found = self._fs.ls(folder, detail=False, refresh=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except PermissionError:
+            raise UserError(f"output: {folder} may not be read; check its permissions") from None
         return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
 
 

@@ -21,9 +21,19 @@ BUFFER_BYTES = 1 << 22
 
 
 def schema(_: object, files: Files) -> pa.Schema:
-    """Return the file's columns, from its footer."""
+    """Return the file's columns, from its footer.
+
+    Raises:
+        UserError: it is a table that a stage wrote, not a list of images.
+    """
     with open_binary(files[0]) as file:
-        return pq.read_schema(file)
+        found = pq.read_schema(file)
+    written_by = (found.metadata or {}).get(b"stage")
+    if written_by is not None and b"capfilt_version" in found.metadata:
+        raise UserError(
+            f"{files[0]} is what the stage '{written_by.decode()}' made of another list; name that list in its place"
+        )
+    return found
 
 
 def read(source: LaionSource | ParquetSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:

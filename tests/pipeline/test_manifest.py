@@ -96,7 +96,8 @@ WRONG = {
     ),
     "a bad source name": (
         change("  web:", "  My.Web:"),
-        "3: sources.My.Web: 'My.Web' cannot be a source's name; a name is made of lower-case letters, digits, '-' and '_'",
+        "3: sources.My.Web: 'My.Web' cannot be a source's name; "
+        "a name is made of lower-case letters, digits, '-' and '_'",
     ),
     "run settings in the recipe": (
         change("  top_p: 0.9", "  actors: 4"),
@@ -113,7 +114,8 @@ WRONG = {
     ),
     "a threshold without a filter": (
         change("filter:\n  model: Salesforce/blip-itm-large-coco\n", "").replace("k: 2", "itm_threshold: 0.5"),
-        "15: select.itm_threshold: found 0.5, but there is no 'filter' section; add one, or set null to rank by CLIP alone",
+        "15: select.itm_threshold: found 0.5, but there is no 'filter' section; "
+        "add one, or set null to rank by CLIP alone",
     ),
     "a key twice": (GOOD + "output: other\n", "18: output: this key stands here twice; keep one"),
     "a nested key twice": (
