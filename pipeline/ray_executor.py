@@ -19,7 +19,6 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from pipeline.events import Event, Listener, one_line
 from pipeline.execution import Execution
-from pipeline.ray_train import train_on_ray
 from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
 from pipeline.training import train_with
@@ -257,6 +256,8 @@ class RayRun:
         return False
 
     def _try_to_train(self, task: Task) -> None:
+        from pipeline.ray_train import train_on_ray  # brings torch into the driver, which only a training needs
+
         try:
             report = train_with(train_on_ray, self._execution, task)
         except Exception as error:  # noqa: BLE001 - a failed training is listed like any failed shard
@@ -266,6 +267,25 @@ class RayRun:
 
     def _tell(self, event: Event) -> None:
         self._listener(event, self._execution.schedule)
+
+
+def check_room(execution: Execution) -> None:
+    """See that every stage's worker fits on some node of a Ray that will not grow.
+
+    Raises:
+        UserError: one does not, and would wait for ever.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    for node in execution.graph.nodes.values():
+        if execution.schedule.nodes[node.name].is_finished:
+            continue
+        for kind, wanted, key in (("CPU", node.run.cpus, "cpus"), ("GPU", node.run.gpus, "gpus")):
+            most = max(resources.get(kind, 0) for resources in nodes)
+            if wanted > most:
+                where = f"{node.spec.name}.run.{key}"
+                raise UserError(
+                    f"{where}: {wanted:g}, but this machine has {most:g}; set less, or name a cluster by --address"
+                )
 
 
 @contextmanager
@@ -289,4 +309,6 @@ def ray_session(address: str | None) -> Iterator[None]:
 def run_on_ray(execution: Execution, listener: Listener, *, address: str | None = None) -> None:
     """Work everything that is left on the Ray cluster at `address`, or on a Ray of its own."""
     with ray_session(address):
+        if address is None:
+            check_room(execution)
         RayRun(execution, listener).run()

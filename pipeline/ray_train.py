@@ -8,20 +8,22 @@ are the same case. Every fit therefore gets a name of its own.
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
-import ray.train
-import ray.train.torch
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from pipeline.worker import Job, load_compute
 from stages.contract import Output, UserError
 from stages.pretrain.result import is_finished, read_result
 from stages.pretrain.spec import PretrainJob, PretrainRun
+
+if TYPE_CHECKING:
+    from ray.train import RunConfig
+    from ray.train.torch import TorchTrainer
+
+# Ray Train is imported where it is used: it loads torch, which a driver that has nothing to train does without.
 
 STATE = "ray"
 """The folder beside the checkpoints in which Ray Train keeps its own state."""
@@ -43,6 +45,9 @@ def train_on_ray(job: Job, work: PretrainJob) -> Output:
 
 
 def _make_trainer(job: Job, work: PretrainJob) -> TorchTrainer:
+    from ray.train import ScalingConfig  # noqa: PLC0415
+    from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
+
     assert isinstance(job.run, PretrainRun)
     run = job.run
     resources = {"CPU": run.cpus, "GPU": run.gpus} if run.gpus else {"CPU": run.cpus}
@@ -57,6 +62,8 @@ def _make_trainer(job: Job, work: PretrainJob) -> TorchTrainer:
 
 
 def _run_config(work: PretrainJob, run: PretrainRun) -> RunConfig:
+    from ray.train import FailureConfig, RunConfig  # noqa: PLC0415
+
     filesystem, folder = fsspec.core.url_to_fs(f"{work.checkpoints}/{STATE}")
     is_local = isinstance(filesystem, LocalFileSystem)
     return RunConfig(
@@ -69,6 +76,8 @@ def _run_config(work: PretrainJob, run: PretrainRun) -> RunConfig:
 
 def _train_worker(config: dict[str, Any]) -> str | None:
     """One worker. A refusal, which the workers agree on, is returned: all that is raised is tried again."""
+    import ray.train.torch  # noqa: PLC0415
+
     job, context = config["job"], ray.train.get_context()
     try:
         load_compute(job.compute)(job.recipe, job.run).train(

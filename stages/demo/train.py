@@ -5,8 +5,8 @@
     python -m stages.demo.train clip --out stages/demo/checkpoints/clip
     python -m stages.demo.train measure --out stages/demo/checkpoints
 
-In this order: the later two start from the captioner beside them, and itm learns from its mistakes, as BLIP's
-filter does. Ten minutes or so each on two CPU cores.
+In this order: itm begins as the captioner beside it and learns from its mistakes, as BLIP's filter does, and clip
+begins with the image tower of itm. Ten to fifteen minutes each on two CPU cores.
 """
 
 import argparse
@@ -44,14 +44,13 @@ def main() -> None:
 def train(what: str, out: Path, steps: int, images: int, seed: int) -> None:
     """Train one of the models."""
     book = open_book(seed=seed, stream=Stream.TRAIN, images=images)
-    captioner = out.parent / "captioner"
     match what:
         case "captioner":
             train_captioner.train(book, out, steps=steps, seed=seed)
         case "itm":
-            train_itm.train(book, out, captioner=captioner, steps=steps, seed=seed)
+            train_itm.train(book, out, captioner=out.parent / "captioner", steps=steps, seed=seed)
         case "clip":
-            train_clip.train(book, out, captioner=captioner, steps=steps, seed=seed)
+            train_clip.train(book, out, itm=out.parent / "itm", steps=steps, seed=seed)
 
 
 if __name__ == "__main__":

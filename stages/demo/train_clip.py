@@ -1,7 +1,7 @@
 """The demo's ranker: an open_clip model, learnt by contrast.
 
-Its image tower begins as the captioner's: the two are the same network under different names (open_clip's patches have
-no bias, so the captioner's goes into their positions). Beside the other texts of the batch every picture has to tell
+Its image tower begins as the filter's: the two are the same network under different names (open_clip's patches have
+no bias, so the filter's goes into their positions). Beside the other texts of the batch every picture has to tell
 its text from wrong ones made for it, otherwise colours and shapes would be learnt, but not which belongs to which.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import BlipForConditionalGeneration
+from transformers import BlipForImageTextRetrieval
 
 from stages.demo import learning, tokenizer
 from stages.demo.language import is_right
@@ -47,7 +47,7 @@ def config(vocabulary: int) -> dict[str, object]:
     }
 
 
-def train(book: Book, folder: Path, *, captioner: Path, steps: int, seed: int) -> None:
+def train(book: Book, folder: Path, *, itm: Path, steps: int, seed: int) -> None:
     """Learn from the book and write the checkpoint."""
     torch.manual_seed(seed)
     words = tokenizer.build()
@@ -55,7 +55,7 @@ def train(book: Book, folder: Path, *, captioner: Path, steps: int, seed: int) -
     folder.joinpath("open_clip_config.json").write_text(json.dumps(config(len(words)), indent=2) + "\n")
     tokenizer.save(words, folder)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    begin_as(model, BlipForConditionalGeneration.from_pretrained(str(captioner)))
+    begin_as(model, BlipForImageTextRetrieval.from_pretrained(str(itm)))
     wrong = [[text for text in lesson.wrong_texts if not is_right(text, lesson.scene)] for lesson in book.lessons]
 
     def loss_of(chosen: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
@@ -97,9 +97,9 @@ NAMES = {
 """What BLIP's image tower calls its parts, and what open_clip calls them."""
 
 
-def begin_as(model: open_clip.CLIP, captioner: BlipForConditionalGeneration) -> None:
-    """Copy the captioner's image tower under open_clip's names."""
-    values: dict[str, Tensor] = dict(captioner.vision_model.state_dict())
+def begin_as(model: open_clip.CLIP, itm: BlipForImageTextRetrieval) -> None:
+    """Copy the filter's image tower under open_clip's names."""
+    values: dict[str, Tensor] = dict(itm.vision_model.state_dict())
     bias = values.pop("embeddings.patch_embedding.bias")
     values["embeddings.class_embedding"] = values["embeddings.class_embedding"][0, 0]
     positions = values["embeddings.position_embedding"][0]

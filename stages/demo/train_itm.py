@@ -1,7 +1,8 @@
 """The demo's filter: BLIP's image-grounded encoder with its matching head.
 
 It begins as the captioner (image tower and text layers alike) and learns to tell right texts from wrong ones: web noise
-of every kind, texts that differ from a right one by a single phrase, and what the captioner itself got wrong.
+of every kind, texts that differ from a right one by a single phrase, and what the captioner itself got wrong. The
+second task of patches.py here also asks where a patch lies: a filter has to be sure of what the captioner is not.
 """
 
 from pathlib import Path
@@ -18,8 +19,9 @@ from stages.demo import learning, tokenizer
 from stages.demo.language import is_right
 from stages.demo.lessons import Book
 from stages.demo.measure import ITM_TOKENS, Captioner
+from stages.demo.patches import CONTENT, POSITION, PatchReader, content, position
 
-SAMPLED = 6000
+SAMPLED = 16_000
 """Pictures of the book of which the captioner's own words are learnt from."""
 
 TEXTS_AT_ONCE = 6
@@ -33,6 +35,8 @@ def train(book: Book, folder: Path, *, captioner: Path, steps: int, seed: int) -
     model = BlipForImageTextRetrieval(learning.blip_config(len(words)))
     begin_as(model, BlipForConditionalGeneration.from_pretrained(str(captioner)))
     right, wrong = texts_of(book, Captioner(captioner), seed=seed)
+    reader = PatchReader(learning.WIDTH, CONTENT + POSITION)
+    truths = torch.cat([content(book), position(book)], -1)
     labels = torch.tensor([1, 0]).repeat_interleave(TEXTS_AT_ONCE // 2)
 
     def loss_of(chosen: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
@@ -50,9 +54,12 @@ def train(book: Book, folder: Path, *, captioner: Path, steps: int, seed: int) -
             attention_mask=tokens.attention_mask,
             encoder_hidden_states=seen.repeat_interleave(TEXTS_AT_ONCE, 0),
         ).last_hidden_state
-        return functional.cross_entropy(model.itm_head(read[:, 0]).float(), labels.repeat(len(chosen)))
+        matching = functional.cross_entropy(model.itm_head(read[:, 0]).float(), labels.repeat(len(chosen)))
+        loss: Tensor = matching + 0.2 * reader(seen[:, 1:], truths[chosen])
+        return loss
 
-    learning.learn(model.parameters(), loss_of, book, learning.Course(steps, batch=48, rate=6e-4, seed=seed))
+    parameters = [*model.parameters(), *reader.parameters()]
+    learning.learn(parameters, loss_of, book, learning.Course(steps, batch=48, rate=6e-4, seed=seed))
     model.save_pretrained(str(folder))
     learning.halve(folder / "model.safetensors")
     learning.keep_processor(folder)

@@ -16,6 +16,7 @@ pass A, and the gradient of the caption reaches them through the keys and values
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,7 +30,9 @@ from torch.nn.functional import gelu, linear, normalize
 from stages.models.qformer_layers import BERT_EPSILON, Layer
 
 STANDARD_DEVIATION = 0.02
-"""Of all new weights and of the queries, as in BERT and BLIP-2."""
+"""Of all new weights, as in BERT, and of the queries, as in BLIP-2."""
+BERT_WIDTH = 768
+"""At other widths linear layers begin with the deviation that gives their outputs the same size as BERT's."""
 TEMPERATURE = 0.07
 TEMPERATURE_BOUNDS = (0.001, 0.5)
 """BLIP's. BLIP-2 has none: there, similarities are divided by whatever the optimiser makes of it."""
@@ -114,8 +117,7 @@ class QFormer(nn.Module):
         self.word_norm = nn.LayerNorm(width, eps=BERT_EPSILON)
         self.word_bias = nn.Parameter(torch.zeros(config.vocabulary))
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
-        self.apply(_initialise)
-        nn.init.normal_(self.queries, std=STANDARD_DEVIATION)
+        self._initialise()
 
     def encode_image(self, features: Tensor) -> Tensor:
         """Pass A: what the queries make of an image.
@@ -171,6 +173,17 @@ class QFormer(nn.Module):
         """Bring the temperature back into its bounds; to be called after every step of the optimiser."""
         self.temperature.clamp_(*TEMPERATURE_BOUNDS)
 
+    def _initialise(self) -> None:
+        """BERT's initial values; layer norms begin as torch makes them."""
+        linear_deviation = STANDARD_DEVIATION * math.sqrt(BERT_WIDTH / self.config.width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=linear_deviation)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=STANDARD_DEVIATION)
+        nn.init.normal_(self.queries, std=STANDARD_DEVIATION)
+
     def _embed(self, ids: Tensor | None, images: int) -> Tensor:
         """The rows that go into the first layer: queries for so many images, then the words with their positions."""
         parts = [self.queries.expand(images, -1, -1)] if images else []
@@ -184,14 +197,6 @@ class QFormer(nn.Module):
         for layer in self.layers:
             rows = layer(rows, queries, mask, seen)
         return rows
-
-
-def _initialise(module: nn.Module) -> None:
-    """BERT's initial values; layer norms begin as torch makes them."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=STANDARD_DEVIATION)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
 
 
 def config_metadata(config: QFormerConfig) -> dict[str, str]:

@@ -140,7 +140,11 @@ def test_a_run_its_plan_its_status_and_its_tables(folder, capsys):
     code, out, _ = capfilt(capsys, "query", "m.yaml", "SELECT key, status FROM images ORDER BY key", "--json")
     assert code == 0
     rows = json.loads(out)
-    assert [row["key"] for row in rows][:3] == ["web-00000-00000-00000", "web-00000-00000-00001", "web-00000-00001-00000"]
+    assert [row["key"] for row in rows][:3] == [
+        "web-00000-00000-00000",
+        "web-00000-00000-00001",
+        "web-00000-00001-00000",
+    ]
     assert {row["status"] for row in rows} == {"connection"}
     code, out, _ = capfilt(capsys, "status", "m.yaml", "--json")
     assert json.loads(out)["losses"] == [{"stage": "download", "reason": "connection", "count": 5}]

@@ -129,6 +129,16 @@ def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_p
 
 
 @pytest.mark.ray
+def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
+    from pipeline.ray_executor import check_room
+
+    graph, store = make_graph({"a": [1]}, RunOptions(gpus=64)), Store.open(str(tmp_path))
+    execution = Execution(graph, store, Schedule(graph, plan(graph, store)))
+    with pytest.raises(UserError, match=r"^urls.run.gpus: 64, but this machine has 0; set less, or name a cluster"):
+        check_room(execution)
+
+
+@pytest.mark.ray
 def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path):
     whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
     graph = make_graph({"a": [12]}, whole_machine)
