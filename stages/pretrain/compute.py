@@ -66,9 +66,10 @@ class Pretrain:
         Raises:
             UserError: a model is missing, the corpus is too small, or the loss is no longer a number.
         """
-        training = self._prepare_together(work, rank, world_size, device)
         checkpoints = Checkpoints(work.checkpoints, self._run.keep_checkpoints)
-        training.run(checkpoints, self._run.checkpoint_every, on_step or _log)
+        with torch.random.fork_rng(devices=[]):  # the loop seeds torch's generator, which others in this process share
+            training = self._prepare_together(work, rank, world_size, device)
+            training.run(checkpoints, self._run.checkpoint_every, on_step or _log)
         if rank == 0:
             write_result(work, pa.Table.from_pylist(training.rows, schema=METRICS), _serialised(training.model))
 
@@ -113,9 +114,8 @@ def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QF
         image_every=recipe.image_every,
         dropout=recipe.dropout,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix("weights", recipe.seed))
-        return QFormer(config)
+    torch.manual_seed(mix("weights", recipe.seed))
+    return QFormer(config)
 
 
 def _serialised(model: QFormer) -> bytes:

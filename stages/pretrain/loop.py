@@ -68,14 +68,13 @@ class Training:
         """
         self._resume(checkpoints)
         step_of = self._shared(self._objective)
-        with torch.random.fork_rng(devices=[self._place.device] if self._place.device.type == "cuda" else []):
-            for step in range(self._done + 1, self._recipe.steps + 1):
-                self._keep(self._step(step, step_of), on_step)
-                if self._place.rank == 0 and self._is_measured(step):
-                    self._keep(self._measure(step), on_step)
-                self._done = step
-                if self._place.rank == 0 and (step % every == 0 or step == self._recipe.steps):
-                    checkpoints.save(step, self._state())
+        for step in range(self._done + 1, self._recipe.steps + 1):
+            self._keep(self._step(step, step_of), on_step)
+            if self._place.rank == 0 and self._is_measured(step):
+                self._keep(self._measure(step), on_step)
+            self._done = step
+            if self._place.rank == 0 and (step % every == 0 or step == self._recipe.steps):
+                checkpoints.save(step, self._state())
 
     def _step(self, step: int, objective: nn.Module) -> Row:
         """One update, and what is told of it."""

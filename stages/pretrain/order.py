@@ -33,7 +33,8 @@ def draws(first: int, count: int, *, images: int, seed: int) -> list[Draw]:
 
 @lru_cache(maxsize=2)
 def _permutation(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng(mix("order", seed, epoch)).permutation(images)
+    """Images sorted by raw random numbers: those numpy promises to keep in later versions, its permutations not."""
+    return np.random.Philox(key=mix("order", seed, epoch)).random_raw(images).argsort(kind="stable")
 
 
 def mix(*words: str | int) -> int:

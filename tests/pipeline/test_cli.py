@@ -182,3 +182,26 @@ def test_help_needs_neither_torch_nor_ray_nor_pydantic():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_run_with_failed_shards_finishes_the_rest_lists_them_and_ends_with_exit_code_1(folder, capsys):
+    write()
+    images = [
+        {"filepath": "train", "filename": f"{n}.jpg", "split": "train", "sentences": [{"raw": "a"}]} for n in (1, 2)
+    ]
+    Path("coco.json").write_text(json.dumps({"images": images}))
+    Path("images").mkdir()
+    more = "  people:\n    format: coco\n    path: coco.json\n    images: images\n"
+    Path("m.yaml").write_text(Path("m.yaml").read_text().replace("urls:", more + "urls:"))
+    code, out, err = capfilt(capsys, *LOCAL, "--until", "download")
+    assert code == 1
+    assert "URLs" in out
+    failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 1
+    assert (
+        "download/people people-00000-00000 after 1 attempt(s): UserError: not one of 2 images lies below" in failed[0]
+    )
+    code, out, _ = capfilt(capsys, "status", "m.yaml", "--json")
+    told = json.loads(out)
+    assert [row["shard"] for row in told["failed"]] == ["people-00000-00000"]
+    assert {row["node"]: row["done"] for row in told["stages"]}["download/web"] == 3

@@ -39,9 +39,9 @@ def test_it_gives_the_last_but_one_block_of_open_clips_tower(clip_folder, pixels
 
 
 def test_it_gives_the_last_but_one_block_of_timms_tower(pixels):
-    visual = TimmModel("vit_tiny_patch16_224", embed_dim=8, image_size=32, pretrained=False)
-    tower = VisionTower(visual, torch.float32)
-    assert tower(pixels).shape == (2, 1 + 2 * 2, 192)
+    visual = TimmModel("vit_tiny_patch16_224", embed_dim=8, image_size=224, pretrained=False)
+    tower, pixels = VisionTower(visual, torch.float32), pixels.repeat(1, 1, 7, 7)
+    assert tower(pixels).shape == (2, 1 + 14 * 14, 192)
     torch.testing.assert_close(tower(pixels), output_of(visual.trunk.blocks[-2], visual, pixels))
 
 

@@ -1,0 +1,71 @@
+"""The same training through Ray Train, and one that loses a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+
+import pytest
+
+from pipeline.worker import Job
+from stages.errors import UserError
+from stages.pretrain.compute import Pretrain
+from stages.pretrain.spec import SPEC, PretrainJob, PretrainRecipe, PretrainRun
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray(ray_home) -> Iterator[None]:
+    import ray
+
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def job_of(recipe: PretrainRecipe, run: PretrainRun, work: PretrainJob, compute: str = SPEC.compute) -> Job:
+    nothing: MappingProxyType = MappingProxyType({})
+    return Job("pretrain", compute, recipe, run, work.checkpoints, dict(nothing), dict(nothing), dict(nothing))
+
+
+def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_job, run):
+    from pipeline.ray_train import train_on_ray
+
+    recipe, work = make_recipe(dropout=0.1), make_job()
+    found = train_on_ray(job_of(recipe, run, work), work)
+    assert found.table.equals(Pretrain(recipe, run)(make_job()).table)
+    assert found.sides["safetensors"].parent == work.scratch
+
+
+def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run):
+    from pipeline.ray_train import train_on_ray
+
+    recipe, work = make_recipe(dropout=0.1), make_job()
+    found = train_on_ray(job_of(recipe, run, work, f"{__name__}:DiesOnce"), work)
+    assert (work.scratch / "died").exists()
+    assert found.table.equals(Pretrain(recipe, run)(make_job()).table)
+
+
+def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
+    from pipeline.ray_train import train_on_ray
+
+    work = make_job()
+    with pytest.raises(UserError, match=r"pretrain\.holdout"):
+        train_on_ray(job_of(make_recipe(holdout=1e-5), run, work), work)
+
+
+class DiesOnce(Pretrain):
+    """Its process is killed after five steps, the first time."""
+
+    def train(self, work, **options) -> None:
+        import os
+        import signal
+
+        def on_step(row: dict) -> None:
+            mark = work.scratch / "died"
+            if row["step"] == 5 and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        super().train(work, **options, on_step=on_step)

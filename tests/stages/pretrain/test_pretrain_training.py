@@ -1,0 +1,234 @@
+"""The whole training in one process: what it leaves, that it learns, that it resumes, and when it stops."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from stages.contract import Output
+from stages.errors import UserError
+from stages.models.qformer import load_qformer
+from stages.pretrain.checkpoints import Checkpoints
+from stages.pretrain.compute import Pretrain
+from stages.pretrain.loop import Row
+from stages.pretrain.spec import PretrainJob, PretrainRecipe, PretrainRun
+from stages.pretrain.tables import METRICS
+
+Train = Callable[..., Output]
+
+
+class Killed(BaseException):
+    """What no `except Exception` holds up."""
+
+
+def kill_at(step: int) -> Callable[[Row], None]:
+    def on_step(row: Row) -> None:
+        if row["step"] == step:
+            raise Killed
+
+    return on_step
+
+
+@pytest.fixture(scope="module")
+def learnt(corpus, make_recipe, run, tmp_path_factory) -> Output:
+    """A training long enough to learn something."""
+    folder = tmp_path_factory.mktemp("learnt")
+    recipe = make_recipe(steps=150, batch_size=16, warmup=10, lr=4e-3, dropout=0.0, evaluate_every=75, width=48)
+    return Pretrain(recipe, run)(PretrainJob(corpus, str(folder / "checkpoints"), folder))
+
+
+def rows(output: Output, phase: str) -> list[Row]:
+    return [row for row in output.table.to_pylist() if row["phase"] == phase]
+
+
+def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
+    assert learnt.table.schema == METRICS
+    assert learnt.counts == {"steps": 150}
+    train, holdout = rows(learnt, "train"), rows(learnt, "holdout")
+    assert [row["step"] for row in train] == list(range(1, 151))
+    assert [row["step"] for row in holdout] == [75, 150]
+    for row in train:
+        assert row["loss"] == pytest.approx(row["itc"] + row["itm"] + row["itg"], rel=1e-5)
+        assert 0.001 <= row["temperature"] <= 0.5
+        assert row["grad_norm"] > 0
+        assert row["r1_image_to_text"] is None
+    images = holdout[0]["images"]
+    assert images >= 2
+    assert holdout[0]["chance"] == pytest.approx(1 / images)
+    assert train[-1]["epoch"] == 149 * 16 // (36 - images)
+
+
+def test_losses_begin_at_chance(learnt):
+    first = rows(learnt, "train")[0]
+    vocabulary = load_qformer(learnt.sides["safetensors"]).config.vocabulary
+    assert first["itc"] == pytest.approx(math.log(16), abs=0.5)
+    assert first["itm"] == pytest.approx(math.log(2), abs=0.2)
+    assert first["itg"] == pytest.approx(math.log(vocabulary), abs=0.5)
+
+
+def test_all_three_losses_fall(learnt):
+    train = rows(learnt, "train")
+
+    def mean(name: str, part: slice) -> float:
+        values = [row[name] for row in train[part]]
+        return sum(values) / len(values)
+
+    print(
+        {n: (mean(n, slice(0, 10)), mean(n, slice(-20, None))) for n in ("itc", "itm", "itg")},
+        rows(learnt, "holdout")[-1],
+    )
+    for name, bound in (("itc", 0.9), ("itm", 0.9), ("itg", 0.5)):
+        assert mean(name, slice(-20, None)) < bound * mean(name, slice(0, 10)), name
+
+
+def test_images_that_were_held_out_are_found(learnt):
+    last = rows(learnt, "holdout")[-1]
+    assert last["r1_image_to_text"] > 2 * last["chance"]
+    assert last["r1_text_to_image"] > 2 * last["chance"]
+
+
+def test_the_weights_are_those_of_the_last_step(learnt, make_recipe):
+    model = load_qformer(learnt.sides["safetensors"])
+    assert model.config.width == 48
+    assert model.temperature.item() != pytest.approx(0.07, abs=1e-6)
+
+
+RESUME = """
+import pickle, sys
+from stages.pretrain.compute import Pretrain
+recipe, run, job = pickle.load(open(sys.argv[1], "rb"))
+output = Pretrain(recipe, run)(job)
+pickle.dump(output.table.to_pylist(), open(sys.argv[2], "wb"))
+"""
+
+
+def resume_elsewhere(recipe: PretrainRecipe, run: PretrainRun, job: PretrainJob) -> pa.Table:
+    """The table as another process makes it."""
+    question, answer = job.scratch / "question", job.scratch / "answer"
+    question.write_bytes(pickle.dumps((recipe, run, job)))
+    subprocess.run([sys.executable, "-c", RESUME, question, answer], check=True)
+    return pa.Table.from_pylist(pickle.loads(answer.read_bytes()), schema=METRICS)
+
+
+def weights(output: Output) -> dict[str, torch.Tensor]:
+    return load_qformer(output.sides["safetensors"]).state_dict()
+
+
+def assert_equal_weights(one: Output, other: Output) -> None:
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(other)[name]), name
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(make_recipe, make_job, run, augment):
+    recipe = make_recipe(dropout=0.1, evaluate_every=2, augment=augment)
+    whole = Pretrain(recipe, run)(make_job())
+    job = make_job()
+    for step in (2, 5, 8):  # before the first checkpoint, after it, and after the last step but before the result
+        with pytest.raises(Killed):
+            Pretrain(recipe, run).train(job, on_step=kill_at(step))
+    assert Pretrain(recipe, run)(job).table.equals(whole.table)
+    assert_equal_weights(Pretrain(recipe, run)(job), whole)
+
+
+def test_another_process_goes_on_from_the_same_bits(make_recipe, make_job, run):
+    recipe = make_recipe(dropout=0.1)
+    whole = Pretrain(recipe, run)(make_job())
+    job = make_job()
+    with pytest.raises(Killed):
+        Pretrain(recipe, run).train(job, on_step=kill_at(5))
+    torch.rand(7)  # what this process has drawn is nobody's concern
+    assert Checkpoints(job.checkpoints, keep=1).newest()[0] == 3
+    assert resume_elsewhere(recipe, run, job).equals(whole.table)
+
+
+def test_a_broken_newest_checkpoint_costs_steps_and_nothing_else(make_recipe, make_job, run):
+    recipe, job = make_recipe(), make_job()
+    whole = Pretrain(recipe, run)(make_job())
+    with pytest.raises(Killed):
+        Pretrain(recipe, run).train(job, on_step=kill_at(7))
+    newest = Path(job.checkpoints) / "step-00000006.pt"
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert Pretrain(recipe, run)(job).table.equals(whole.table)
+
+
+def test_a_finished_training_is_not_repeated(make_recipe, make_job, run, monkeypatch):
+    recipe, job = make_recipe(steps=2), make_job()
+    first = Pretrain(recipe, run)(job)
+    monkeypatch.setattr(Pretrain, "train", None)
+    assert Pretrain(recipe, run)(job).table.equals(first.table)
+
+
+def test_features_that_do_not_fit_are_computed_anew(make_recipe, make_job, run):
+    recipe = make_recipe(steps=4)
+    kept = Pretrain(recipe, run)(make_job()).table
+    anew = Pretrain(recipe, run.model_copy(update={"cache": 0.0}))(make_job()).table
+    for name in ("loss", "grad_norm"):
+        assert anew[name].to_pylist()[:4] == pytest.approx(kept[name].to_pylist()[:4], rel=1e-3)
+
+
+def test_the_seed_decides(make_recipe, make_job, run):
+    losses = [Pretrain(make_recipe(steps=1, seed=seed), run)(make_job()).table["loss"][0].as_py() for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_training_leaves_the_random_numbers_of_others_alone(make_recipe, make_job, run):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    Pretrain(make_recipe(steps=1), run)(make_job())
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_half_precision_learns_alike(make_recipe, make_job, run):
+    found = [Pretrain(make_recipe(steps=3, dtype=dtype), run)(make_job()) for dtype in ("float32", "bfloat16")]
+    full, half = (output.table["loss"].to_pylist()[:3] for output in found)
+    assert half == pytest.approx(full, rel=0.05)
+    assert all(value.dtype == torch.float32 for value in weights(found[1]).values())
+
+
+@pytest.mark.parametrize("name", ["queries", "match_head.weight"])
+def test_a_loss_that_is_no_number_stops_the_training(make_recipe, make_job, run, name):
+    recipe, job = make_recipe(), make_job()
+    with pytest.raises(Killed):
+        Pretrain(recipe, run).train(job, on_step=kill_at(4))
+    checkpoints = Checkpoints(job.checkpoints, keep=2)
+    _, state = checkpoints.newest()
+    state["model"][name].fill_(torch.nan)
+    checkpoints.save(3, state)
+    with pytest.raises(UserError, match=r"step 4 is no longer finite.*nan.*Lower pretrain\.lr"):
+        Pretrain(recipe, run)(job)
+    assert checkpoints.newest()[0] == 3
+
+
+def test_too_few_images_are_refused(make_recipe, make_corpus_shard, run, tmp_path):
+    shard = make_corpus_shard({"a": b"1", "b": None}, [("a", 1, "one", 1, True)])
+    job = PretrainJob((shard,), str(tmp_path), tmp_path)
+    with pytest.raises(UserError, match="at least two different ones"):
+        Pretrain(make_recipe(holdout=0), run)(job)
+
+
+def test_a_holdout_of_nothing_is_refused_and_none_is_allowed(make_recipe, make_job, run):
+    with pytest.raises(UserError, match=r"pretrain\.holdout: 1e-05"):
+        Pretrain(make_recipe(holdout=1e-5), run)(make_job())
+    assert rows(Pretrain(make_recipe(steps=1, holdout=0), run)(make_job()), "holdout") == []
+
+
+def test_missing_models_are_refused(make_recipe, make_job, run, tmp_path):
+    with pytest.raises(UserError, match=r"pretrain\.model"):
+        Pretrain(make_recipe(model="./nowhere/at/all"), run)(make_job())
+    with pytest.raises(UserError, match=r"pretrain\.tokenizer.*no tokenizer files"):
+        Pretrain(make_recipe(tokenizer=str(tmp_path)), run)(make_job())
+
+
+def test_the_recipe_is_plain_values(make_recipe):
+    assert PretrainRecipe.model_validate(json.loads(make_recipe().model_dump_json())) == make_recipe()
