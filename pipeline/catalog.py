@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.graph import Graph
 from pipeline.store import Store
 from stages import tables
+from stages.files import write_whole
 from stages.pretrain.tables import METRICS
 
 FILE = "catalog.duckdb"
@@ -101,7 +102,7 @@ def write_catalog(graph: Graph, store: Store) -> str:
                 connection.register_filesystem(fsspec.core.url_to_fs(store.root)[0])
             _define(connection, graph, store)
         location = f"{store.root}/{FILE}"
-        store.write(location, path.read_bytes())
+        write_whole(location, path.read_bytes())
     return location
 
 

@@ -26,8 +26,15 @@ class Progress:
     done: int = 0
     running: int = 0
     failed: int = 0
+    blocked: int = 0
+    """Shards that cannot run because an input of theirs failed."""
     total: int | None = 0
     """None while a source has not been cut."""
+
+    @property
+    def left(self) -> int | None:
+        """Shards still to be worked; None while a source has not been cut."""
+        return None if self.total is None else self.total - self.done - self.failed - self.blocked
 
 
 class Meter:
@@ -71,6 +78,7 @@ def _add(progress: Progress, state: NodeState) -> None:
     progress.done += len(state.done)
     progress.running += len(state.running)
     progress.failed += len(state.failed)
+    progress.blocked += len(state.blocked)
     progress.total = None if progress.total is None or state.total is None else progress.total + state.total
 
 
@@ -107,18 +115,23 @@ class LiveDisplay:
         return table
 
     def _cells(self, stage: str, progress: Progress) -> list[str]:
-        total = progress.total
-        left = None if total is None else self._meter.remaining(stage, total - progress.done - progress.failed)
         rate = self._meter.rate(stage)
-        whole = total is not None and progress.done == total
         return [
-            f"{progress.done}/{'?' if total is None else total}",
-            _bar(progress.done, total),
+            f"{progress.done}/{'?' if progress.total is None else progress.total}",
+            _bar(progress.done, progress.total),
             str(progress.running or ""),
             f"[red]{progress.failed}[/]" if progress.failed else "",
             "" if rate is None else f"{rate:,.1f}",
-            "[green]done[/]" if whole else "" if left is None else duration(left),
+            self._remaining(stage, progress),
         ]
+
+    def _remaining(self, stage: str, progress: Progress) -> str:
+        if progress.left is None:
+            return ""
+        if progress.left:
+            seconds = self._meter.remaining(stage, progress.left)
+            return "" if seconds is None else duration(seconds)
+        return "[green]done[/]" if progress.done == progress.total else "[red]incomplete[/]"
 
 
 class PlainDisplay:
@@ -145,7 +158,7 @@ class PlainDisplay:
             return
         stage = event.node.split("/")[0]
         progress, now = progress_of(schedule)[stage], time.monotonic()
-        complete = progress.total is not None and progress.done == progress.total
+        complete = progress.left == 0
         due = now - self._said.get(stage, -EVERY) >= EVERY
         if stage not in self._complete and (complete or due):
             self._said[stage] = now

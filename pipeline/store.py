@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import UserError
+from stages.files import write_whole
 from stages.shards import Artifact
 
 TABLE = ".parquet"
@@ -93,18 +93,18 @@ class Store:
             self._fs.put_file(str(path), f"{folder}/{name}")
             named[f"side.{ending}"] = name
         table = output.table.replace_schema_metadata({**metadata, "attempt": attempt, **named})
-        self.write(f"{folder}/{shard}{TABLE}", _parquet(table))
+        write_whole(f"{folder}/{shard}{TABLE}", _parquet(table))
         if self._fs.exists(f"{folder}/{shard}{FAILURE}"):
             self._fs.rm_file(f"{folder}/{shard}{FAILURE}")
 
     def record_failure(self, folder: str, shard: str, failure: Mapping[str, Any]) -> None:
         """Say beside the tables why a shard has none."""
-        self.write(f"{folder}/{shard}{FAILURE}", json.dumps(failure, indent=1).encode())
+        write_whole(f"{folder}/{shard}{FAILURE}", json.dumps(failure, indent=1).encode())
 
     def record_recipe(self, folder: str, identity: Mapping[str, Any]) -> None:
         """Write what was hashed into the folder's fingerprint, once."""
         if not self._fs.exists(f"{folder}/{RECIPE}"):
-            self.write(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
+            write_whole(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
 
     def recipe(self, folder: str) -> dict[str, Any] | None:
         """What was hashed into the folder's fingerprint, None where nobody wrote it."""
@@ -115,23 +115,6 @@ class Store:
         """A JSON object of the store's own."""
         found: dict[str, Any] = json.loads(self._fs.cat_file(url))
         return found
-
-    def write(self, url: str, content: bytes) -> None:
-        """Write a whole file or nothing: renamed into place locally, one PUT on an object store."""
-        if not self.is_local:
-            self._fs.pipe_file(url, content)
-            return
-        path = Path(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _names(self, folder: str) -> list[str]:
         try:

@@ -55,11 +55,21 @@ def mislead(text: str, scene: Scene, rng: np.random.Generator) -> str:
     raise ValueError(f"no single change makes this text wrong: {text!r}")
 
 
+def turned(text: str, scene: Scene, rng: np.random.Generator) -> str | None:
+    """A right text with one of its directions turned round so that it is wrong; None if it has no such one."""
+    for phrases in (RELATIONS, TAILS, PLACES):
+        for found in _occurrences(text, tuple(phrases)):
+            opposite = _phrase(phrases, phrases[found.group()].inverse, rng)
+            changed = f"{text[: found.start()]}{opposite}{text[found.end() :]}"
+            if not is_right(changed, scene):
+                return changed
+    return None
+
+
 def _pair(first: Shape, second: Shape, rng: np.random.Generator) -> str:
     how = relation(first, second)
     if rng.random() < 0.3:
-        how = relation(second, first)
-        return f"{_mention(first, rng)} with {_mention(second, rng)} {_phrase(TAILS, how, rng)}"
+        return f"{_mention(first, rng)} with {_mention(second, rng)} {_phrase(TAILS, how.inverse, rng)}"
     return f"{_mention(first, rng)} {_phrase(RELATIONS, how, rng)} {_mention(second, rng)}"
 
 

@@ -72,21 +72,22 @@ class Claims:
     relations: tuple[tuple[int, Relation, int], ...]
     count: int | None
 
-    def hold(self, scene: Scene) -> bool:
-        """Whether the scene has a shape of its own for every mention such that every claim holds."""
+    def meant(self, scene: Scene) -> tuple[Shape, ...] | None:
+        """A shape of its own for every mention such that every claim holds, or None if there are no such ones."""
         if self.count not in (None, len(scene.shapes)):
-            return False
-        return any(
-            all(mention.fits(shape) for mention, shape in zip(self.mentions, chosen, strict=True))
-            and all(holds(chosen[one], how, chosen[two]) for one, how, two in self.relations)
-            for chosen in permutations(scene.shapes, len(self.mentions))
-        )
+            return None
+        for shapes in permutations(scene.shapes, len(self.mentions)):
+            if all(mention.fits(shape) for mention, shape in zip(self.mentions, shapes, strict=True)) and all(
+                holds(shapes[one], how, shapes[two]) for one, how, two in self.relations
+            ):
+                return shapes
+        return None
 
 
 def is_right(text: str, scene: Scene) -> bool:
     """Whether a text names at least one shape by colour or size, and all that it claims is so."""
     claims = parse(text)
-    return claims is not None and claims.hold(scene)
+    return claims is not None and claims.meant(scene) is not None
 
 
 @lru_cache(maxsize=100_000)

@@ -57,6 +57,19 @@ class Relation(Enum):
     ABOVE = "above"
     BELOW = "below"
 
+    @property
+    def inverse(self) -> "Relation":
+        """How the second lies to the first."""
+        return INVERSES[self]
+
+
+INVERSES = {
+    Relation.LEFT: Relation.RIGHT,
+    Relation.RIGHT: Relation.LEFT,
+    Relation.ABOVE: Relation.BELOW,
+    Relation.BELOW: Relation.ABOVE,
+}
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import torch
 
-from stages.pretrain.files import write_whole
+from stages.files import write_whole
 
 logger = logging.getLogger(__name__)
 

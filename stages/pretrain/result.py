@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.contract import Output
-from stages.pretrain.files import write_whole
+from stages.files import write_whole
 from stages.pretrain.spec import PretrainJob
 
 WEIGHTS = "safetensors"

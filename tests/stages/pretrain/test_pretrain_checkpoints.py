@@ -9,8 +9,8 @@ import fsspec
 import pytest
 import torch
 
+from stages.files import write_whole
 from stages.pretrain.checkpoints import Checkpoints
-from stages.pretrain.files import write_whole
 
 
 @pytest.fixture(params=["local", "memory"])
