@@ -15,7 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from pipeline.worker import Job, load_compute
-from stages.contract import Output, UserError
+from stages.contract import Output
+from stages.errors import UserError
 from stages.pretrain.result import is_finished, read_result
 from stages.pretrain.spec import PretrainJob, PretrainRun
 

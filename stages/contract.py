@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stages.errors import UserError as UserError
-
 if TYPE_CHECKING:
     import pyarrow as pa
 

@@ -21,10 +21,10 @@ from stages.demo import learning, tokenizer
 from stages.demo.language import is_right
 from stages.demo.lessons import PIXELS, Book
 
-HARD = 3
+HARD = 2
 """Wrong texts made for each picture."""
 
-CONTEXT = 40
+CONTEXT = 32
 
 
 def config(vocabulary: int) -> dict[str, object]:
@@ -47,13 +47,19 @@ def config(vocabulary: int) -> dict[str, object]:
     }
 
 
-def train(book: Book, folder: Path, *, itm: Path, steps: int, seed: int) -> None:
-    """Learn from the book and write the checkpoint."""
-    torch.manual_seed(seed)
+def write_config(folder: Path) -> None:
+    """Everything but the weights."""
     words = tokenizer.build()
     folder.mkdir(parents=True, exist_ok=True)
     folder.joinpath("open_clip_config.json").write_text(json.dumps(config(len(words)), indent=2) + "\n")
     tokenizer.save(words, folder)
+
+
+def train(book: Book, folder: Path, *, itm: Path, steps: int, seed: int) -> None:
+    """Learn from the book and write the checkpoint."""
+    torch.manual_seed(seed)
+    words = tokenizer.build()
+    write_config(folder)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     begin_as(model, BlipForImageTextRetrieval.from_pretrained(str(itm)))
     wrong = [[text for text in lesson.wrong_texts if not is_right(text, lesson.scene)] for lesson in book.lessons]

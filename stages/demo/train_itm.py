@@ -39,7 +39,7 @@ def train(book: Book, folder: Path, *, captioner: Path, steps: int, seed: int) -
     begin_as(model, BlipForConditionalGeneration.from_pretrained(str(captioner)))
     right, wrong = texts_of(book, Captioner(captioner), seed=seed)
     reader = PatchReader(learning.WIDTH, CONTENT + POSITION)
-    pointer = Pointer(learning.WIDTH, words.convert_tokens_to_ids(list(KINDS)))
+    pointer = Pointer(learning.WIDTH, [words.vocab[kind] for kind in KINDS])
     truths = torch.cat([content(book), position(book)], -1)
     labels = torch.tensor([1] * EACH + [0] * EACH)
 
@@ -60,7 +60,8 @@ def train(book: Book, folder: Path, *, captioner: Path, steps: int, seed: int) -
         scenes = [book.lessons[number].scene for number in chosen for _ in range(EACH)]
         states = read.hidden_states[LAYER][matches == 1]
         true = [text for text, match in zip(texts, matches, strict=True) if match]
-        return loss + 0.5 * pointer(tokens.input_ids[matches == 1], states, true, scenes)
+        pointing: Tensor = pointer(tokens.input_ids[matches == 1], states, true, scenes)
+        return loss + 0.5 * pointing
 
     parameters = [*model.parameters(), *reader.parameters(), *pointer.parameters()]
     learning.learn(parameters, loss_of, book, learning.Course(steps, batch=48, rate=1e-3, seed=seed))

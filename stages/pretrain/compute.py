@@ -8,7 +8,8 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from stages.contract import Output, UserError
+from stages.contract import Output
+from stages.errors import UserError
 from stages.models.clip_loading import ClipName
 from stages.models.device import limit_threads, resolve_device
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata

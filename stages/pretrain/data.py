@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models.qformer import Text
 from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.features import Encoder, Features, as_augmented, as_evaluated

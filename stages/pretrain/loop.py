@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models.qformer import QFormer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.data import Data

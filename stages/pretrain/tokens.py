@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import BertTokenizer
 
-from stages.contract import UserError
+from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, find_source, quiet
 from stages.models.qformer import Text
 

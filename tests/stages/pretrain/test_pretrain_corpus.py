@@ -33,7 +33,7 @@ def test_human_captions_have_no_rank_and_keep_their_order(make_corpus_shard):
 
 def test_every_image_is_found_in_its_tar(corpus):
     found = read_corpus(corpus, holdout=0).training
-    assert len(found) == 36
+    assert len(found) == 48
     assert all(example.member.read().startswith(b"\x89PNG") for example in found)
 
 

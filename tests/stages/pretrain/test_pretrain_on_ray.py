@@ -12,6 +12,8 @@ from stages.errors import UserError
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.spec import SPEC, PretrainJob, PretrainRecipe, PretrainRun
 
+HERE = "tests.stages.pretrain.test_pretrain_on_ray"
+"""This module's name in Ray's workers, which begin where the tests were started."""
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
@@ -42,7 +44,7 @@ def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_j
     from pipeline.ray_train import train_on_ray
 
     recipe, work = make_recipe(dropout=0.1), make_job()
-    found = train_on_ray(job_of(recipe, run, work, f"{__name__}:DiesOnce"), work)
+    found = train_on_ray(job_of(recipe, run, work, f"{HERE}:DiesOnce"), work)
     assert (work.scratch / "died").exists()
     assert found.table.equals(Pretrain(recipe, run)(make_job()).table)
 
