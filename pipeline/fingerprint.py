@@ -31,13 +31,24 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     So the same weights in another folder, or on another host, give the same fingerprint, and a retrained model
     in the same folder gives another one.
     """
-    values: dict[str, Any] = recipe.model_dump(mode="json")
-    for name, field in type(recipe).model_fields.items():
-        if any(isinstance(mark, ModelField) for mark in field.metadata) and values[name] is not None:
-            folder = Path(values[name]).expanduser()
-            if folder.is_dir():
-                values[name] = f"sha256:{folder_digest(folder)}"
-    return values
+    digests = {name: f"sha256:{folder_digest(folder)}" for name, folder in _model_folders(recipe).items()}
+    return {**recipe.model_dump(mode="json"), **digests}
+
+
+def with_absolute_folders(recipe: Recipe) -> Recipe:
+    """The recipe as a worker with another working folder can follow it."""
+    return recipe.model_copy(update={name: str(folder.absolute()) for name, folder in _model_folders(recipe).items()})
+
+
+def _model_folders(recipe: Recipe) -> dict[str, Path]:
+    """The models that lie in a local folder, by the recipe's field."""
+    named = [
+        name
+        for name, field in type(recipe).model_fields.items()
+        if any(isinstance(mark, ModelField) for mark in field.metadata)
+    ]
+    folders = {name: Path(getattr(recipe, name)).expanduser() for name in named}
+    return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
 
 def folder_digest(folder: Path) -> str:

@@ -63,7 +63,7 @@ def judged(rows: pd.DataFrame, truth: dict[str, Scene]) -> pd.DataFrame:
     strangers = set(rows.url) - set(truth)
     if strangers:
         raise FileNotFoundError(f"the world knows nothing of {len(strangers)} urls of the run, as {min(strangers)}")
-    right = [is_right(text, truth[url]) for text, url in zip(rows.caption, rows.url, strict=True)]
+    right = [is_right(text, truth[url]) for text, url in zip(rows.caption.fillna(""), rows.url, strict=True)]
     marked: pd.DataFrame = rows.assign(right=np.array(right, dtype=bool))
     return marked
 
@@ -81,10 +81,11 @@ def of_captions(captions: pd.DataFrame) -> Numbers:
 
 
 def of_filter(captions: pd.DataFrame) -> Numbers:
-    """How well the filter tells right texts from wrong ones."""
-    web, made = captions[captions.origin == "web"], captions[captions.origin == "synthetic"]
+    """How well the filter tells right texts from wrong ones, among those that it has scored."""
+    scored = captions.dropna(subset=["itm_score"])
+    web, made = scored[scored.origin == "web"], scored[scored.origin == "synthetic"]
     return {
-        "web texts right": float(web.right.mean()),
+        "web texts right": float(captions[captions.origin == "web"].right.mean()),
         "ROC AUC of ITM on web texts": roc_auc(web.itm_score.to_numpy(), web.right.to_numpy()),
         "ROC AUC of ITM on captions": roc_auc(made.itm_score.to_numpy(), made.right.to_numpy()),
     }

@@ -6,7 +6,7 @@
     python -m stages.demo.train measure --out stages/demo/checkpoints
 
 In this order: itm begins as the captioner beside it and learns from its mistakes, as BLIP's filter does, and clip
-begins with the image tower of itm. Ten to fifteen minutes each on two CPU cores.
+begins with the image tower of itm. A quarter of an hour each on two idle CPU cores.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from stages.demo.measure import measure
 from stages.demo.report import as_lines
 from stages.demo.scene import Stream
 
-STEPS = {"captioner": 3000, "itm": 2000, "clip": 2000}
+STEPS = {"captioner": 3000, "itm": 3000, "clip": 1500}
 IMAGES = 32_000
 TEST_IMAGES = 1000
 

@@ -49,7 +49,7 @@ def test_blip_loads_whole_and_in_float32(kind, folder):
 
 def test_most_captions_are_right_and_they_differ(exam, captions):
     right = [[is_right(text, scene) for text in texts] for texts, scene in zip(captions, exam.scenes, strict=True)]
-    assert np.mean(right) > 0.5
+    assert 0.5 < np.mean(right) < 0.8  # some have to be wrong, or there would be nothing to filter
     assert np.mean([any(row) for row in right]) > 0.9
     assert np.mean([len(set(texts)) for texts in captions]) > 3
     assert np.mean([parse(text) is not None for texts in captions for text in texts]) > 0.9

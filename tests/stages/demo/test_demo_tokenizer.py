@@ -10,7 +10,7 @@ from stages.demo.describe import describe
 from stages.demo.scene import Place, Stream, Topic, generator, scene_at
 
 UNHURRIED = settings(deadline=None, max_examples=60)
-PLACES = [Place(2, Stream.WEB, index) for index in range(300)]
+PLACES = [Place(2, Stream.WEB, index) for index in range(150)]
 
 
 @pytest.fixture(scope="module")
