@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from stages.errors import UserError
 
@@ -182,8 +183,15 @@ def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    Console().print(table)
+        table.add_row(*map(_cell, row))
+    # a terminal wraps at its own width; elsewhere a row is a line
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"  # the tables hold single precision; more digits would mean nothing
+    return "" if value is None else escape(str(value))  # a caption may hold what rich takes for markup
 
 
 if __name__ == "__main__":

@@ -99,8 +99,8 @@ def _source_node(
     if stage == "download":
         run = run.model_copy(update={"images": _absolute(source.images_root)})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
-    own_parts = parts if stage == "urls" else ()
-    return Node(spec, source_name, with_absolute_folders(recipe), run, inputs, identity, fingerprint(identity), own_parts)
+    recipe, own_parts = with_absolute_folders(recipe), parts if stage == "urls" else ()
+    return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
 
 
 def _absolute(folder: str | None) -> str | None:

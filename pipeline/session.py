@@ -113,11 +113,11 @@ def demo_web(session: Session) -> Iterator[None]:
     if demo is None or all(plan.is_done for plan in downloads):
         yield
         return
-    from stages.demo.web import serve
+    from stages.demo.web_process import serve_apart
 
     with ExitStack() as web:
         try:
-            web.enter_context(serve(Path(demo.folder), port=demo.port))
+            web.enter_context(serve_apart(Path(demo.folder), port=demo.port))
         except OSError as error:
             raise UserError(f"demo.port: {error.strerror or error}; choose another port") from None
         yield

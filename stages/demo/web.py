@@ -9,6 +9,7 @@ Which urls fail, and how, follows from the url alone, so that a run and its repe
 import hashlib
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Web(ThreadingHTTPServer):
         self.asked: Counter[str] = Counter()
         self.asked_lock = threading.Lock()
         self.closing = threading.Event()
+        self.last_asked = time.monotonic()
         super().__init__(("127.0.0.1", port), Handler)
 
     @property
@@ -71,6 +73,7 @@ class Web(ThreadingHTTPServer):
     def count(self, path: str) -> int:
         """Count a request; the first of a path is 1."""
         with self.asked_lock:
+            self.last_asked = time.monotonic()
             self.asked[path] += 1
             return self.asked[path]
 
@@ -99,6 +102,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send(answer(self.server.picture(path), fault, asked))
+
+    def do_DELETE(self) -> None:
+        """End the web: a run has it give way to its own."""
+        self.send(_page(200))
+        self.server.closing.set()
 
     def send(self, answer: Answer) -> None:
         """Write an answer; a truncated one ends the connection."""
