@@ -12,6 +12,7 @@ from stages.demo.language import (
     SIZE_WORDS,
     TAILS,
     is_right,
+    parse,
 )
 from stages.demo.scene import COLOURS, KINDS, Relation, Scene, Shape, relation
 
@@ -50,7 +51,7 @@ def mislead(text: str, scene: Scene, rng: np.random.Generator) -> str:
     """A text that differs from a right one by one phrase, or by two exchanged ones, and is wrong."""
     changed = [*_replaced(text), *_exchanged(text)]
     for number in rng.permutation(len(changed)):
-        if not is_right(changed[number], scene):
+        if _is_wrong(changed[number], scene):
             return _with_articles(changed[number])
     raise ValueError(f"no single change makes this text wrong: {text!r}")
 
@@ -61,9 +62,14 @@ def turned(text: str, scene: Scene, rng: np.random.Generator) -> str | None:
         for found in _occurrences(text, tuple(phrases)):
             opposite = _phrase(phrases, phrases[found.group()].inverse, rng)
             changed = f"{text[: found.start()]}{opposite}{text[found.end() :]}"
-            if not is_right(changed, scene):
+            if _is_wrong(changed, scene):
                 return changed
     return None
+
+
+def _is_wrong(text: str, scene: Scene) -> bool:
+    """Whether a text can be read, and says what is not so."""
+    return parse(text) is not None and not is_right(text, scene)
 
 
 def _pair(first: Shape, second: Shape, rng: np.random.Generator) -> str:

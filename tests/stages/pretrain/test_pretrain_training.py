@@ -38,11 +38,16 @@ def kill_at(step: int) -> Callable[[Row], None]:
     return on_step
 
 
+STEPS = 400
+
+
 @pytest.fixture(scope="module")
 def learnt(corpus, make_recipe, run, tmp_path_factory) -> Output:
     """A training long enough to learn something."""
     folder = tmp_path_factory.mktemp("learnt")
-    recipe = make_recipe(steps=250, batch_size=16, warmup=10, lr=4e-3, dropout=0.0, evaluate_every=125, width=48)
+    recipe = make_recipe(
+        steps=STEPS, batch_size=16, warmup=10, lr=4e-3, dropout=0.0, evaluate_every=STEPS // 2, width=48
+    )
     return Pretrain(recipe, run)(PretrainJob(corpus, str(folder / "checkpoints"), folder))
 
 
@@ -52,10 +57,10 @@ def rows(output: Output, phase: str) -> list[Row]:
 
 def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
     assert learnt.table.schema == METRICS
-    assert learnt.counts == {"steps": 250}
+    assert learnt.counts == {"steps": STEPS}
     train, holdout = rows(learnt, "train"), rows(learnt, "holdout")
-    assert [row["step"] for row in train] == list(range(1, 251))
-    assert [row["step"] for row in holdout] == [125, 250]
+    assert [row["step"] for row in train] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in holdout] == [STEPS // 2, STEPS]
     for row in train:
         assert row["loss"] == pytest.approx(row["itc"] + row["itm"] + row["itg"], rel=1e-5)
         assert 0.001 <= row["temperature"] <= 0.5
@@ -64,7 +69,7 @@ def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
     images = holdout[0]["images"]
     assert images >= 2
     assert holdout[0]["chance"] == pytest.approx(1 / images)
-    assert train[-1]["epoch"] == 249 * 16 // (48 - images)
+    assert train[-1]["epoch"] == (STEPS - 1) * 16 // (48 - images)
 
 
 def test_losses_begin_at_chance(learnt):
@@ -82,8 +87,11 @@ def test_all_three_losses_fall(learnt):
         values = [row[name] for row in train[part]]
         return sum(values) / len(values)
 
-    for name, bound in (("itc", 0.5), ("itm", 0.6), ("itg", 0.5)):
-        assert mean(name, slice(-20, None)) < bound * mean(name, slice(0, 10)), name
+    for name in ("itc", "itg"):
+        assert mean(name, slice(-20, None)) < 0.5 * mean(name, slice(0, 10)), name
+    # matching that knows only that two pairs of three do not match stays at 0.6365, with two thirds of them right
+    assert mean("itm", slice(-20, None)) < 0.8 * 0.6365
+    assert mean("itm_accuracy", slice(-20, None)) > 0.75
 
 
 def test_images_that_were_held_out_are_found(learnt):
