@@ -1,0 +1,37 @@
+"""The quickstart, made small, for tests of the whole main job."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Path:
+    """The quickstart's manifest, made small, with its world below `tmp_path`."""
+    content = yaml.safe_load((ROOT / "manifests/quickstart.yaml").read_text())
+    world = tmp_path / "world"
+    content["demo"] |= {"folder": str(world), "images": 40, "human": 24, "port": free_port()}
+    content["sources"]["web"]["path"] = str(world / "laion.parquet")
+    content["sources"]["human"] |= {"path": str(world / "human/dataset_coco.json"), "images": str(world / "human")}
+    content["urls"]["shard_size"] = 8
+    content["download"]["timeout"] = 5
+    content["pretrain"] |= {"steps": 12, "warmup": 2, "batch_size": 8}
+    content["pretrain"]["run"] = {"threads": 1, "cpus": 0.3, "checkpoint_every": 4}
+    for stage in ("caption", "rank", "filter", "pretrain"):
+        content[stage]["model"] = str(ROOT / content[stage]["model"])
+    content["pretrain"]["tokenizer"] = str(ROOT / content["pretrain"]["tokenizer"])
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path

@@ -1,0 +1,70 @@
+"""What holds over the tables of a whole run, and what a changed manifest makes run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from pipeline.catalog import connect, query
+from pipeline.run import run_session
+from pipeline.session import open_session
+from tests.pipeline.conftest import ROOT
+
+
+def rows(session, sql: str) -> list[tuple]:
+    return query(connect(session.graph, session.store), sql)[1]
+
+
+@pytest.fixture
+def session(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    content = yaml.safe_load(manifest.read_text()) | {"output": str(tmp_path / "out")}
+    manifest.write_text(yaml.safe_dump(content))
+    session = open_session(manifest)
+    outcome = run_session(session, executor="local", address=None, console=Console(quiet=True))
+    assert outcome["failed"] == []
+    assert outcome["blocked"] == {}
+    return session
+
+
+def test_the_tables_of_a_whole_run(session, manifest):
+    def none(sql: str) -> None:
+        assert rows(session, sql) == [], sql
+
+    none("SELECT key FROM urls LEFT JOIN images USING (key) GROUP BY key HAVING count(images.status) <> 1")
+    none("SELECT key FROM images ANTI JOIN urls USING (key)")
+    web = "(SELECT * FROM captions WHERE source = 'web')"
+    synthetic = "count(*) FILTER (candidate BETWEEN 1 AND 10 AND origin = 'synthetic')"
+    none(f"SELECT key FROM {web} GROUP BY key HAVING count(*) <> 11 OR {synthetic} <> 10 OR min(candidate) <> 0")
+    none(f"SELECT key FROM images ANTI JOIN {web} USING (key) WHERE status = 'success' AND source = 'web'")
+    scored = "isfinite(clip_score) AND abs(clip_score) <= 1 AND isfinite(itm_score) AND itm_score BETWEEN 0 AND 1"
+    none(f"SELECT * FROM {web} WHERE caption <> '' AND NOT coalesce({scored}, false)")
+    none(f"SELECT * FROM {web} WHERE caption = '' AND (kept OR clip_score IS NOT NULL OR itm_score IS NOT NULL)")
+    none(
+        "SELECT key FROM corpus WHERE source = 'web' GROUP BY key HAVING count(*) > 2 OR count(DISTINCT caption) < count(*)"
+    )
+    none(f"SELECT * FROM {web} WHERE kept AND itm_score < 0.5")
+    better = "other.clip_score > kept.clip_score AND other.itm_score >= 0.5 AND other.reason = 'outranked'"
+    none(f"SELECT * FROM {web} kept JOIN {web} other USING (key) WHERE kept.kept AND {better}")
+    assert rows(session, "SELECT count(*) > 0 FROM evaluation WHERE r1_image_to_text IS NOT NULL") == [(True,)]
+    changed_stages(manifest)
+
+
+def changed_stages(manifest: Path) -> None:
+    """Another threshold reruns select and pretrain; another ranker leaves the captions alone."""
+    content = yaml.safe_load(manifest.read_text())
+
+    def left(**changes: dict) -> set[str]:
+        changed = manifest.with_name("changed.yaml")
+        changed.write_text(yaml.safe_dump(json.loads(json.dumps(content | changes))))
+        return {plan.node.name for plan in open_session(changed).plans if not plan.is_done}
+
+    assert left() == set()
+    human_and_web = {"select/web", "select/human", "pretrain"}
+    assert left(select=content["select"] | {"itm_threshold": 0.9}) == human_and_web
+    assert left(rank=content["rank"] | {"dtype": "bfloat16"}) == {"rank/web", "select/web", "pretrain"}
+    assert left(caption=content["caption"] | {"run": {"batch_size": 3}}) == set()
