@@ -47,7 +47,8 @@ class Checkpoints:
             try:
                 return step, self.load(step)
             except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-                logger.warning("%s/%s cannot be read (%s); taking an older one", self._url, _name(step), error)
+                reason = type(error).__name__  # torch's own words fill a page
+                logger.warning("%s/%s cannot be read (%s); taking an older one", self._url, _name(step), reason)
         return None
 
     def load(self, step: int) -> State:

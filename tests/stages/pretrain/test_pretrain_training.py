@@ -38,7 +38,7 @@ def kill_at(step: int) -> Callable[[Row], None]:
     return on_step
 
 
-STEPS = 400
+STEPS = 250
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,15 @@ def learnt(corpus, make_recipe, run, tmp_path_factory) -> Output:
     """A training long enough to learn something."""
     folder = tmp_path_factory.mktemp("learnt")
     recipe = make_recipe(
-        steps=STEPS, batch_size=16, warmup=10, lr=4e-3, dropout=0.0, evaluate_every=STEPS // 2, width=48
+        steps=STEPS,
+        batch_size=16,
+        warmup=10,
+        lr=4e-3,
+        min_lr=2e-3,
+        dropout=0.0,
+        evaluate_every=STEPS // 2,
+        width=48,
+        image_every=1,
     )
     return Pretrain(recipe, run)(PretrainJob(corpus, str(folder / "checkpoints"), folder))
 
