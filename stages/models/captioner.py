@@ -12,7 +12,8 @@ from transformers import BlipForConditionalGeneration
 
 from stages.errors import UserError
 from stages.models.blip import Blip, load_blip
-from stages.models.decoding import Prompt, sample
+from stages.models.blip_vision import BlipVision
+from stages.models.decoding import Decoder, Prompt, sample
 from stages.models.loading import Source
 from stages.models.sampling import Sampling
 
@@ -31,7 +32,9 @@ class Captioner:
     """Draws captions for preprocessed images. The images are encoded once, whatever the number of candidates."""
 
     def __init__(self, blip: Blip[BlipForConditionalGeneration], prompt: Prompt, sampling: Sampling) -> None:
-        self._blip = blip
+        self._tokenizer = blip.tokenizer
+        self._vision = BlipVision(blip.model.vision_model)
+        self._decoder = Decoder(blip.model.text_decoder)
         self._sampling = sampling
         self._prompt = prompt
         self._spoken_prompt = self._text(self._prompt.tokens)
@@ -44,11 +47,9 @@ class Captioner:
             pixels: (images, 3, height, width), from `preprocess`.
             uniforms: (images, candidates, max_length), float64 in [0, 1).
         """
-        model = self._blip.model
-        with torch.inference_mode():
-            embeds = model.vision_model(pixels.to(model.device, model.dtype)).last_hidden_state
-        numbers = torch.from_numpy(uniforms).to(model.device)
-        drawn = sample(model.text_decoder, embeds, self._prompt, numbers, self._sampling)
+        embeds = self._vision(pixels)
+        numbers = torch.from_numpy(uniforms).to(embeds.device)
+        drawn = sample(self._decoder, embeds, self._prompt, numbers, self._sampling)
         return [
             [Caption(self._strip_prompt(row), logprob) for row, logprob in zip(rows, logprobs, strict=True)]
             for rows, logprobs in zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)
@@ -59,7 +60,7 @@ class Captioner:
         return self._text(self._prompt.tokens + drawn).removeprefix(self._spoken_prompt).strip()
 
     def _text(self, tokens: list[int]) -> str:
-        text = self._blip.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         assert isinstance(text, str)  # a list is decoded to one text
         return text.strip()
 

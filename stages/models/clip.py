@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from stages.models.clip_towers import ImageTower, TextTower
+
 
 class ClipScorer:
     """Cosines of texts with images; a `stages.models.scoring.Scorer`."""
@@ -23,6 +25,8 @@ class ClipScorer:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        self._encode_image = ImageTower(model.visual) if ImageTower.fits(model.visual) else model.encode_image
+        self._encode_text = TextTower(model) if TextTower.fits(model) else self._encode_text_as_open_clip
         self._model = model
         self._tokenize = tokenize
         self._transform = transform
@@ -43,10 +47,15 @@ class ClipScorer:
         distinct = {text: row for row, text in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
         if not distinct:
             return [[] for _ in texts]
-        images = _unit(self._model.encode_image(pixels.to(self._device, self._dtype)))
-        sentences = _unit(self._model.encode_text(self._tokenize(list(distinct)).to(self._device)))
+        images = _unit(self._encode_image(pixels.to(self._device, self._dtype)))
+        sentences = _unit(self._encode_text(self._tokenize(list(distinct))))
         cosines = (images @ sentences.T).clamp(-1, 1).tolist()  # rounding goes a little beyond
         return [[row[distinct[text]] for text in said] for row, said in zip(cosines, texts, strict=True)]
+
+    def _encode_text_as_open_clip(self, ids: Tensor) -> Tensor:
+        """For architectures that `TextTower` does not know."""
+        embeddings: Tensor = self._model.encode_text(ids.to(self._device))
+        return embeddings
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -1,21 +1,25 @@
 """Drawing several captions per image from BLIP's text decoder, each with random numbers of its own.
 
-The image and the prompt are the same for all candidates of an image, so the decoder reads them once per image, and the
-cached keys and values are repeated afterwards: a tenth of the projections of `generate(num_return_sequences=10)`.
+The image is looked at once: its keys and values serve all of its candidates, which are so many queries against them.
+The prompt is read once per image too. A caption that has ended leaves the batch, so that one long caption does not
+keep the others' rows computing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
-from stages.models.sampling import Sampling, draw, warp
+from stages.models.med import ImageKeys, Med
+from stages.models.ragged import Ragged
+from stages.models.sampling import Sampling, draw_next
 
-if TYPE_CHECKING:
-    from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
+RETIRE_EVERY = {"cpu": 1, "cuda": 4}
+"""Steps between two looks at which captions have ended. On a GPU each look waits for all work that was queued."""
 
 
 @dataclass(frozen=True)
@@ -38,77 +42,134 @@ class Drawn:
     the model itself, before any filter."""
 
 
+class Decoder(nn.Module):
+    """BLIP's text decoder: what it has read, and the logits of what comes next."""
+
+    def __init__(self, loaded: BlipTextLMHeadModel) -> None:
+        super().__init__()
+        self.text = Med(loaded.bert)
+        self.head = loaded.cls.predictions
+
+    @torch.inference_mode()
+    def read_prompt(self, embeds: Tensor, prompt: list[int], candidates: int, steps: int) -> tuple[Reading, Tensor]:
+        """Read the prompt before each image, then go on with `candidates` rows for each.
+
+        Args:
+            embeds: (images, image tokens, vision width), in the decoder's number format.
+            prompt: token ids.
+            candidates: rows per image.
+            steps: how many tokens may follow the prompt.
+
+        Returns:
+            The state, and the logits of the first token, (images * candidates, vocabulary), float32.
+        """
+        images, length, device = len(embeds), len(prompt), embeds.device
+        by_image = Ragged([length] * images, device)
+        ids = torch.tensor(prompt, device=device).repeat(images)
+        layers, heads, width = self.text.cache_shape
+        cache = embeds.new_empty((layers, 2, images * candidates, heads, length + steps, width))
+
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            asking, *read = (by_image.pad(rows).transpose(1, 2) for rows in (queries, keys, values))
+            for part, rows in zip(cache[layer], read, strict=True):
+                part[:, :, :length] = rows.repeat_interleave(candidates, dim=0)
+            return by_image.flatten(scaled_dot_product_attention(asking, *read, is_causal=True).transpose(1, 2))
+
+        keys = self.text.look(embeds)
+        hidden = self.text(ids, by_image.place, attend, keys, by_image)
+        logits = self._logits(hidden.unflatten(0, (images, length))[:, -1])
+        return Reading(self, keys, cache, [candidates] * images, length), logits.repeat_interleave(candidates, dim=0)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(rows, width) to (rows, vocabulary), float32."""
+        logits: Tensor = self.head(hidden)
+        return logits.float()
+
+
+class Reading:
+    """A decoder in the middle of its texts: one row per text, all of them of the same length."""
+
+    def __init__(
+        self, decoder: Decoder, images: list[ImageKeys], cache: Tensor, rows_of_image: list[int], length: int
+    ) -> None:
+        self._decoder = decoder
+        self._images = images
+        self._cache = cache
+        self._rows_of_image = rows_of_image
+        self._by_image = Ragged(rows_of_image, cache.device)
+        self._length = length
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor) -> Tensor:
+        """Read one token more in every row; returns the next logits, (rows, vocabulary), float32.
+
+        Args:
+            ids: (rows,), int64.
+        """
+        now, until = self._length, self._length + 1
+
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            for part, rows in zip(self._cache[layer], (keys, values), strict=True):
+                part[:, :, now] = rows
+            read = self._cache[layer][..., :until, :]
+            return scaled_dot_product_attention(queries[:, :, None], read[0], read[1])[:, :, 0]
+
+        places = torch.full_like(ids, now)
+        hidden = self._decoder.text(ids, places, attend, self._images, self._by_image)
+        self._length = until
+        return self._decoder._logits(hidden)  # noqa: SLF001 - the two are one thing, before and after the prompt
+
+    @torch.inference_mode()
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows alone, given in ascending order, and with the images that still have one."""
+        sizes = torch.tensor(self._rows_of_image)
+        image_of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        left: list[int] = image_of[rows].bincount(minlength=len(sizes)).tolist()
+        self._cache = self._cache[:, :, torch.tensor(rows, device=self._cache.device)]
+        kept = [image for image, size in enumerate(left) if size]
+        if 2 * len(kept) <= len(left):  # their keys are large: they move only when that frees half of them
+            index = torch.tensor(kept, device=self._cache.device)
+            self._images = [(keys[index], values[index]) for keys, values in self._images]
+            left = [left[image] for image in kept]
+        self._rows_of_image = left
+        self._by_image = Ragged(left, self._cache.device)
+
+
 @torch.inference_mode()
-def sample(
-    decoder: BlipTextLMHeadModel, image_embeds: Tensor, prompt: Prompt, uniforms: Tensor, sampling: Sampling
-) -> Drawn:
+def sample(decoder: Decoder, embeds: Tensor, prompt: Prompt, uniforms: Tensor, sampling: Sampling) -> Drawn:
     """Draw captions until each has ended or has `max_length` tokens.
 
     Args:
         decoder: BLIP's text decoder.
-        image_embeds: (images, patches + 1, width), in the decoder's number format.
+        embeds: (images, patches + 1, width), in the decoder's number format.
         prompt: what every caption begins with.
         uniforms: (images, candidates, at least max_length), float64, on the decoder's device.
         sampling: how to draw.
     """
     images, candidates = uniforms.shape[:2]
     numbers = uniforms.flatten(0, 1)
-    reader = _Reader(decoder, image_embeds)
-    logits = reader.read_prompt(prompt.tokens, candidates)
-    tokens = torch.tensor([prompt.tokens], device=logits.device).expand(len(logits), -1)
-    running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-    logprobs = torch.zeros(len(logits), device=logits.device)
+    reading, logits = decoder.read_prompt(embeds, prompt.tokens, candidates, sampling.max_length)
+    tokens = torch.full((len(numbers), sampling.max_length), prompt.pad, device=embeds.device)
+    logprobs = torch.zeros(len(numbers), device=embeds.device)
+    opening = torch.tensor([prompt.tokens], device=embeds.device)
+    active = torch.arange(len(numbers), device=embeds.device)  # the rows of `tokens` that are still read
+    ended = torch.zeros_like(active, dtype=torch.bool)
+    every = RETIRE_EVERY.get(embeds.device.type, 1)
     for step in range(sampling.max_length):
         if step > 0:
-            logits = reader.read(tokens[:, -1:])
-        allowed = logits if step >= sampling.min_length else _without(logits, prompt.end)
-        drawn = draw(warp(allowed, tokens, sampling), numbers[:, step])
-        logprobs += torch.where(running, _logprob(logits, drawn), 0.0)
-        drawn = torch.where(running, drawn, prompt.pad)
-        tokens = torch.cat([tokens, drawn[:, None]], dim=1)
-        running &= drawn != prompt.end
-        if not running.any():
-            break
-    texts = tokens[:, len(prompt.tokens) :]
-    return Drawn(texts.reshape(images, candidates, -1), logprobs.reshape(images, candidates))
-
-
-class _Reader:
-    """The decoder, and the keys and values of what it has read."""
-
-    def __init__(self, decoder: BlipTextLMHeadModel, image_embeds: Tensor) -> None:
-        self._decoder = decoder
-        self._image_embeds = image_embeds
-        self._cache: Any = None
-
-    def read_prompt(self, prompt: list[int], candidates: int) -> Tensor:
-        """Read the prompt once per image, then go on with `candidates` copies; returns as `read`."""
-        ids = torch.tensor([prompt], device=self._image_embeds.device).expand(len(self._image_embeds), -1)
-        logits = self.read(ids).repeat_interleave(candidates, dim=0)
-        self._cache.batch_repeat_interleave(candidates)
-        return logits
-
-    def read(self, ids: Tensor) -> Tensor:
-        """Read (rows, tokens) on; returns the logits of what comes next, (rows, vocabulary), float32."""
-        output = self._decoder(
-            input_ids=ids,
-            # Looked at the first time only; then its keys and values are in the cache, a copy for every row.
-            encoder_hidden_states=self._image_embeds,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self._cache = output.past_key_values
-        logits: Tensor = output.logits[:, -1].float()
-        return logits
-
-
-def _without(logits: Tensor, token: int) -> Tensor:
-    """Logits with one token ruled out."""
-    ruled_out = logits.clone()
-    ruled_out[:, token] = -torch.inf
-    return ruled_out
-
-
-def _logprob(logits: Tensor, tokens: Tensor) -> Tensor:
-    return logits.log_softmax(dim=-1).gather(1, tokens[:, None])[:, 0]
+            logits = reading.read(tokens[active, step - 1])
+        seen = torch.cat([opening.expand(len(active), -1), tokens[active, :step]], dim=1)
+        ruled_out = prompt.end if step < sampling.min_length else None
+        drawn, logprob = draw_next(logits, seen, numbers[active, step], sampling, ruled_out)
+        tokens[active, step] = torch.where(ended, prompt.pad, drawn)
+        logprobs[active] += torch.where(ended, 0.0, logprob)
+        ended |= drawn == prompt.end
+        if step % every == 0:
+            running = (~ended).nonzero()[:, 0].tolist()
+            if not running:
+                break
+            if len(running) < len(active):
+                reading.keep(running)
+                active, ended = active[running], ended[running]
+    texts = tokens[:, : step + 1]
+    return Drawn(texts.unflatten(0, (images, candidates)), logprobs.unflatten(0, (images, candidates)))

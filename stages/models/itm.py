@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -10,7 +11,10 @@ from transformers import BlipForImageTextRetrieval
 
 from stages.errors import UserError
 from stages.models.blip import Blip, load_blip
+from stages.models.blip_vision import BlipVision
 from stages.models.loading import Source
+from stages.models.med import Med, within_texts
+from stages.models.ragged import Ragged
 from stages.models.text import clean
 
 MAX_TOKENS = 35
@@ -27,7 +31,10 @@ class ItmScorer:
     """
 
     def __init__(self, blip: Blip[BlipForImageTextRetrieval], enc: int) -> None:
-        self._blip = blip
+        self._tokenizer = blip.tokenizer
+        self._vision = BlipVision(blip.model.vision_model)
+        self._text = Med(blip.model.text_encoder)
+        self._head = blip.model.itm_head
         self._enc = enc
         self.preprocess = blip.preprocess
 
@@ -38,26 +45,31 @@ class ItmScorer:
     @torch.inference_mode()
     def score(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """The probability of "match", in [0, 1], of every text of every image."""
-        model = self._blip.model
-        embeds = model.vision_model(pixels.to(model.device, model.dtype)).last_hidden_state
-        # One image at a time: its keys and values are then computed once and broadcast over its texts, and no padding
-        # depends on other images.
-        return [
-            self._score_image(embed, of_image) if of_image else []
-            for embed, of_image in zip(embeds.split(1), texts, strict=True)
-        ]
-
-    def _score_image(self, embed: Tensor, texts: Sequence[str]) -> list[float]:
-        model = self._blip.model
-        tokens = self._blip.tokenizer(
-            list(texts), padding="longest", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-        ).to(model.device)
-        ids = tokens["input_ids"]
-        ids[:, 0] = self._enc
-        output = model.text_encoder(input_ids=ids, attention_mask=tokens["attention_mask"], encoder_hidden_states=embed)
-        logits = model.itm_head(output.last_hidden_state[:, 0])
-        scores: list[float] = logits.float().softmax(dim=-1)[:, 1].tolist()  # index 1 is "match"
+        asked = [row for row, said in enumerate(texts) if said]  # an image without texts need not be looked at
+        scores: list[list[float]] = [[] for _ in texts]
+        if asked:
+            logits = self.logits(pixels[asked], [texts[row] for row in asked])
+            found = iter(logits.softmax(dim=-1)[:, 1].tolist())  # index 1 is "match"
+            for row in asked:
+                scores[row] = [next(found) for _ in texts[row]]
         return scores
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> Tensor:
+        """The matching head's logits of all texts, one image's after the other's: (texts, 2), float32.
+
+        Every image must have a text.
+        """
+        embeds = self._vision(pixels)
+        tokens = self._tokenizer(list(chain.from_iterable(texts)), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        lengths = [len(ids) for ids in tokens]
+        of_image = iter(lengths)
+        by_text = Ragged(lengths, embeds.device)
+        by_image = Ragged([sum(next(of_image) for _ in said) for said in texts], embeds.device)
+        ids = torch.tensor([id_ for of_text in tokens for id_ in (self._enc, *of_text[1:])], device=embeds.device)
+        hidden = self._text(ids, by_text.place, within_texts(by_text), self._text.look(embeds), by_image)
+        logits: Tensor = self._head(hidden[by_text.place == 0])
+        return logits.float()
 
 
 def load_itm(source: Source, *, dtype: torch.dtype, device: torch.device) -> ItmScorer:

@@ -200,8 +200,12 @@ class QFormer(nn.Module):
 
 
 def config_metadata(config: QFormerConfig) -> dict[str, str]:
-    """What a file of weights says of itself, so that `load_qformer` needs nothing else."""
-    return {"format": "pt", "config": json.dumps(asdict(config))}
+    """What a file of weights says of itself, so that `load_qformer` needs nothing else.
+
+    One entry and no more: safetensors writes several in an order that changes from process to process, and the same
+    weights are to make the same file.
+    """
+    return {"config": json.dumps(asdict(config))}
 
 
 def load_qformer(path: Path) -> QFormer:

@@ -59,12 +59,12 @@ def blip_config(text_heads: int) -> BlipConfig:
     return BlipConfig(text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16)
 
 
-def save_captioner(folder: Path) -> Path:
-    return _save_blip(BlipForConditionalGeneration(blip_config(text_heads=12)), folder)
+def save_captioner(folder: Path, text_heads: int = 12) -> Path:
+    return _save_blip(BlipForConditionalGeneration(blip_config(text_heads)), folder)
 
 
-def save_itm(folder: Path) -> Path:
-    return _save_blip(BlipForImageTextRetrieval(blip_config(text_heads=2)), folder)
+def save_itm(folder: Path, text_heads: int = 2) -> Path:
+    return _save_blip(BlipForImageTextRetrieval(blip_config(text_heads)), folder)
 
 
 def save_clip(folder: Path) -> Path:

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
+from stages.models.blip_vision import BlipVision
 from stages.models.captioner import Caption, Captioner, load_captioner
-from stages.models.decoding import Drawn, Prompt, sample
+from stages.models.decoding import Decoder, Drawn, Prompt, sample
 from stages.models.loading import find_source
 from stages.models.randomness import uniform_grid
 from stages.models.sampling import Sampling
@@ -62,8 +63,8 @@ def prompt(captioner_folder: Path, reference: BlipForConditionalGeneration) -> P
 
 def draw_all(reference: BlipForConditionalGeneration, pixels: Tensor, prompt: Prompt, sampling: Sampling) -> Drawn:
     numbers = torch.from_numpy(np.random.default_rng(0).random((len(pixels), 5, sampling.max_length)))
-    embeds = reference.vision_model(pixels).last_hidden_state
-    return sample(reference.text_decoder, embeds, prompt, numbers, sampling)
+    embeds = BlipVision(reference.vision_model)(pixels)
+    return sample(Decoder(reference.text_decoder), embeds, prompt, numbers, sampling)
 
 
 @pytest.mark.parametrize(("repetition_penalty", "min_length"), [(1.0, 0), (1.3, 0), (1.3, 6)])
@@ -169,7 +170,7 @@ def test_captions_depend_on_the_image(load: Callable[[Sampling], Captioner], pix
 
 def test_a_word_piece_after_the_prompt_joins_it(load: Callable[[Sampling], Captioner], prompt: Prompt) -> None:
     captioner = load(settings())
-    tokenizer = captioner._blip.tokenizer
+    tokenizer = captioner._tokenizer
     piece, dog = tokenizer.convert_tokens_to_ids(["##s", "dog"])
     assert captioner._strip_prompt([piece, dog, prompt.end]) == "s dog"
     assert captioner._strip_prompt([dog, piece, prompt.end, prompt.pad]) == "dogs"

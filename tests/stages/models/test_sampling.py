@@ -12,7 +12,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from stages.models.sampling import Sampling, draw, warp
+from stages.models.sampling import LIKELIEST, Sampling, draw, draw_next, warp
 
 
 def settings(
@@ -122,3 +122,29 @@ def test_no_row_sees_another(seed: int, rows: int) -> None:
         for row in range(rows)
     ]
     assert together.tolist() == alone
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(0.05, 1.0),
+    st.none() | st.integers(1, 2 * LIKELIEST),
+    st.floats(0.2, 6.0),
+    st.floats(0.8, 1.5),
+    st.booleans(),
+)
+def test_looking_at_the_likeliest_draws_what_sorting_everything_draws(
+    seed: int, top_p: float, top_k: int | None, spread: float, penalty: float, ties: bool
+) -> None:
+    """Narrow and wide nuclei, and logits as coarse as those of bfloat16, where many tokens tie."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(6, 4 * LIKELIEST, generator=generator) * spread
+    logits = logits.round() if ties else logits
+    seen = torch.randint(4 * LIKELIEST, (6, 4), generator=generator)
+    numbers = torch.rand(6, generator=generator, dtype=torch.float64)
+    sampling = settings(top_p, top_k, 0.9, penalty)
+    drawn, logprob = draw_next(logits, seen, numbers, sampling, ruled_out=3)
+    without = logits.clone()
+    without[:, 3] = -torch.inf
+    left = warp(without, seen, sampling)
+    assert drawn.tolist() == draw(left, numbers).tolist()
+    assert torch.allclose(logprob, logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0], atol=1e-5)

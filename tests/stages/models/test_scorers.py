@@ -4,6 +4,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import small_models
 import torch
 from PIL import Image
 from transformers import BertTokenizer, BlipForImageTextRetrieval, BlipImageProcessor
@@ -64,6 +65,25 @@ def test_itm_is_that_of_transformers_with_enc_in_front(
     for image, of_image, found in zip(images, texts, scores, strict=True):
         assert found == pytest.approx([itm_alone(itm_folder, image, text, enc) for text in of_image], abs=1e-4)
     assert len({round(score, 3) for found in scores for score in found}) > 3
+
+
+@pytest.mark.parametrize("heads", [1, 12])
+def test_the_matching_logits_are_those_of_transformers(
+    heads: int, tmp_path: Path, pictures: dict[str, Image.Image]
+) -> None:
+    folder = small_models.save_itm(tmp_path / "itm", text_heads=heads)
+    scorer = load_itm(find_source(str(folder), None, "filter.model"), dtype=torch.float32, device=CPU)
+    model, tokenizer = BlipForImageTextRetrieval.from_pretrained(folder), BertTokenizer.from_pretrained(folder)
+    images = [scorer.preprocess(image) for image in list(pictures.values())[:3]]
+    texts = [TEXTS, TEXTS[:1], ["", *TEXTS[2:]]]
+    found = scorer.logits(torch.stack(images), texts)
+    pairs = [(image, text) for image, said in zip(images, texts, strict=True) for text in said]
+    for (image, text), row in zip(pairs, found, strict=True):
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        ids[:, 0] = small_models.ID["[ENC]"]
+        with torch.no_grad():
+            expected = model(input_ids=ids, pixel_values=image[None]).itm_score[0]
+        assert (row - expected).abs().max() < 1e-4
 
 
 def test_cls_in_front_would_give_other_scores(

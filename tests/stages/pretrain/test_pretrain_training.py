@@ -83,7 +83,8 @@ def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
 def test_losses_begin_at_chance(learnt):
     first = rows(learnt, "train")[0]
     vocabulary = load_qformer(learnt.sides["safetensors"]).config.vocabulary
-    assert first["itc"] == pytest.approx(math.log(16), abs=0.5)
+    # Random directions differ, and a temperature of 0.07 magnifies that: wrong pairs may look better than right ones.
+    assert first["itc"] > math.log(16) - 0.5
     assert first["itm"] == pytest.approx(math.log(2), abs=0.2)
     assert first["itg"] == pytest.approx(math.log(vocabulary), abs=0.5)
 
