@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers.models.blip.modeling_blip import BlipEncoderLayer, BlipVisionModel
+from transformers.models.blip.modeling_blip import BlipVisionModel
 
 from stages.models.block import Block, BlockParts
 
@@ -29,7 +31,7 @@ class BlipVision(nn.Module):
         return normed
 
 
-def _parts(layer: BlipEncoderLayer) -> BlockParts:
+def _parts(layer: Any) -> BlockParts:
     return BlockParts(
         norm_before_attention=layer.layer_norm1,
         qkv=layer.self_attn.qkv,

@@ -75,7 +75,7 @@ class Block(nn.Module):
         return rows + added
 
     def _split(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(rows, -1, (self.heads, -1)).transpose(1, 2)
 
 
 def _pick(rows: Tensor, positions: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class ImageTower(nn.Module):
     def __init__(self, loaded: VisionTransformer) -> None:
         super().__init__()
         self.loaded: Any = loaded  # for what comes before and after the blocks
-        self.blocks = nn.ModuleList(Block(_parts(block)) for block in loaded.transformer.resblocks)
+        self.blocks: Any = nn.ModuleList(Block(_parts(block)) for block in loaded.transformer.resblocks)
 
     @staticmethod
     def fits(visual: nn.Module) -> bool:
@@ -56,7 +56,7 @@ class TextTower(nn.Module):
     def __init__(self, loaded: open_clip.CLIP) -> None:
         super().__init__()
         self.loaded: Any = loaded
-        self.blocks = nn.ModuleList(Block(_parts(block)) for block in loaded.transformer.resblocks)
+        self.blocks: Any = nn.ModuleList(Block(_parts(block)) for block in loaded.transformer.resblocks)
 
     @staticmethod
     def fits(model: nn.Module) -> bool:
@@ -73,7 +73,8 @@ class TextTower(nn.Module):
         ends = self._ends(ids)
         order = ends.argsort()
         embeddings = [
-            self._encode(ids[some, : int(ends[some].max()) + 1], ends[some]) for some in order.split(TEXTS_AT_ONCE)
+            self._encode(ids[some, : int(ends[some].max()) + 1], ends[some])
+            for some in torch.split(order, TEXTS_AT_ONCE)
         ]
         return torch.cat(embeddings)[order.argsort()]
 
@@ -96,7 +97,8 @@ class TextTower(nn.Module):
         """The position of each text's end token, as open_clip finds it."""
         if self.loaded.text_pool_type == "argmax":
             return ids.argmax(dim=-1)
-        return (ids == self.loaded.text_eos_id).int().argmax(dim=-1)
+        is_end: Tensor = ids == self.loaded.text_eos_id
+        return is_end.int().argmax(dim=-1)
 
 
 def _has_plain_blocks(transformer: Any) -> bool:

@@ -8,6 +8,7 @@ keep the others' rows computing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Decoder(nn.Module):
     def __init__(self, loaded: BlipTextLMHeadModel) -> None:
         super().__init__()
         self.text = Med(loaded.bert)
-        self.head = loaded.cls.predictions
+        self.head: Any = loaded.cls.predictions
 
     @torch.inference_mode()
     def read_prompt(self, embeds: Tensor, prompt: list[int], candidates: int, steps: int) -> tuple[Reading, Tensor]:
@@ -70,14 +71,14 @@ class Decoder(nn.Module):
         cache = embeds.new_empty((layers, 2, images * candidates, heads, length + steps, width))
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            asking, *read = (by_image.pad(rows).transpose(1, 2) for rows in (queries, keys, values))
-            for part, rows in zip(cache[layer], read, strict=True):
-                part[:, :, :length] = rows.repeat_interleave(candidates, dim=0)
-            return by_image.flatten(scaled_dot_product_attention(asking, *read, is_causal=True).transpose(1, 2))
+            asking, seen, told = (by_image.pad(rows).transpose(1, 2) for rows in (queries, keys, values))
+            cache[layer, 0, :, :, :length] = seen.repeat_interleave(candidates, dim=0)
+            cache[layer, 1, :, :, :length] = told.repeat_interleave(candidates, dim=0)
+            return by_image.flatten(scaled_dot_product_attention(asking, seen, told, is_causal=True).transpose(1, 2))
 
         keys = self.text.look(embeds)
         hidden = self.text(ids, by_image.place, attend, keys, by_image)
-        logits = self._logits(hidden.unflatten(0, (images, length))[:, -1])
+        logits = self._logits(torch.unflatten(hidden, 0, (images, length))[:, -1])
         return Reading(self, keys, cache, [candidates] * images, length), logits.repeat_interleave(candidates, dim=0)
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -109,10 +110,9 @@ class Reading:
         now, until = self._length, self._length + 1
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            for part, rows in zip(self._cache[layer], (keys, values), strict=True):
-                part[:, :, now] = rows
-            read = self._cache[layer][..., :until, :]
-            return scaled_dot_product_attention(queries[:, :, None], read[0], read[1])[:, :, 0]
+            self._cache[layer, 0, :, :, now], self._cache[layer, 1, :, :, now] = keys, values
+            seen, told = self._cache[layer, ..., :until, :]
+            return scaled_dot_product_attention(queries[:, :, None], seen, told)[:, :, 0]
 
         places = torch.full_like(ids, now)
         hidden = self._decoder.text(ids, places, attend, self._images, self._by_image)
@@ -172,4 +172,4 @@ def sample(decoder: Decoder, embeds: Tensor, prompt: Prompt, uniforms: Tensor, s
                 reading.keep(running)
                 active, ended = active[running], ended[running]
     texts = tokens[:, : step + 1]
-    return Drawn(texts.unflatten(0, (images, candidates)), logprobs.unflatten(0, (images, candidates)))
+    return Drawn(texts.reshape(images, candidates, -1), logprobs.reshape(images, candidates))

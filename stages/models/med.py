@@ -8,11 +8,12 @@ of an image are computed once, and all texts of that image, of whatever number a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.models.blip.modeling_blip_text import BlipTextLayer, BlipTextModel
+from transformers.models.blip.modeling_blip_text import BlipTextModel
 
 from stages.models.ragged import Ragged
 
@@ -23,9 +24,9 @@ ImageKeys = tuple[Tensor, Tensor]
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each with residual and a norm behind it."""
+    """Self-attention, cross-attention and feed-forward, each with residual and a norm behind it: a `BlipTextLayer`."""
 
-    def __init__(self, loaded: BlipTextLayer) -> None:
+    def __init__(self, loaded: Any) -> None:
         super().__init__()
         own, cross = loaded.attention, loaded.crossattention
         self.heads = own.self.num_attention_heads
@@ -47,13 +48,13 @@ class Layer(nn.Module):
         queries, keys, values = map(self._split, self.qkv(rows).chunk(3, dim=-1))
         rows = self.norm(rows + self.output(attend(queries, keys, values).flatten(1)))
         asking = by_image.pad(self._split(self.image_query(rows))).transpose(1, 2)
-        seen = scaled_dot_product_attention(asking, *image).transpose(1, 2)
+        seen = scaled_dot_product_attention(asking, image[0], image[1]).transpose(1, 2)
         rows = self.image_norm(rows + self.image_output(by_image.flatten(seen).flatten(1)))
         normed: Tensor = self.last_norm(rows + self.down(self.activation(self.up(rows))))
         return normed
 
     def _split(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(-1, (self.heads, -1))
+        return torch.unflatten(rows, -1, (self.heads, -1))
 
 
 class Med(nn.Module):
@@ -61,15 +62,15 @@ class Med(nn.Module):
 
     def __init__(self, loaded: BlipTextModel) -> None:
         super().__init__()
-        self.words = loaded.embeddings.word_embeddings
+        self.words: Any = loaded.embeddings.word_embeddings
         self.positions = loaded.embeddings.position_embeddings
         self.norm = loaded.embeddings.LayerNorm
-        self.layers = nn.ModuleList(Layer(layer) for layer in loaded.encoder.layer)
+        self.layers: Any = nn.ModuleList(Layer(layer) for layer in loaded.encoder.layer)
 
     @property
     def cache_shape(self) -> tuple[int, int, int]:
         """Layers, heads, and the width of a head."""
-        heads = self.layers[0].heads
+        heads: int = self.layers[0].heads
         return len(self.layers), heads, self.words.embedding_dim // heads
 
     def look(self, embeds: Tensor) -> list[ImageKeys]:
@@ -91,7 +92,7 @@ class Med(nn.Module):
         Returns:
             (tokens, width), the hidden state of each token.
         """
-        rows = self.norm(self.words(ids) + self.positions(places))
+        rows: Tensor = self.norm(self.words(ids) + self.positions(places))
         for number, (layer, image) in enumerate(zip(self.layers, images, strict=True)):
             rows = layer(rows, lambda *qkv, number=number: attend(number, *qkv), image, by_image)
         return rows
@@ -102,8 +103,8 @@ def within_texts(by_text: Ragged) -> SelfAttention:
     mask = None if by_text.is_even else by_text.mask[:, None, None]
 
     def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:  # noqa: ARG001 - all alike
-        padded = (by_text.pad(rows).transpose(1, 2) for rows in (queries, keys, values))
-        return by_text.flatten(scaled_dot_product_attention(*padded, attn_mask=mask).transpose(1, 2))
+        asking, seen, told = (by_text.pad(rows).transpose(1, 2) for rows in (queries, keys, values))
+        return by_text.flatten(scaled_dot_product_attention(asking, seen, told, attn_mask=mask).transpose(1, 2))
 
     return attend
 

@@ -31,9 +31,9 @@ class Ragged:
     def pad(self, rows: Tensor) -> Tensor:
         """(rows, ...) to (groups, longest, ...), zeros where a group has fewer rows."""
         if self.is_even:
-            return rows.unflatten(0, (self._groups, self.longest))
+            return torch.unflatten(rows, 0, (self._groups, self.longest))
         padded = rows.new_zeros((self._groups * self.longest, *rows.shape[1:]))
-        return padded.index_copy_(0, self._slot, rows).unflatten(0, (self._groups, self.longest))
+        return torch.unflatten(padded.index_copy_(0, self._slot, rows), 0, (self._groups, self.longest))
 
     def flatten(self, padded: Tensor) -> Tensor:
         """The inverse of `pad`: (groups, longest, ...) to (rows, ...)."""
