@@ -28,6 +28,8 @@ test-slow: $(INSTALLED)
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py
 	$(BIN)/python tests/benchmarks/sharding.py
+	$(BIN)/python tests/benchmarks/compute.py --size base --dtype float32
+	$(BIN)/python tests/benchmarks/compute.py --size base --dtype bfloat16 --images 2
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -98,7 +98,8 @@ def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
     words = (
         expected.format(**_plain(error.get("ctx", {}))) if expected else str(error["msg"]).removeprefix("Value error, ")
     )
-    return Problem(location, f"found {_shown(error['input'])}; {words}")
+    of_keys_together = kind == "value_error" and isinstance(error["input"], dict)
+    return Problem(location, words if of_keys_together else f"found {_shown(error['input'])}; {words}")
 
 
 def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:

@@ -62,6 +62,7 @@ def _sampling(recipe: CaptionRecipe) -> Sampling:
         repetition_penalty=recipe.repetition_penalty,
         max_length=recipe.max_length,
         min_length=recipe.min_length,
+        beams=recipe.beams,
     )
 
 

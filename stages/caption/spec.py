@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.contract import ModelRunOptions, PretrainedRecipe, StageSpec
 
@@ -31,8 +31,16 @@ class CaptionRecipe(PretrainedRecipe):
     """A caption is cut after so many tokens."""
     min_length: Annotated[int, Field(ge=0)] = 5
     """So many tokens come before a caption may end."""
+    beams: Annotated[int, Field(ge=1)] | None = None
+    """Beam search over so many texts in place of sampling; the best `candidates` of them are taken. 1 is greedy."""
     seed: int = 0
     """With an image's key and a candidate's number it determines the random numbers of that caption."""
+
+    @model_validator(mode="after")
+    def _beams_suffice(self) -> CaptionRecipe:
+        if self.beams is not None and self.candidates > self.beams:
+            raise ValueError(f"candidates {self.candidates} are more than the beams {self.beams}")
+        return self
 
 
 SPEC = StageSpec(

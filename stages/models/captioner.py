@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from transformers import BlipForConditionalGeneration
 
 from stages.errors import UserError
+from stages.models.beam import search
 from stages.models.blip import Blip, load_blip
 from stages.models.blip_vision import BlipVision
-from stages.models.decoding import Decoder, Prompt, sample
+from stages.models.decoding import Decoder, Drawn, Prompt, sample
 from stages.models.loading import Source
 from stages.models.sampling import Sampling
 
@@ -41,7 +42,7 @@ class Captioner:
         self.preprocess = blip.preprocess
 
     def caption(self, pixels: Tensor, uniforms: NDArray[np.float64]) -> list[list[Caption]]:
-        """Draw captions, `uniforms.shape[1]` for each image.
+        """Write captions, `uniforms.shape[1]` for each image; with beams the numbers themselves are not used.
 
         Args:
             pixels: (images, 3, height, width), from `preprocess`.
@@ -49,11 +50,21 @@ class Captioner:
         """
         embeds = self._vision(pixels)
         numbers = torch.from_numpy(uniforms).to(embeds.device)
-        drawn = sample(self._decoder, embeds, self._prompt, numbers, self._sampling)
+        drawn = self._decode(embeds, numbers)
         return [
             [Caption(self._strip_prompt(row), logprob) for row, logprob in zip(rows, logprobs, strict=True)]
             for rows, logprobs in zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)
         ]
+
+    def _decode(self, embeds: Tensor, uniforms: Tensor) -> Drawn:
+        sampling, candidates = self._sampling, uniforms.shape[1]
+        if sampling.beams is None:
+            return sample(self._decoder, embeds, self._prompt, uniforms, sampling)
+        if sampling.beams == 1:  # greedy: of one token, or of several that are equally likely the first
+            likeliest = replace(sampling, top_k=1, top_p=1.0, temperature=1.0)
+            return sample(self._decoder, embeds, self._prompt, torch.zeros_like(uniforms), likeliest)
+        found = search(self._decoder, embeds, self._prompt, sampling, beams=sampling.beams)
+        return Drawn(found.tokens[:, :candidates], found.logprobs[:, :candidates])
 
     def _strip_prompt(self, drawn: list[int]) -> str:
         """The text of drawn tokens, decoded behind the prompt so that a word piece joins what it continues."""

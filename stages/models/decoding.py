@@ -121,7 +121,7 @@ class Reading:
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
-        """Go on with these rows alone, given in ascending order, and with the images that still have one."""
+        """Go on with these rows, given image by image (a row may come twice), and the images that still have one."""
         sizes = torch.tensor(self._rows_of_image)
         image_of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         left: list[int] = image_of[rows].bincount(minlength=len(sizes)).tolist()

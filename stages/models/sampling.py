@@ -30,6 +30,7 @@ class Sampling:
     repetition_penalty: float
     max_length: int
     min_length: int
+    beams: int | None = None
 
 
 def draw_next(
@@ -112,7 +113,7 @@ def _draw_among_likeliest(logits: Tensor, uniforms: Tensor, sampling: Sampling) 
 
 def _scale(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tensor:
     """The filters that move tokens: repetition penalty and temperature."""
-    return _penalise(logits, seen, sampling.repetition_penalty) / sampling.temperature
+    return penalise(logits, seen, sampling.repetition_penalty) / sampling.temperature
 
 
 def _cut(logits: Tensor, sampling: Sampling, total: Tensor | None = None) -> Tensor:
@@ -129,7 +130,7 @@ def _without(logits: Tensor, token: int) -> Tensor:
     return left
 
 
-def _penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Make tokens that were seen less likely: CTRL's penalty (arXiv 1909.05858), once per token."""
     if penalty == 1.0:
         return logits

@@ -48,6 +48,10 @@ WRONG = {
     "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
     "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),
     "a number in quotes": (change("0.9", "'0.9'"), '10: caption.top_p: found "0.9"; must be a number'),
+    "more captions than beams": (
+        change("top_p: 0.9", "beams: 3"),
+        "8: caption: candidates 10 are more than the beams 3",
+    ),
     "half a caption": (change("k: 2", "k: 1.5"), "17: select.k: found 1.5; must be a whole number"),
     "no captions kept": (change("k: 2", "k: 0"), "17: select.k: found 0; must be at least 1"),
     "true for a number": (change("k: 2", "k: yes"), "17: select.k: found true; must be a whole number"),

@@ -57,7 +57,16 @@ def test_more_candidates_keep_the_first_ones(captioner_folder: Path, shard: Shar
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"top_p": 0.3}, {"temperature": 2.0}, {"top_k": 2}, {"prompt": "the "}, {"max_length": 4}]
+    "change",
+    [
+        {"seed": 1},
+        {"top_p": 0.3},
+        {"temperature": 2.0},
+        {"top_k": 2},
+        {"prompt": "the "},
+        {"max_length": 4},
+        {"beams": 4},
+    ],
 )
 def test_the_recipe_changes_the_captions(captioner_folder: Path, shard: Shard, change: dict[str, Any]) -> None:
     assert captioned(captioner_folder, shard, **change)["caption"] != captioned(captioner_folder, shard)["caption"]
@@ -78,7 +87,17 @@ def test_an_image_that_cannot_be_decoded_fails_the_shard(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"top_p": 0}, {"top_p": 1.1}, {"top_k": 0}, {"temperature": 0}, {"candidates": 0}, {"max_length": 0}, {"x": 1}],
+    [
+        {"candidates": 3, "beams": 2},
+        {"beams": 0},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": 0},
+        {"temperature": 0},
+        {"candidates": 0},
+        {"max_length": 0},
+        {"x": 1},
+    ],
 )
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

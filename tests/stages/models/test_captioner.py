@@ -1,6 +1,7 @@
 """The captioner against transformers on its own."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,31 @@ def test_the_likeliest_tokens_are_those_of_generate(
         expected = processor.decode(ids[0], skip_special_tokens=True).removeprefix("a picture of").strip()
         ((caption,),) = captioner.caption(captioner.preprocess(image)[None], np.zeros((1, 1, 12)))
         assert caption.text == expected
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_beams_write_what_generate_writes(
+    load: Callable[[Sampling], Captioner],
+    reference: BlipForConditionalGeneration,
+    pictures: dict[str, Image.Image],
+    beams: int,
+) -> None:
+    captioner = load(dataclasses.replace(settings(), beams=beams))
+    processor = AutoProcessor.from_pretrained(reference.name_or_path)
+    images = list(pictures.values())
+    inputs = processor(images=images, text=[PROMPT] * len(images), return_tensors="pt")
+    ids = reference.generate(
+        **inputs,
+        do_sample=False,
+        num_beams=beams,
+        num_return_sequences=beams,
+        max_new_tokens=12,
+        min_new_tokens=3,
+    )
+    texts = [processor.decode(row, skip_special_tokens=True).removeprefix("a picture of").strip() for row in ids]
+    pixels = torch.stack([captioner.preprocess(image) for image in images])
+    found = captioner.caption(pixels, np.zeros((len(images), beams, 12)))
+    assert [caption.text for of_image in found for caption in of_image] == texts
 
 
 def test_the_logprob_is_that_of_a_teacher_forced_forward(
