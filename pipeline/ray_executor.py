@@ -1,8 +1,9 @@
 """Runs the plan on Ray: one actor pool per stage, one shard per call, the storage listing as the only truth.
 
-The driver holds shard names and a `ray.wait` loop. Ray restarts dead actors but never retries a call: the loop
-re-queues the shard, so that any live actor of the pool may take it. Why not Ray Data: a bad shard must be named with
-its error, and a shard bound to a dead actor must not wait for that actor.
+The driver holds shard names and a `ray.wait` loop. Ray neither restarts an actor nor retries a call: the loop re-queues
+the shard of a lost actor, so that any live one of the pool may take it, and hires another. (A restarting actor refuses
+calls for a while, which cannot be told from failing to load its model.) Why not Ray Data: a bad shard must be named
+with its error, and a shard bound to a dead actor must not wait for that actor.
 """
 
 from __future__ import annotations
@@ -114,13 +115,19 @@ class RayRun:
     def _staff(self, pool: Pool) -> None:
         """Ask Ray for the actors that the pool lacks; they come to life as resources allow."""
         actor_type = ray.remote(StageActor).options(
-            num_cpus=pool.run.cpus, num_gpus=pool.run.gpus, max_restarts=-1, max_task_retries=0
+            num_cpus=pool.run.cpus, num_gpus=pool.run.gpus, max_restarts=0, max_task_retries=0
         )
         own = {name: self._execution.jobs[name] for name in pool.nodes}
         while len(pool.actors) < pool.run.actors:
             actor = actor_type.remote(self._execution.store, own)
             pool.actors.append(actor)
             self._prepare(pool, actor)
+
+    def _replace(self, pool: Pool, actor: Any) -> None:
+        """Dismiss an actor that is dead, hangs or cannot be reached, and hire another."""
+        ray.kill(actor)
+        pool.actors.remove(actor)
+        self._staff(pool)
 
     def _prepare(self, pool: Pool, actor: Any) -> None:
         reference = actor.prepare.remote(pool.nodes[0])
@@ -212,12 +219,12 @@ class RayRun:
                 self._execution.succeeded(call.task, report, self._listener)
 
     def _after_loss(self, call: Call, error: str) -> None:
-        """The actor's process is gone; Ray starts another one, which must load its model first."""
+        """The actor's process is gone; another one must load its model first."""
         if call.task:
             self._execution.lost(call.task, "the worker died: " + error, self._listener)
         else:
             self._count_setup_failure(call.pool, error)
-        self._prepare(call.pool, call.actor)
+        self._replace(call.pool, call.actor)
 
     def _after_error(self, call: Call, error: Exception) -> None:
         if call.task:
@@ -241,10 +248,9 @@ class RayRun:
         for reference, call in list(self._calls.items()):
             if call.task and now > call.deadline:
                 del self._calls[reference]
-                ray.kill(call.actor, no_restart=False)
                 message = f"longer than the deadline of {call.pool.run.deadline:g} s ({call.pool.stage}.run.deadline)"
                 self._execution.failed(call.task, message, self._listener)
-                self._prepare(call.pool, call.actor)
+                self._replace(call.pool, call.actor)
 
     def _train(self) -> bool:
         """Run a training node whose corpus is complete; the pools are gone by then, and their resources free."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -314,7 +313,8 @@ def print_peak(stage: str, models: Models) -> None:
     if models.device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 1e9)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+        status = Path("/proc/self/status").read_text()  # getrusage would begin at the parent's memory
+        print(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024 / 1e9)
 
 
 def peak(stage: str, args: argparse.Namespace) -> float:
