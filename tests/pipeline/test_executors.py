@@ -120,12 +120,11 @@ def test_a_shard_that_kills_every_worker_is_set_aside(ray_run, tmp_path):
 @pytest.mark.ray
 def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_path):
     recipe = StubRecipe(faults={"a-00000-00000": "hang_once"}, folder=str(tmp_path))
-    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=8), rank=recipe)
+    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=5), rank=recipe)
     schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
     assert not schedule.nodes["rank/a"].failed
-    hung = ("rank/a", "a-00000-00000")  # on a busy machine another shard may be late as well
-    assert [event.error for event in events if event.kind == "retried" and (event.node, event.shard) == hung] == [
-        "longer than the deadline of 8 s (rank.run.deadline)"
+    assert [event.error for event in events if event.kind == "retried"] == [
+        "longer than the deadline of 5 s (rank.run.deadline)"
     ]
 
 
