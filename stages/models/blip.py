@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,10 +25,19 @@ class Blip(Generic[Model]):
     tokenizer: BertTokenizer
     processor: BlipImageProcessor
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """An RGB image to pixels, (3, height, width), float32: resized to a square, CLIP's mean and deviation."""
-        pixels: Tensor = self.processor(image, return_tensors="pt")["pixel_values"][0]
-        return pixels
+    @property
+    def preprocess(self) -> Callable[[Image.Image], Tensor]:
+        """An RGB image to pixels, (3, height, width), float32: resized to a square, CLIP's mean and deviation.
+
+        It holds on to the processor alone, so that who keeps it does not keep the loaded model in memory.
+        """
+        processor = self.processor
+
+        def prepare(image: Image.Image) -> Tensor:
+            pixels: Tensor = processor(image, return_tensors="pt")["pixel_values"][0]
+            return pixels
+
+        return prepare
 
     @property
     def text_config(self) -> BlipTextConfig:

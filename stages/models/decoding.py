@@ -78,11 +78,11 @@ class Decoder(nn.Module):
 
         keys = self.text.look(embeds)
         hidden = self.text(ids, by_image.place, attend, keys, by_image)
-        logits = self._logits(torch.unflatten(hidden, 0, (images, length))[:, -1])
+        logits = self.logits(torch.unflatten(hidden, 0, (images, length))[:, -1])
         return Reading(self, keys, cache, [candidates] * images, length), logits.repeat_interleave(candidates, dim=0)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """(rows, width) to (rows, vocabulary), float32."""
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Of the next token: hidden states, (rows, width), to (rows, vocabulary), float32."""
         logits: Tensor = self.head(hidden)
         return logits.float()
 
@@ -117,7 +117,7 @@ class Reading:
         places = torch.full_like(ids, now)
         hidden = self._decoder.text(ids, places, attend, self._images, self._by_image)
         self._length = until
-        return self._decoder._logits(hidden)  # noqa: SLF001 - the two are one thing, before and after the prompt
+        return self._decoder.logits(hidden)
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:

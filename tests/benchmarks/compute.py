@@ -83,8 +83,8 @@ class Bench:
     ours: Callable[[], None]
     flop: Callable[[], float]
     """Floating point operations for all images; known once `ours` has run."""
-    shapes: tuple[tuple[int, int], ...]
-    """(rows, width) of the towers whose linear layers set the pace."""
+    shape: tuple[int, int]
+    """(rows, width) of the image tower, whose linear layers set the pace."""
 
 
 def blip_config(size: Size) -> BlipConfig:
@@ -103,11 +103,9 @@ def blip_config(size: Size) -> BlipConfig:
         "hidden_size": size.vision,
         "intermediate_size": 4 * size.vision,
         "num_hidden_layers": size.layers,
-        "num_attention_heads": size.vision // 64 or 1,
+        "num_attention_heads": max(4, size.vision // 64),
         "image_size": size.pixels,
     }
-    if size.vision < 64 * 2:
-        vision["num_attention_heads"] = 4
     return BlipConfig(text_config=text, vision_config=vision)
 
 
@@ -200,7 +198,7 @@ class Models:
             head = 2 * words[0] * self.size.text * (VOCABULARY + self.size.text)
             return self.images * self.vision_flop() + med_flop(self.size, tokens, self.images) + head
 
-        return Bench(plain, run, flop, ((self.images * self.patches, self.size.vision),))
+        return Bench(plain, run, flop, (self.images * self.patches, self.size.vision))
 
     def vision_flop(self) -> float:
         """Of one image through BLIP's image tower."""
@@ -229,7 +227,7 @@ class Models:
             return self.images * image + sum(vit_flop(length, text.width, text.layers) for length in lengths)
 
         width, tokens = model.visual.conv1.out_channels, model.visual.positional_embedding.shape[0]
-        return Bench(plain, lambda: keep(ours.score(pixels, self.texts)), flop, ((self.images * tokens, width),))
+        return Bench(plain, lambda: keep(ours.score(pixels, self.texts)), flop, (self.images * tokens, width))
 
     def filter(self) -> Bench:
         """Eleven matching scores an image."""
@@ -254,8 +252,8 @@ class Models:
             tokens = sum(len(text.split()) + 2 for text in flat)
             return self.images * self.vision_flop() + med_flop(self.size, tokens, self.images)
 
-        shapes = ((self.images * self.patches, self.size.vision),)
-        return Bench(plain, lambda: keep(ours.score(self.pixels, self.texts)), flop, shapes)
+        shape = (self.images * self.patches, self.size.vision)
+        return Bench(plain, lambda: keep(ours.score(self.pixels, self.texts)), flop, shape)
 
 
 def keep(result: object) -> None:
@@ -273,14 +271,14 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 @torch.inference_mode()
-def rate(shapes: tuple[tuple[int, int], ...], models: Models) -> tuple[float, Callable[[], float]]:
+def rate(shape: tuple[int, int], models: Models) -> tuple[float, Callable[[], float]]:
     """Operations of a block's four linear layers, and a measurement of the seconds they take."""
-    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
-    for rows, width in shapes:
-        for inputs, outputs in ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)):
-            made = (torch.randn(*shape) for shape in ((rows, inputs), (outputs, inputs), (outputs,)))
-            pairs.append(tuple(tensor.to(models.device, models.dtype) for tensor in made))  # type: ignore[arg-type]
-    flop = sum(2 * x.shape[0] * weight.numel() for x, weight, _ in pairs)
+    rows, width = shape
+    pairs: list[tuple[Tensor, ...]] = []
+    for inputs, outputs in ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)):
+        made = (torch.randn(*size) for size in ((rows, inputs), (outputs, inputs), (outputs,)))
+        pairs.append(tuple(tensor.to(models.device, models.dtype) for tensor in made))
+    flop = sum(2 * rows * weight.numel() for _, weight, _ in pairs)
 
     @torch.inference_mode()
     def multiply() -> None:
@@ -294,7 +292,7 @@ def rate(shapes: tuple[tuple[int, int], ...], models: Models) -> tuple[float, Ca
 def measure(stage: str, models: Models, repeats: int) -> tuple[float, float, float]:
     """Median seconds of the plain script, of capfilt, and of the floor."""
     bench: Bench = getattr(models, stage)()
-    flop, multiply = rate(bench.shapes, models)
+    flop, multiply = rate(bench.shape, models)
     bench.ours()
     times: dict[str, list[float]] = {"plain": [], "ours": [], "multiply": []}
     for _ in range(repeats):
