@@ -42,17 +42,18 @@ class Beams:
 
 
 @torch.inference_mode()
-def search(decoder: Decoder, embeds: Tensor, prompt: Prompt, sampling: Sampling, *, beams: int) -> Drawn:
+def search(decoder: Decoder, embeds: Tensor, prompt: Prompt, sampling: Sampling) -> Drawn:
     """Find the best captions of each image.
 
     Args:
         decoder: BLIP's text decoder.
         embeds: (images, patches + 1, width), in the decoder's number format.
         prompt: what every caption begins with.
-        sampling: repetition penalty and lengths are used; the rest has no meaning here.
-        beams: how many texts are followed; as many are returned, best first.
+        sampling: `beams` says how many texts are followed, and as many are returned, best first; of the rest,
+            repetition penalty and lengths have a meaning here.
     """
-    images, device = len(embeds), embeds.device
+    images, beams, device = len(embeds), sampling.beams, embeds.device
+    assert beams is not None, "without beams captions are drawn"
     reading, logits = decoder.read_prompt(embeds, prompt.tokens, beams, sampling.max_length)
     opening = torch.tensor([prompt.tokens], device=device).expand(images * beams, -1)
     first_row = torch.arange(images, device=device)[:, None] * beams

@@ -63,7 +63,7 @@ class Captioner:
         if sampling.beams == 1:  # greedy: of one token, or of several that are equally likely the first
             likeliest = replace(sampling, top_k=1, top_p=1.0, temperature=1.0)
             return sample(self._decoder, embeds, self._prompt, torch.zeros_like(uniforms), likeliest)
-        found = search(self._decoder, embeds, self._prompt, sampling, beams=sampling.beams)
+        found = search(self._decoder, embeds, self._prompt, sampling)
         return Drawn(found.tokens[:, :candidates], found.logprobs[:, :candidates])
 
     def _strip_prompt(self, drawn: list[int]) -> str:

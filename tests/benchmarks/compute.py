@@ -174,7 +174,7 @@ class Models:
         )
         uniforms = uniform_grid(0, [str(image) for image in range(self.images)], CANDIDATES, LONGEST)
         ids = torch.tensor([[*self.prompt, END]] * self.images, device=self.device)
-        words = [0]
+        read = [0]
 
         @torch.inference_mode()
         def plain() -> None:
@@ -191,11 +191,12 @@ class Models:
 
         def run() -> None:
             captions = ours.caption(self.pixels, uniforms)
-            words[0] = sum(len(caption.text.split()) + 1 for found in captions for caption in found)
+            lengths = (len(caption.text.split()) for found in captions for caption in found)
+            read[0] = sum(min(length, LONGEST - 1) for length in lengths)  # the last token that is drawn is not read
 
         def flop() -> float:
-            tokens = words[0] + self.images * len(self.prompt)
-            head = 2 * words[0] * self.size.text * (VOCABULARY + self.size.text)
+            tokens = read[0] + self.images * len(self.prompt)
+            head = 2 * (read[0] + self.images) * self.size.text * (VOCABULARY + self.size.text)
             return self.images * self.vision_flop() + med_flop(self.size, tokens, self.images) + head
 
         return Bench(plain, run, flop, (self.images * self.patches, self.size.vision))

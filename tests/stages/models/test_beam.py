@@ -50,9 +50,9 @@ def test_the_captions_are_those_of_generate(
         min_new_tokens=min_length,
         repetition_penalty=penalty,
     )
-    sampling = Sampling(1.0, None, 1.0, penalty, max_length, min_length)
+    sampling = Sampling(1.0, None, 1.0, penalty, max_length, min_length, beams)
     embeds = BlipVision(reference.vision_model)(pixels)
-    found = search(Decoder(reference.text_decoder), embeds, Prompt(PROMPT, END, PAD), sampling, beams=beams)
+    found = search(Decoder(reference.text_decoder), embeds, Prompt(PROMPT, END, PAD), sampling)
 
     def texts(rows: list[list[int]]) -> list[list[int]]:
         return [row[: row.index(END) + 1] if END in row else row for row in rows]
