@@ -8,7 +8,8 @@ format, and take turns. The captioner's end token is biased so that captions hav
 tokens), and its last norm is scaled so that some dozens of tokens make up a nucleus. `base` and `large` are BLIP's;
 CLIP is ViT-L/14 beside both. The floor of a stage is its multiply-adds, each counted once, at the rate that this
 machine multiplies matrices of the stage's own shapes, measured in the same run. Peak memory is that of a process per
-stage.
+stage at the default batch size, with the loading of the model; it ends with code 1 if that is above the bound. On a
+GPU, `busy` is the share of the time in which it computes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch.profiler import ProfilerActivity, profile
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -40,6 +42,7 @@ from transformers import (
     BlipImageProcessor,
 )
 
+from stages.contract import ModelRunOptions
 from stages.models.blip import Blip
 from stages.models.captioner import Captioner
 from stages.models.clip import ClipScorer
@@ -54,6 +57,9 @@ DEC, ENC, END = 30522, 30523, 102
 VOCABULARY = 30524
 SPREAD = 5.5
 """Standard deviation of the captioner's logits: some dozens of tokens then hold nine tenths of the probability."""
+
+MOST_MEMORY = {("base", "cpu"): 4.0, ("large", "cuda"): 24.0}
+"""GB that a stage may take at the default batch size."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +296,17 @@ def rate(shape: tuple[int, int], models: Models) -> tuple[float, Callable[[], fl
     return flop, lambda: seconds(multiply, models.device)
 
 
-def measure(stage: str, models: Models, repeats: int) -> tuple[float, float, float]:
-    """Median seconds of the plain script, of capfilt, and of the floor."""
+def busy(work: Callable[[], object], device: torch.device) -> str:
+    """The share of a call's time in which the GPU computes; nothing on a CPU."""
+    if device.type != "cuda":
+        return ""
+    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        elapsed = seconds(work, device)
+    return f"{sum(event.self_device_time_total for event in recorded.key_averages()) / 1e6 / elapsed:.2f}"
+
+
+def measure(stage: str, models: Models, repeats: int) -> tuple[tuple[float, float, float], str]:
+    """Median seconds of the plain script, of capfilt, and of the floor; and how busy capfilt keeps a GPU."""
     bench: Bench = getattr(models, stage)()
     flop, multiply = rate(bench.shape, models)
     bench.ours()
@@ -302,7 +317,7 @@ def measure(stage: str, models: Models, repeats: int) -> tuple[float, float, flo
         times["multiply"].append(multiply())
         times["plain"].append(seconds(bench.plain, models.device))
     plain, ours, unit = (statistics.median(times[name]) for name in ("plain", "ours", "multiply"))
-    return plain, ours, bench.flop() * unit / flop
+    return (plain, ours, bench.flop() * unit / flop), busy(bench.ours, models.device)
 
 
 def print_peak(stage: str, models: Models) -> None:
@@ -317,9 +332,9 @@ def print_peak(stage: str, models: Models) -> None:
 
 
 def peak(stage: str, args: argparse.Namespace) -> float:
-    """GB of a process that works a stage of this size, with the models' loading."""
-    options = [f"--{name}={getattr(args, name)}" for name in ("size", "dtype", "device", "images")]
-    command = [sys.executable, __file__, *options, f"--peak={stage}"]
+    """GB of a process that works a batch of the default size, with the model's loading."""
+    options = [f"--{name}={getattr(args, name)}" for name in ("size", "dtype", "device")]
+    command = [sys.executable, __file__, *options, f"--images={ModelRunOptions().batch_size}", f"--peak={stage}"]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -340,20 +355,27 @@ def main() -> None:
             return
         where = torch.cuda.get_device_name() if models.device.type == "cuda" else f"{torch.get_num_threads()} threads"
         print(f"{args.size}, {args.dtype}, {args.device} ({where}), {args.images} images, {args.repeats} repeats")
-        titles = ("plain s", "capfilt s", "images/s", "ratio", "plain/floor", "/floor", "peak GB")
+        titles = ("plain s", "capfilt s", "images/s", "ratio", "plain/floor", "/floor", "peak GB", "busy")
         print(" " * 8 + "".join(f"{title:>12}" for title in titles))
-        total = [0.0, 0.0, 0.0]
+        total, most = [0.0, 0.0, 0.0], 0.0
         for stage in STAGES:
-            found = measure(stage, models, args.repeats)
+            found, share = measure(stage, models, args.repeats)
             total = [one + other for one, other in zip(total, found, strict=True)]
-            print_row(stage, *found, args.images, f"{peak(stage, args):.2f}")
-        print_row("total", *total, args.images, "")
+            memory = peak(stage, args)
+            most = max(most, memory)
+            print_row(stage, *found, args.images, f"{memory:.2f}", share)
+        print_row("total", *total, args.images)
+    bound = MOST_MEMORY.get((args.size, args.device), float("inf"))
+    if most > bound:
+        sys.exit(f"a stage takes {most:.2f} GB; the bound is {bound:.0f} GB")
 
 
-def print_row(name: str, plain: float, ours: float, floor: float, images: int, memory: str) -> None:
+def print_row(
+    name: str, plain: float, ours: float, floor: float, images: int, memory: str = "", share: str = ""
+) -> None:
     """One line of the table."""
     numbers = (plain, ours, images / ours, plain / ours, plain / floor, ours / floor)
-    print(f"{name:8}" + "".join(f"{number:12.3f}" for number in numbers) + f"{memory:>12}", flush=True)
+    print(f"{name:8}" + "".join(f"{number:12.3f}" for number in numbers) + f"{memory:>12}{share:>12}", flush=True)
 
 
 if __name__ == "__main__":
