@@ -65,6 +65,10 @@ class Text(NamedTuple):
     real: Tensor
     """(batch, tokens), bool: False on padding."""
 
+    def to(self, device: torch.device) -> Text:
+        """The same on a device."""
+        return Text(self.ids.to(device), self.real.to(device))
+
 
 class Pass(Enum):
     """How queries and text look at one another; see the table at the top."""
@@ -161,12 +165,12 @@ class QFormer(nn.Module):
         return queries, linear(transformed, self.words.weight, self.word_bias)
 
     def embed_image(self, queries: Tensor) -> Tensor:
-        """Query rows to embeddings of length 1, (batch, queries, projection), float32."""
-        return normalize(self.image_projection(queries).float(), dim=-1)
+        """Query rows to embeddings of length 1, (batch, queries, projection), float32 at least."""
+        return normalize(_in_full(self.image_projection(queries)), dim=-1)
 
     def embed_text(self, rows: Tensor) -> Tensor:
-        """Text rows to one embedding of length 1, (batch, projection), float32: that of the first token."""
-        return normalize(self.text_projection(rows[:, 0]).float(), dim=-1)
+        """Text rows to one embedding of length 1, (batch, projection), float32 at least: that of the first token."""
+        return normalize(_in_full(self.text_projection(rows[:, 0])), dim=-1)
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:
@@ -197,6 +201,10 @@ class QFormer(nn.Module):
         for layer in self.layers:
             rows = layer(rows, queries, mask, seen)
         return rows
+
+
+def _in_full(numbers: Tensor) -> Tensor:
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def config_metadata(config: QFormerConfig) -> dict[str, str]:

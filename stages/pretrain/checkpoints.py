@@ -30,14 +30,14 @@ class Checkpoints:
 
     def __init__(self, folder: str, keep: int) -> None:
         self._filesystem, self._folder = fsspec.core.url_to_fs(folder)
-        self._url = folder
+        self.folder = folder
         self._keep = keep
 
     def save(self, step: int, state: State) -> None:
         """Write a step's checkpoint, then remove the oldest beyond those to be kept."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_whole(f"{self._url}/{_name(step)}", buffer.getvalue())
+        write_whole(f"{self.folder}/{_name(step)}", buffer.getvalue())
         for old in self._steps()[: -self._keep]:
             self._remove(old)
 
@@ -48,7 +48,7 @@ class Checkpoints:
                 return step, self.load(step)
             except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
                 reason = type(error).__name__  # torch's own words fill a page
-                logger.warning("%s/%s cannot be read (%s); taking an older one", self._url, _name(step), reason)
+                logger.warning("%s/%s cannot be read (%s); taking an older one", self.folder, _name(step), reason)
         return None
 
     def load(self, step: int) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pyarrow as pa
 import safetensors.torch
@@ -15,10 +16,11 @@ from stages.models.device import limit_threads, resolve_device
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata
 from stages.models.vision_tower import load_vision_tower
 from stages.pretrain.checkpoints import Checkpoints
-from stages.pretrain.corpus import read_corpus
+from stages.pretrain.corpus import Corpus, count_images
+from stages.pretrain.curves import Curves
 from stages.pretrain.data import Data
 from stages.pretrain.features import Encoder
-from stages.pretrain.gather import first_refusal
+from stages.pretrain.gather import all_or_none, everybodys
 from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
 from stages.pretrain.order import mix
@@ -69,36 +71,44 @@ class Pretrain:
         """
         checkpoints = Checkpoints(work.checkpoints, self._run.keep_checkpoints)
         with torch.random.fork_rng(devices=[]):  # the loop seeds torch's generator, which others in this process share
-            training = self._prepare_together(work, rank, world_size, device)
-            training.run(checkpoints, self._run.checkpoint_every, on_step or _log)
+            limit_threads(self._run.threads)
+            where = all_or_none(lambda: resolve_device(device or self._run.device, "pretrain.run.device"))
+            training = self._prepare(work, Place(rank, world_size, where))
+            training.resume(checkpoints)
+            curves = Path(self._run.tensorboard) if self._run.tensorboard and rank == 0 else None
+            with Curves(curves, training.done) as drawn:
+                training.run(checkpoints, self._run.checkpoint_every, _each(on_step or _log, drawn.draw))
         if rank == 0:
             write_result(work, pa.Table.from_pylist(training.rows, schema=METRICS), _serialised(training.model))
 
-    def _prepare_together(self, work: PretrainJob, rank: int, world_size: int, device: str | None) -> Training:
-        """Prepare, all workers or none."""
-        training, refusal = None, None
-        try:
-            training = self._prepare(work, rank, world_size, device)
-        except UserError as error:
-            refusal = str(error)
-        if refusal := first_refusal(refusal):
-            raise UserError(refusal)
-        assert training is not None
-        return training
-
-    def _prepare(self, work: PretrainJob, rank: int, world_size: int, device: str | None) -> Training:
-        recipe, run = self._recipe, self._run
-        if recipe.batch_size % world_size:
-            raise UserError(f"pretrain.batch_size: {recipe.batch_size} does not divide by run.workers {world_size}")
-        limit_threads(run.threads)
-        place = Place(rank, world_size, resolve_device(device or run.device, "pretrain.run.device"))
-        name = ClipName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
-        tower, view = load_vision_tower(name, recipe.dtype, place.device)
-        tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens, place.device)
-        encoder = Encoder(tower, view, place.device, run.readers)
-        data = Data(read_corpus(work.corpus, recipe.holdout), recipe, encoder, tokens, cache=run.cache)
+    def _prepare(self, work: PretrainJob, place: Place) -> Training:
+        """Load, count and build; what one worker refuses, all do."""
+        recipe = self._recipe
+        encoder, tokens = all_or_none(lambda: self._load(place))
+        corpus = self._read_corpus(work, place)
+        data = all_or_none(lambda: Data(corpus, recipe, encoder, tokens, cache=self._run.cache))
         model = make_model(recipe, tokens.vocabulary, encoder.width)
         return Training(recipe, Objective(model, tokens.start), data, place)
+
+    def _load(self, place: Place) -> tuple[Encoder, Tokens]:
+        """The frozen tower and the tokenizer."""
+        recipe = self._recipe
+        if recipe.batch_size % (place.world_size * recipe.accumulate):
+            parts = f"run.workers {place.world_size}"
+            if recipe.accumulate > 1:
+                parts += f" x accumulate {recipe.accumulate}"
+            raise UserError(f"pretrain.batch_size: {recipe.batch_size} does not divide by {parts}")
+        name = ClipName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
+        tower, view = load_vision_tower(name, recipe.dtype, place.device)
+        tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens)
+        return Encoder(tower, view, place.device, self._run.readers), tokens
+
+    def _read_corpus(self, work: PretrainJob, place: Place) -> Corpus:
+        """The corpus, whose shards the workers count together."""
+        holdout = self._recipe.holdout
+        counted = everybodys(count_images(work.corpus[place.rank :: place.world_size], holdout, self._run.readers))
+        sizes = [counted[number % place.world_size][number // place.world_size] for number in range(len(work.corpus))]
+        return Corpus(work.corpus, sizes, holdout, self._recipe.shuffle_shards)
 
 
 def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QFormer:
@@ -117,6 +127,16 @@ def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QF
     )
     torch.manual_seed(mix("weights", recipe.seed))
     return QFormer(config)
+
+
+def _each(*listeners: OnStep) -> OnStep:
+    """One listener that tells several."""
+
+    def tell(row: Row) -> None:
+        for listener in listeners:
+            listener(row)
+
+    return tell
 
 
 def _serialised(model: QFormer) -> bytes:

@@ -1,25 +1,33 @@
 """The corpus as the training sees it: every image that has a kept caption, and where its bytes lie.
 
-It is held in memory, about half a kilobyte per image: some millions of images per host. Beyond that, shards would have
-to be dealt out to the workers and read in turn.
+All that is held of the whole corpus is how many images each shard has. The images themselves are looked up shard by
+shard, a little ahead of their turn, and of the shards looked up the latest stay in memory, about half a kilobyte an
+image.
 """
 
 from __future__ import annotations
 
 import tarfile
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+from typing import NamedTuple
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.models.text import clean
+from stages.pretrain.order import Line, mix
 from stages.pretrain.spec import CorpusShard
 from stages.shards import Artifact
 
 MAX_WORDS = 50
 """Words that BLIP-2 keeps of a caption."""
+WINDOWS = 3
+"""How many windows of shards stay in memory per source: the one in use, the next, and one for their borders."""
 
 
 @dataclass(frozen=True)
@@ -46,62 +54,158 @@ class Example:
     """As the text model reads them, the best first; at least one."""
     member: Member
     identity: int
-    """The number of the first image in the corpus that has the same bytes; its own where there is no earlier one."""
+    """A number in [0, 2^63) that images of the same bytes have in common."""
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """What is trained on, and what is kept back."""
+class Sides(NamedTuple):
+    """The images of a shard that are trained on, and those kept back."""
 
     training: tuple[Example, ...]
     holdout: tuple[Example, ...]
 
 
-def read_corpus(shards: Iterable[CorpusShard], holdout: float) -> Corpus:
-    """Read the tables of every shard.
+class Size(NamedTuple):
+    """How many images of a shard are trained on, and kept back."""
 
-    Equal images come to lie on the same side, so that nothing that was trained on is measured with.
+    training: int
+    holdout: int
+
+
+class _Row(NamedTuple):
+    key: str
+    captions: tuple[str, ...]
+    member: str
+    identity: int
+
+
+class Corpus:
+    """Shards, of which the images are looked up as they are needed. Safe to call from several threads."""
+
+    def __init__(self, shards: Sequence[CorpusShard], sizes: Sequence[Size], holdout: float, window: int) -> None:
+        """Take shards.
+
+        Args:
+            shards: of all sources, in their order.
+            sizes: of each, from `count_images`.
+            holdout: share of the images that is kept back.
+            window: shards of a source that are used side by side.
+        """
+        self._shards = shards
+        self.sizes = sizes
+        self._holdout = holdout
+        self._window = window
+        self._room = WINDOWS * window * len({shard.source for shard in shards})
+        self._pool = ThreadPoolExecutor(window, thread_name_prefix="shards")
+        self._known: OrderedDict[int, Future[Sides]] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def size(self) -> Size:
+        """The images of all shards."""
+        return Size(sum(size.training for size in self.sizes), sum(size.holdout for size in self.sizes))
+
+    @property
+    def digest(self) -> int:
+        """A number that changes with the shards and their sizes, and so with the order that images come in."""
+        words = (
+            f"{shard.source}/{shard.shard}={size.training}"
+            for shard, size in zip(self._shards, self.sizes, strict=True)
+        )
+        return mix(*words)
+
+    def lines(self, seed: int) -> list[Line]:
+        """The training images, a line per source, in the order of the shards; sources without any are left out."""
+        by_source: dict[str, list[int]] = {}
+        for number, (shard, size) in enumerate(zip(self._shards, self.sizes, strict=True)):
+            if size.training:
+                by_source.setdefault(shard.source, []).append(number)
+        return [
+            Line(source, tuple(numbers), tuple(self.sizes[number].training for number in numbers), self._window, seed)
+            for source, numbers in by_source.items()
+        ]
+
+    def training(self, shard: int) -> tuple[Example, ...]:
+        """The training images of a shard, by its number."""
+        return self._look_up(shard).result().training
+
+    def expect(self, shards: Iterable[int]) -> None:
+        """Begin to look shards up that will be asked for."""
+        for shard in shards:
+            self._look_up(shard)
+
+    def _look_up(self, shard: int) -> Future[Sides]:
+        """The shard, now or soon; the one that was not asked for longest is forgotten for it."""
+        with self._lock:
+            if shard not in self._known:
+                self._known[shard] = self._pool.submit(read_shard, self._shards[shard], self._holdout)
+            self._known.move_to_end(shard)
+            if len(self._known) > self._room:
+                self._known.popitem(last=False)
+            return self._known[shard]
+
+    def held_out(self, limit: int) -> list[Example]:
+        """The first images that are kept back, at most `limit`."""
+        found: list[Example] = []
+        for shard, size in zip(self._shards, self.sizes, strict=True):
+            if size.holdout and len(found) < limit:
+                found += read_shard(shard, self._holdout).holdout
+        return found[:limit]
+
+
+def count_images(shards: Sequence[CorpusShard], holdout: float, readers: int) -> list[Size]:
+    """The sizes of shards, several read at a time."""
+
+    def count(shard: CorpusShard) -> Size:
+        rows = _read_rows(shard)
+        kept_back = sum(is_held_out(row.identity, holdout) for row in rows)
+        return Size(len(rows) - kept_back, kept_back)
+
+    with ThreadPoolExecutor(readers) as pool:
+        return list(pool.map(count, shards))
+
+
+def read_shard(shard: CorpusShard, holdout: float) -> Sides:
+    """The images of a shard, in the order of its table.
+
+    Raises:
+        ValueError: the tar lacks one of them.
     """
-    examples: list[Example] = []
-    first: dict[str, int] = {}
-    for shard in shards:
-        for digest, example in _read_shard(shard):
-            number = len(examples)
-            examples.append(replace(example, identity=first.setdefault(digest, number) if digest else number))
-    kept_back = [is_held_out(examples[example.identity].key, holdout) for example in examples]
-    return Corpus(
-        tuple(example for example, kept in zip(examples, kept_back, strict=True) if not kept),
-        tuple(example for example, kept in zip(examples, kept_back, strict=True) if kept),
-    )
+    rows = _read_rows(shard)
+    members = _members(shard.images, [row.member for row in rows]) if rows else {}
+    sides: tuple[list[Example], list[Example]] = ([], [])
+    for row in rows:
+        example = Example(row.key, row.captions, members[row.member], row.identity)
+        sides[is_held_out(row.identity, holdout)].append(example)
+    return Sides(*map(tuple, sides))
 
 
-def is_held_out(key: str, share: float) -> bool:
-    """Whether an image is kept back: a hash of its key decides, so another seed or more images change nothing."""
-    number = int.from_bytes(blake2b(f"holdout/{key}".encode(), digest_size=8).digest(), "little")
-    return number < share * 2**64
+def is_held_out(identity: int, share: float) -> bool:
+    """Whether an image is kept back: its bytes decide, so equal images lie on the same side, in whatever corpus."""
+    return mix("holdout", identity) < share * 2**63
 
 
 def kept_captions(captions: pa.Table, select: pa.Table) -> dict[str, tuple[str, ...]]:
     """The kept captions of every image by rank; human ones, which have none, in their own order."""
-    texts = {(row["key"], row["candidate"]): row["caption"] for row in captions.to_pylist()}
-    kept = [row for row in select.to_pylist() if row["kept"]]
-    kept.sort(key=lambda row: (row["rank"] is None, row["rank"] or 0, row["candidate"]))
+    kept = select.filter(pc.field("kept")).join(captions, ["key", "candidate"], join_type="inner")
+    kept = kept.sort_by([("rank", "ascending"), ("candidate", "ascending")])  # those without a rank come last
     found: dict[str, list[str]] = {}
-    for row in kept:
-        if text := clean(texts[row["key"], row["candidate"]], MAX_WORDS):
-            found.setdefault(row["key"], []).append(text)
+    for key, caption in zip(kept["key"].to_pylist(), kept["caption"].to_pylist(), strict=True):
+        if text := clean(caption, MAX_WORDS):
+            found.setdefault(key, []).append(text)
     return {key: tuple(dict.fromkeys(of_image)) for key, of_image in found.items()}
 
 
-def _read_shard(shard: CorpusShard) -> Iterator[tuple[str | None, Example]]:
-    """(sha256, example) of every image with a kept caption, in the order of the images table."""
+def _read_rows(shard: CorpusShard) -> list[_Row]:
+    """Every image with a kept caption, in the order of the images table."""
     captions = kept_captions(
         shard.captions.table(["key", "candidate", "caption"]), shard.select.table(["key", "candidate", "rank", "kept"])
     )
-    rows = [row for row in shard.images.table(["key", "sha256", "member"]).to_pylist() if row["key"] in captions]
-    members = _members(shard.images, [row["member"] for row in rows]) if rows else {}
-    for row in rows:
-        yield row["sha256"], Example(row["key"], captions[row["key"]], members[row["member"]], 0)
+    columns = (column.to_pylist() for column in shard.images.table(["key", "sha256", "member"]).columns)
+    return [
+        _Row(key, captions[key], member, mix("image", digest or key))
+        for key, digest, member in zip(*columns, strict=True)
+        if key in captions
+    ]
 
 
 def _members(images: Artifact, names: Sequence[str]) -> Mapping[str, Member]:
@@ -111,8 +215,12 @@ def _members(images: Artifact, names: Sequence[str]) -> Mapping[str, Member]:
         ValueError: the tar lacks one of them.
     """
     tar = images.side("tar")
-    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        found = {member.name: Member(tar, member.offset_data, member.size) for member in archive}
+    found = {member.name: member for member in _headers(tar)}
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{tar} lacks {len(missing)} image(s) that {images.url} lists, {missing[0]} first")
-    return found
+    return {name: Member(tar, found[name].offset_data, found[name].size) for name in names}
+
+
+def _headers(tar: str) -> Iterator[tarfile.TarInfo]:
+    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        yield from archive

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from stages.errors import UserError
+from stages.models.background import in_background
 from stages.models.qformer import Text
 from stages.pretrain.corpus import Corpus, Example
-from stages.pretrain.features import Encoder, Features, as_augmented, as_evaluated
+from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated
 from stages.pretrain.objective import Batch
-from stages.pretrain.order import Draw, draws, mix
+from stages.pretrain.order import Draw, Mixture, mix
 from stages.pretrain.retrieval import LIMIT
 from stages.pretrain.spec import PretrainRecipe
 from stages.pretrain.tokens import Tokens
 
 logger = logging.getLogger(__name__)
+
+AHEAD = 16
+"""Batches after which the images' shards should have been looked up."""
 
 
 class Holdout(NamedTuple):
@@ -29,75 +34,158 @@ class Holdout(NamedTuple):
     captions: tuple[str, ...]
 
 
+class Part(NamedTuple):
+    """What one worker computes at once: its part of a step, or of one of the parts that a step is computed in."""
+
+    number: int
+    """Of the part among all parts of the training, from 0, the same for all workers."""
+    rank: int
+    workers: int
+    size: int
+    """Images over all workers."""
+
+    @property
+    def images(self) -> int:
+        """Images of this worker."""
+        return self.size // self.workers
+
+    @property
+    def first(self) -> int:
+        """Where this worker's images begin in the part."""
+        return self.rank * self.images
+
+    @property
+    def positions(self) -> range:
+        """This worker's images, as positions in the order of all images."""
+        start = self.number * self.size + self.first
+        return range(start, start + self.images)
+
+
+class Prepared(NamedTuple):
+    """A part as it lies on the CPU, before the frozen tower."""
+
+    part: Part
+    drawn: list[Draw]
+    pixels: Tensor | None
+    """None where features are kept."""
+    text: Text
+    identities: Tensor
+    uniforms: Tensor
+
+
 class Data:
-    """The corpus as batches; features are kept in memory if they fit into `cache` GiB and are always the same.
+    """The corpus as batches, read and decoded in the background while the model works on the ones before.
+
+    Features are kept in memory if they fit into `cache` GiB and are always the same.
 
     Raises:
         UserError: there are too few images to train on, or to measure with.
     """
 
     def __init__(
-        self,
-        corpus: Corpus,
-        recipe: PretrainRecipe,
-        encoder: Encoder,
-        tokens: Tokens,
-        *,
-        cache: float,
+        self, corpus: Corpus, recipe: PretrainRecipe, encoder: Encoder, tokens: Tokens, *, cache: float
     ) -> None:
         _check(corpus, recipe)
-        self._examples = corpus.training
+        self._corpus = corpus
         self._recipe = recipe
+        self._encoder = encoder
         self._tokens = tokens
-        prepare = as_augmented(encoder.view, recipe.seed) if recipe.augment else as_evaluated(encoder.view)
+        self._mixture = Mixture(corpus.lines(recipe.seed), recipe.mixture)
+        self._prepare = as_augmented(encoder.view, recipe.seed) if recipe.augment else as_evaluated(encoder.view)
         keep = not recipe.augment and encoder.feature_bytes * self.images <= cache * 2**30
+        self._kept = KeptFeatures(encoder, corpus) if keep else None
         kept = "kept in memory" if keep else "computed for every batch"
-        logger.info("%d images, %d held out; features are %s", self.images, len(corpus.holdout), kept)
-        self._features = Features(encoder, self._examples, prepare, keep=keep)
-        self.holdout = _make_holdout(corpus.holdout[:LIMIT], encoder, tokens)
+        logger.info("%d images, %d held out; features are %s", self.images, corpus.size.holdout, kept)
 
     @property
     def images(self) -> int:
         """Images that are trained on."""
-        return len(self._examples)
+        return self._corpus.size.training
 
-    def batch(self, step: int, rank: int, world_size: int) -> Batch:
-        """A worker's part of a step (from 1)."""
-        size, seed = self._recipe.batch_size, self._recipe.seed
-        part = size // world_size
-        first = rank * part
-        drawn = draws((step - 1) * size + first, part, images=self.images, seed=seed)
-        features = self._features.of(drawn)
-        uniforms = torch.rand(2, size, size, generator=torch.Generator().manual_seed(mix("wrong", seed, step)))
-        return Batch(
-            features,
-            self._tokens([self._caption(draw) for draw in drawn]),
-            torch.tensor([self._examples[draw.image].identity for draw in drawn], device=features.device),
-            uniforms[:, first : first + part].to(features.device),
-            first,
+    @property
+    def corpus_digest(self) -> int:
+        """See `Corpus.digest`."""
+        return self._corpus.digest
+
+    @property
+    def measures(self) -> bool:
+        """Whether images are held out."""
+        return self._corpus.size.holdout > 0
+
+    def batches(self, first_step: int, rank: int, workers: int) -> Generator[Batch]:
+        """A worker's parts of the steps from `first_step` (from 1) to the last, `accumulate` for every step."""
+        prepared = in_background(self._prepare_all(first_step, rank, workers), depth=2)
+        try:
+            yield from map(self._finish, prepared)
+        finally:
+            prepared.close()
+
+    def holdout(self) -> Holdout:
+        """The held-out images, `LIMIT` at most, encoded anew."""
+        examples = self._corpus.held_out(LIMIT)
+        captions = tuple(example.captions[0] for example in examples)
+        return Holdout(self._encoder.encode_all(examples), self._tokens(captions), captions)
+
+    def _prepare_all(self, first_step: int, rank: int, workers: int) -> Generator[Prepared]:
+        """Runs in the background."""
+        recipe = self._recipe
+        size = recipe.batch_size // recipe.accumulate
+        for number in range((first_step - 1) * recipe.accumulate, recipe.steps * recipe.accumulate):
+            yield self._prepare_part(Part(number, rank, workers, size))
+
+    def _prepare_part(self, part: Part) -> Prepared:
+        seed, ahead = self._recipe.seed, AHEAD * part.size
+        self._corpus.expect({self._mixture.at(position + ahead).shard for position in part.positions})
+        drawn = [self._mixture.at(position) for position in part.positions]
+        turns = [(self._corpus.training(draw.shard)[draw.image], draw.epoch) for draw in drawn]
+        generator = torch.Generator().manual_seed(mix("wrong", seed, part.number))
+        uniforms = torch.rand(2, part.size, part.size, generator=generator)
+        return Prepared(
+            part,
+            drawn,
+            None if self._kept else self._encoder.read(turns, self._prepare),
+            self._tokens([self._caption(*turn) for turn in turns]),
+            torch.tensor([example.identity for example, _ in turns]),
+            uniforms[:, part.first : part.first + part.images],
         )
 
-    def _caption(self, draw: Draw) -> str:
+    def _finish(self, prepared: Prepared) -> Batch:
+        """Features, and everything on the device."""
+        device = self._encoder.device
+        if self._kept:
+            features = self._kept.of(prepared.drawn)
+        else:
+            assert prepared.pixels is not None
+            features = self._encoder.encode(prepared.pixels)
+        return Batch(
+            features,
+            prepared.text.to(device),
+            prepared.identities.to(device),
+            prepared.uniforms.to(device),
+            prepared.part.first,
+            prepared.part.number,
+        )
+
+    def _caption(self, example: Example, epoch: int) -> str:
         """One of the image's captions, another draw in every epoch."""
-        example: Example = self._examples[draw.image]
-        return example.captions[mix("caption", self._recipe.seed, draw.epoch, example.key) % len(example.captions)]
-
-
-def _make_holdout(examples: tuple[Example, ...], encoder: Encoder, tokens: Tokens) -> Holdout:
-    captions = tuple(example.captions[0] for example in examples)
-    chunks = list(encoder.encode_all(examples, as_evaluated(encoder.view)))
-    return Holdout(torch.cat(chunks) if chunks else torch.empty(0), tokens(captions or ("",)), captions)
+        return example.captions[mix("caption", self._recipe.seed, epoch, example.key) % len(example.captions)]
 
 
 def _check(corpus: Corpus, recipe: PretrainRecipe) -> None:
-    training, kept_back = len(corpus.training), len(corpus.holdout)
-    if len({example.identity for example in corpus.training}) < 2:
+    training, kept_back = corpus.size
+    if training < 2:
         raise UserError(
             f"pretrain: the corpus has {training} image(s) to train on (and {kept_back} held out); "
-            f"at least two different ones are needed: the view `funnel` shows where the others were lost"
+            f"at least two are needed: the view `funnel` shows where the others were lost"
         )
     if recipe.holdout and kept_back < 2:
         raise UserError(
             f"pretrain.holdout: {recipe.holdout:g} of {training + kept_back} images are {kept_back}; "
             f"at least two are needed: raise it, or set 0 to measure nothing"
+        )
+    sources = {line.source for line in corpus.lines(recipe.seed)}
+    if recipe.mixture is not None and set(recipe.mixture) != sources:
+        raise UserError(
+            f"pretrain.mixture: it names {', '.join(sorted(recipe.mixture))}, but the sources with images to train on "
+            f"are {', '.join(sorted(sources))}; give each of them its share"
         )

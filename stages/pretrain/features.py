@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from stages.models.vision_tower import View, VisionTower
 from stages.pretrain.augment import augmented
-from stages.pretrain.corpus import Example
+from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.order import Draw
 
 Prepare = Callable[[Example, Image.Image, int], Tensor]
 """(example, RGB image, epoch) to pixels."""
 CHUNK = 64
-"""Images that are encoded at once when all are."""
+"""Images that are encoded at once when many are."""
 
 
 class Encoder:
@@ -26,43 +26,51 @@ class Encoder:
 
     def __init__(self, tower: VisionTower, view: View, device: torch.device, readers: int) -> None:
         self.view = view
+        self.device = device
         self._tower = tower
-        self._device = device
         sample = tower(torch.zeros(1, 3, *view.size, device=device))
         self.width = int(sample.shape[-1])
         self.feature_bytes = sample.numel() * sample.itemsize
         """What the features of one image take."""
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
 
-    def encode(self, turns: Sequence[tuple[Example, int]], prepare: Prepare) -> Tensor:
-        """Features of examples at their epochs, (images, tokens, width), on the device.
+    def read(self, turns: Sequence[tuple[Example, int]], prepare: Prepare) -> Tensor:
+        """Pixels of examples at their epochs, (images, 3, height, width), float32, on the CPU.
 
         Raises:
             ValueError: an image cannot be decoded, which the download stage rules out.
         """
-        pixels = self._pool.map(lambda turn: _open(turn[0], turn[1], prepare), turns)
-        return self._tower(torch.stack(list(pixels)).to(self._device))  # type: ignore[no-any-return]
+        pixels = torch.stack(list(self._pool.map(lambda turn: _open(turn[0], turn[1], prepare), turns)))
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
-    def encode_all(self, examples: Sequence[Example], prepare: Prepare) -> Iterator[Tensor]:
-        """The same for many, in chunks, as in epoch 0."""
-        for first in range(0, len(examples), CHUNK):
-            yield self.encode([(example, 0) for example in examples[first : first + CHUNK]], prepare)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Features, (images, tokens, width), in the tower's number format, on the device."""
+        found: Tensor = self._tower(pixels.to(self.device, non_blocking=True))
+        return found
+
+    def encode_all(self, examples: Sequence[Example]) -> Tensor:
+        """Features of whole images, in chunks; on the CPU, where there is room for many."""
+        chunks = (examples[first : first + CHUNK] for first in range(0, len(examples), CHUNK))
+        prepare = as_evaluated(self.view)
+        return torch.cat([self.encode(self.read([(one, 0) for one in chunk], prepare)).cpu() for chunk in chunks])
 
 
-class Features:
-    """Features of the training images, by their numbers."""
+class KeptFeatures:
+    """Features of training images, encoded shard by shard when first asked for, and kept on the CPU."""
 
-    def __init__(self, encoder: Encoder, examples: Sequence[Example], prepare: Prepare, *, keep: bool) -> None:
+    def __init__(self, encoder: Encoder, corpus: Corpus) -> None:
         self._encoder = encoder
-        self._examples = examples
-        self._prepare = prepare
-        self._kept = torch.cat(list(encoder.encode_all(examples, prepare))) if keep else None
+        self._corpus = corpus
+        self._by_shard: dict[int, Tensor] = {}
 
     def of(self, drawn: Sequence[Draw]) -> Tensor:
         """(images, tokens, width), in the tower's number format, on the device."""
-        if self._kept is not None:
-            return self._kept[[draw.image for draw in drawn]]
-        return self._encoder.encode([(self._examples[draw.image], draw.epoch) for draw in drawn], self._prepare)
+        return torch.stack([self._of_shard(draw.shard)[draw.image] for draw in drawn]).to(self._encoder.device)
+
+    def _of_shard(self, shard: int) -> Tensor:
+        if shard not in self._by_shard:
+            self._by_shard[shard] = self._encoder.encode_all(self._corpus.training(shard))
+        return self._by_shard[shard]
 
 
 def as_evaluated(view: View) -> Prepare:

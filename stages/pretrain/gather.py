@@ -7,11 +7,16 @@ batch's loss, and the number of workers changes nothing but who computes what.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from stages.errors import UserError
+
+T = TypeVar("T")
 
 
 def gather(part: Tensor) -> Tensor:
@@ -31,6 +36,42 @@ def gather_with_gradient(part: Tensor) -> Tensor:
     return gathered
 
 
+def fetch(part: Tensor, rows: Tensor) -> Tensor:
+    """Rows of the whole batch by their numbers in it, without gradient; they alone travel between workers.
+
+    Args:
+        part: (batch, ...), this worker's.
+        rows: (wanted,), int64, in [0, workers * batch); every worker wants as many.
+
+    Returns:
+        (wanted, ...).
+    """
+    if not dist.is_initialized():
+        return part[rows]
+    rank, workers = dist.get_rank(), dist.get_world_size()
+    asked = gather(rows).view(workers, -1)  # by everybody
+    sent = [part[wanted[wanted // len(part) == rank] - rank * len(part)] for wanted in asked]
+    owner = rows // len(part)
+    order = owner.argsort(stable=True)  # what comes is sorted by the worker that it comes from
+    received = part.new_empty((len(rows), *part.shape[1:]))
+    dist.all_to_all_single(
+        _as_bytes(received),  # gloo knows no bfloat16
+        _as_bytes(torch.cat(sent)),
+        owner.bincount(minlength=workers).tolist(),
+        [len(rows_sent) for rows_sent in sent],
+    )
+    return torch.empty_like(received).index_copy_(0, order, received)
+
+
+def everybodys(value: T) -> list[T]:
+    """What each worker has, in the order of their ranks; plain Python values."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def mean(value: Tensor) -> Tensor:
     """The mean over the workers, without gradient."""
     value = value.detach().clone()
@@ -40,13 +81,24 @@ def mean(value: Tensor) -> Tensor:
     return value
 
 
-def first_refusal(refusal: str | None) -> str | None:
-    """What the first worker that refuses says, to all of them: nobody may wait for one that has given up."""
-    if not dist.is_initialized():
-        return refusal
-    refusals: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(refusals, refusal)
-    return next((said for said in refusals if said is not None), None)
+def all_or_none(make: Callable[[], T]) -> T:
+    """What `make` returns, on every worker; nobody may wait for one that has given up.
+
+    Raises:
+        UserError: what the first worker that refused said, on all of them.
+    """
+    made, refusal = None, None
+    try:
+        made = make()
+    except UserError as error:
+        refusal = str(error)
+    if said := next((said for said in everybodys(refusal) if said is not None), None):
+        raise UserError(said)
+    return cast("T", made)
+
+
+def _as_bytes(rows: Tensor) -> Tensor:
+    return rows.flatten(1).view(torch.uint8)
 
 
 class _Gather(torch.autograd.Function):

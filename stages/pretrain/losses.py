@@ -15,6 +15,11 @@ IGNORED = -100
 """The label of what does not count."""
 
 
+def in_full(numbers: Tensor) -> Tensor:
+    """In single precision at least: half is for products of matrices."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
 def similarities(images: Tensor, texts: Tensor) -> Tensor:
     """How alike images and texts are: the best query's cosine.
 
@@ -25,7 +30,8 @@ def similarities(images: Tensor, texts: Tensor) -> Tensor:
     Returns:
         (images, texts), in [-1, 1].
     """
-    return torch.einsum("iqp,tp->itq", images, texts).amax(dim=-1)
+    with torch.autocast(images.device.type, enabled=False):  # two digits of a cosine are too few at temperature 0.07
+        return torch.einsum("iqp,tp->itq", images, texts).amax(dim=-1)
 
 
 def contrastive(logits: Tensor, targets: Tensor, repeated: Tensor) -> Tensor:
@@ -58,21 +64,23 @@ def draw_negatives(logits: Tensor, same: Tensor, uniforms: Tensor) -> tuple[Tens
     Returns:
         The columns drawn, (batch,), int64; and whether a row had any to draw from, (batch,), bool.
     """
-    tiny = torch.finfo(torch.float32).tiny
+    tiny = torch.finfo(uniforms.dtype).tiny
     noise = -(-uniforms.clamp_min(tiny).log()).clamp_min(tiny).log()
-    return (logits.detach().float() + noise).masked_fill(same, -torch.inf).argmax(dim=-1), ~same.all(dim=-1)
+    return (in_full(logits.detach()) + noise).masked_fill(same, -torch.inf).argmax(dim=-1), ~same.all(dim=-1)
 
 
-def matching(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def matching(logits: Tensor, labels: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     """ITM: cross-entropy, and the share that is judged rightly.
 
     Args:
         logits: (pairs, 2).
         labels: (pairs,), int64: 1 where image and text belong together, 0 where not, IGNORED for no pair at all.
+        total: what to divide the sums by: the number of pairs that count. With several workers it is their mean, so
+            that the mean of the workers' losses is the mean over all pairs.
     """
-    counted = labels != IGNORED
-    right = (logits.argmax(dim=-1) == labels) & counted
-    return cross_entropy(logits.float(), labels, ignore_index=IGNORED), right.sum() / counted.sum()
+    summed = cross_entropy(in_full(logits), labels, ignore_index=IGNORED, reduction="sum")
+    total = total.clamp_min(1)
+    return summed / total, (logits.argmax(dim=-1) == labels).sum() / total  # no logit is the greatest at IGNORED
 
 
 def next_word(logits: Tensor, ids: Tensor, real: Tensor, total: Tensor) -> Tensor:
@@ -86,6 +94,6 @@ def next_word(logits: Tensor, ids: Tensor, real: Tensor, total: Tensor) -> Tenso
             it is their mean, so that the mean of the workers' losses is the mean over all tokens.
     """
     labels = ids.masked_fill(~real, IGNORED)[:, 1:]
-    spoken = logits[:, :-1].float().flatten(0, 1)
+    spoken = in_full(logits[:, :-1]).flatten(0, 1)
     summed = cross_entropy(spoken, labels.flatten(), ignore_index=IGNORED, label_smoothing=SMOOTHING, reduction="sum")
     return summed / total

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.qformer import QFormer, Text
-from stages.pretrain.gather import gather, gather_with_gradient, mean
+from stages.pretrain.gather import fetch, gather, gather_with_gradient, mean
 from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word, similarities
 
 
@@ -26,7 +26,9 @@ class Batch(NamedTuple):
     uniforms: Tensor
     """(2, batch, all), in [0, 1): to draw every image's wrong text and every text's wrong image with."""
     first: int
-    """Where this part begins in the whole batch."""
+    """Where this worker's images begin in the batch."""
+    number: int
+    """Of the batch in the training, from 0."""
 
 
 class Losses(NamedTuple):
@@ -44,11 +46,7 @@ class Losses(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The three losses in one call, so that DDP sees every parameter used once per step.
-
-    To draw wrong images, every worker gathers all features of the batch. That is little for a small tower, and
-    1.2 GB a step for BLIP-2's batch: there, the rows drawn should be fetched instead.
-    """
+    """The three losses in one call, so that DDP sees every parameter used once per step."""
 
     def __init__(self, model: QFormer, start: int) -> None:
         super().__init__()
@@ -71,7 +69,7 @@ class Objective(nn.Module):
         return Losses(
             _both_ways(image_to_text, text_to_image, same, batch.first),
             itm,
-            next_word(words, spoken.ids, spoken.real, mean(spoken.real[:, 1:].sum().float())),
+            next_word(words, spoken.ids, spoken.real, mean(spoken.real[:, 1:].sum().double())),
             accuracy,
         )
 
@@ -84,9 +82,10 @@ class Objective(nn.Module):
             torch.cat([text.ids, gather(text.ids)[wrong_texts], text.ids]),
             torch.cat([text.real, gather(text.real)[wrong_texts], text.real]),
         )
-        logits = self.model.match(torch.cat([features, features, gather(features)[wrong_images]]), read)
+        logits = self.model.match(torch.cat([features, features, fetch(features, wrong_images)]), read)
         wrong = torch.zeros_like(batch.images).masked_fill(~found, IGNORED)
-        return matching(logits, torch.cat([torch.ones_like(wrong), wrong, wrong]))
+        labels = torch.cat([torch.ones_like(wrong), wrong, wrong])
+        return matching(logits, labels, mean((labels != IGNORED).sum().double()))
 
 
 def _both_ways(image_to_text: Tensor, text_to_image: Tensor, same: Tensor, first: int) -> Tensor:

@@ -41,11 +41,16 @@ def recall_at_1(similarity: Tensor, captions: Sequence[str]) -> Recall:
 
 @torch.no_grad()
 def compare(model: QFormer, features: Tensor, text: Text) -> Tensor:
-    """ITC's similarity of every image with every text, (images, texts); the model stays in the mode that it was in."""
-    training = model.training
+    """ITC's similarity of every image with every text, (images, texts); the model stays in the mode that it was in.
+
+    Features and text may lie elsewhere than the model: they are brought to it in chunks.
+    """
+    training, device = model.training, model.queries.device
     model.eval()
     chunks = [slice(first, first + CHUNK) for first in range(0, len(features), CHUNK)]
-    texts = torch.cat([model.embed_text(model.encode_text(Text(*(part[chunk] for part in text)))) for chunk in chunks])
-    rows = [similarities(model.embed_image(model.encode_image(features[chunk])), texts) for chunk in chunks]
+    told = (Text(text.ids[chunk], text.real[chunk]).to(device) for chunk in chunks)
+    texts = torch.cat([model.embed_text(model.encode_text(chunk)) for chunk in told])
+    seen = (features[chunk].to(device) for chunk in chunks)
+    rows = [similarities(model.embed_image(model.encode_image(chunk)), texts) for chunk in seen]
     model.train(training)
     return torch.cat(rows)

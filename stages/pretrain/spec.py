@@ -45,6 +45,13 @@ class PretrainRecipe(PretrainedRecipe):
     steps: Count = 250_000
     batch_size: Annotated[int, Field(ge=2)] = 2320
     """Images in one step, over all workers."""
+    accumulate: Count = 1
+    """Parts in which a batch is computed, one after the other, to save memory. An image is then compared with the texts
+    of its own part alone."""
+    mixture: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """How much of every batch comes from each source, up to a common factor; None: as much as it has images."""
+    shuffle_shards: Count = 16
+    """Shards of a source whose images are mixed with one another at a time."""
     lr: Rate = 1e-4
     min_lr: Rate = 1e-5
     """What the learning rate falls to, along a cosine."""
@@ -67,6 +74,9 @@ class PretrainRecipe(PretrainedRecipe):
             raise ValueError(f"width {self.width} does not divide by heads {self.heads}")
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
+        if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            parts = f"accumulate {self.accumulate} parts of two images or more"
+            raise ValueError(f"batch_size {self.batch_size} does not divide into {parts}")
         if self.warmup > self.steps:
             raise ValueError(f"warmup {self.warmup} is longer than steps {self.steps}")
         return self
@@ -82,7 +92,7 @@ class PretrainRun(RunOptions):
     threads: Count | None = None
     """CPU threads of torch in one worker; None leaves torch's (or Ray's) choice."""
     readers: Count = 4
-    """Threads in one worker that read and decode images."""
+    """Threads in one worker that read and decode images, beside the computing."""
     cache: Rate = 4.0
     """GiB of image features that one worker may keep in memory. If those of the whole corpus fit, and images are not
     augmented, every image is read and encoded once instead of once per epoch."""
@@ -90,6 +100,8 @@ class PretrainRun(RunOptions):
     """Steps between two checkpoints: what a crash costs at most."""
     keep_checkpoints: Count = 2
     """How many of the latest checkpoints stay."""
+    tensorboard: str | None = None
+    """A folder, on the host of the first worker, for curves that TensorBoard shows while the training runs."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ METRICS = pa.schema(
         pa.field("itm_accuracy", pa.float32()),
         pa.field("temperature", pa.float32()),  # that the step was computed with
         pa.field("grad_norm", pa.float32()),  # over all parameters, before the update
+        pa.field("images_per_second", pa.float32()),  # over all workers; the one column that another run repeats not
         # "holdout" alone, None otherwise:
         pa.field("images", pa.int32()),  # each with one caption
         pa.field("r1_image_to_text", pa.float32()),

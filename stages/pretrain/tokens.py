@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from transformers import BertTokenizer
 
 from stages.errors import UserError
@@ -25,7 +24,7 @@ class Tokens:
         UserError: there is no such tokenizer, or it is no BERT tokenizer.
     """
 
-    def __init__(self, name: str, revision: str | None, length: int, device: torch.device) -> None:
+    def __init__(self, name: str, revision: str | None, length: int) -> None:
         kind = "a BERT tokenizer"
         source = find_source(name, revision, KEY)
         try:
@@ -37,7 +36,6 @@ class Tokens:
             raise UserError(f"{KEY}: '{name}' has no tokenizer files (tokenizer.json or vocab.txt)")
         self._tokenizer.add_tokens([START], special_tokens=True)
         self._length = length
-        self._device = device
 
     @property
     def start(self) -> int:
@@ -51,8 +49,8 @@ class Tokens:
         return len(self._tokenizer)
 
     def __call__(self, captions: Sequence[str]) -> Text:
-        """[CLS] words [SEP] padding; a longer caption loses its last words."""
+        """[CLS] words [SEP] padding, on the CPU; a longer caption loses its last words."""
         found = self._tokenizer(
             list(captions), padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
         )
-        return Text(found["input_ids"].to(self._device), found["attention_mask"].to(self._device).bool())
+        return Text(found["input_ids"], found["attention_mask"].bool())

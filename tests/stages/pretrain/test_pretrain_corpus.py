@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stages.pretrain.corpus import is_held_out, read_corpus
+from stages.pretrain.corpus import Corpus, count_images, is_held_out, read_shard
+from stages.pretrain.order import mix
 
 
 def test_kept_captions_come_by_rank_and_cleaned(make_corpus_shard):
@@ -20,19 +22,19 @@ def test_kept_captions_come_by_rank_and_cleaned(make_corpus_shard):
             ("c", 1, "...", 1, True),
         ],
     )
-    corpus = read_corpus([shard], holdout=0)
-    assert [(example.key, example.captions) for example in corpus.training] == [("a", ("the best", "second best"))]
-    assert corpus.training[0].member.read() == b"image a"
-    assert corpus.holdout == ()
+    found = read_shard(shard, holdout=0)
+    assert [(example.key, example.captions) for example in found.training] == [("a", ("the best", "second best"))]
+    assert found.training[0].member.read() == b"image a"
+    assert found.holdout == ()
 
 
 def test_human_captions_have_no_rank_and_keep_their_order(make_corpus_shard):
     shard = make_corpus_shard({"a": b"1"}, [("a", 2, "two", None, True), ("a", 1, "one", None, True)])
-    assert read_corpus([shard], holdout=0).training[0].captions == ("one", "two")
+    assert read_shard(shard, holdout=0).training[0].captions == ("one", "two")
 
 
 def test_every_image_is_found_in_its_tar(corpus):
-    found = read_corpus(corpus, holdout=0).training
+    found = [example for shard in corpus for example in read_shard(shard, holdout=0).training]
     assert len(found) == 48
     assert all(example.member.read().startswith(b"\x89PNG") for example in found)
 
@@ -47,18 +49,44 @@ def test_equal_images_are_one_and_lie_on_one_side(make_corpus_shard):
         )
         for part in "ab"
     ]
-    corpus = read_corpus(shards, holdout=0.3)
-    for side in (corpus.training, corpus.holdout):
-        assert len({example.identity for example in side}) == len(side) / 2
-    assert 8 < len(corpus.holdout) / 2 < 30
+    one, other = (read_shard(shard, holdout=0.3) for shard in shards)
+    for side in range(2):
+        assert [example.identity for example in one[side]] == [example.identity for example in other[side]]
+        assert len({example.identity for example in one[side]}) == len(one[side])
+    assert 8 < len(one.holdout) < 30
+    assert count_images(shards, 0.3, 2) == [(len(one.training), len(one.holdout))] * 2
 
 
-def test_what_is_held_out_follows_from_the_key_alone():
-    keys = [f"web-0-{number}" for number in range(4000)]
-    some = {key for key in keys if is_held_out(key, 0.1)}
+def test_what_is_held_out_follows_from_the_image_alone():
+    images = [mix("image", f"digest {number}") for number in range(4000)]
+    some = {image for image in images if is_held_out(image, 0.1)}
     assert len(some) == pytest.approx(400, abs=60)
-    assert some < {key for key in keys if is_held_out(key, 0.2)}
-    assert not any(is_held_out(key, 0.0) for key in keys)
+    assert some < {image for image in images if is_held_out(image, 0.2)}
+    assert not any(is_held_out(image, 0.0) for image in images)
+
+
+def test_shards_are_forgotten_and_found_again(make_corpus_shard):
+    shards = [
+        make_corpus_shard({f"{part}-a": b"1"}, [(f"{part}-a", 1, f"text {part}", 1, True)], name=str(part))
+        for part in range(12)
+    ]
+    corpus = Corpus(shards, count_images(shards, 0, 1), holdout=0, window=1)
+    for part in (*range(12), *range(12)):
+        assert corpus.training(part)[0].captions == (f"text {part}",)
+    assert len(corpus._known) == 3
+    assert corpus.size == (12, 0)
+
+
+def test_a_source_is_a_line_without_its_empty_shards(make_corpus_shard):
+    full = make_corpus_shard({"a": b"1", "b": b"2"}, [("a", 1, "one", 1, True), ("b", 1, "two", 1, True)])
+    empty = make_corpus_shard({"a": None}, [])
+    shards = [full, empty, replace(full, source="human")]
+    corpus = Corpus(shards, count_images(shards, 0, 1), holdout=0, window=4)
+    assert [(line.source, line.shards, line.sizes) for line in corpus.lines(seed=0)] == [
+        ("web", (0,), (2,)),
+        ("human", (2,), (2,)),
+    ]
+    assert corpus.digest != Corpus(shards[:1], corpus.sizes[:1], holdout=0, window=4).digest
 
 
 def test_a_tar_that_lacks_an_image_is_named(make_corpus_shard):
@@ -66,4 +94,4 @@ def test_a_tar_that_lacks_an_image_is_named(make_corpus_shard):
     lacking = make_corpus_shard({"a": b"1"}, [])
     Path(whole.images.side("tar")).write_bytes(Path(lacking.images.side("tar")).read_bytes())
     with pytest.raises(ValueError, match=r"lacks 1 image.*b\.png first"):
-        read_corpus([whole], holdout=0)
+        read_shard(whole, holdout=0)

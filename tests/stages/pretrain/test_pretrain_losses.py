@@ -84,7 +84,7 @@ def test_a_batch_of_one_image_has_no_negatives():
 def test_matching_counts_pairs_alone():
     logits = torch.tensor([[0.0, 2.0], [1.0, 0.0], [0.5, 1.0], [9.0, 9.0]])
     labels = torch.tensor([1, 0, 0, IGNORED])
-    loss, accuracy = matching(logits, labels)
+    loss, accuracy = matching(logits, labels, torch.tensor(3.0))
     expected = [-log_softmax(logits[row].numpy())[labels[row]] for row in range(3)]
     assert loss.item() == pytest.approx(np.mean(expected), abs=1e-5)
     assert accuracy.item() == pytest.approx(2 / 3)
@@ -92,7 +92,9 @@ def test_matching_counts_pairs_alone():
 
 def test_matching_by_the_prior_alone_costs_what_the_literature_says():
     prior = torch.tensor([[2 / 3, 1 / 3]]).log().expand(6, -1)
-    assert matching(prior, torch.tensor([1, 1, 0, 0, 0, 0]))[0].item() == pytest.approx(0.6365, abs=1e-4)
+    assert matching(prior, torch.tensor([1, 1, 0, 0, 0, 0]), torch.tensor(6))[0].item() == pytest.approx(
+        0.6365, abs=1e-4
+    )
 
 
 def test_next_word_predicts_every_word_after_the_first_and_no_padding(random):
