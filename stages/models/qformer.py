@@ -20,14 +20,14 @@ import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, normalize
 
-from stages.models.qformer_layers import BERT_EPSILON, Layer
+from stages.models.qformer_layers import BERT_EPSILON, KeysValues, Layer
 
 STANDARD_DEVIATION = 0.02
 """Of all new weights, as in BERT, and of the queries, as in BLIP-2."""
@@ -70,6 +70,25 @@ class Text(NamedTuple):
         return Text(self.ids.to(device), self.real.to(device))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the queries see of images, for all passes that look at them: keys and values, made once."""
+
+    images: int
+    layers: tuple[KeysValues | None, ...]
+    """Of every layer; None for one that has no cross-attention."""
+
+    def pick(self, images: Tensor) -> Seen:
+        """Of images by their numbers, (picked,), int64; one may be picked more than once."""
+        return Seen(len(images), tuple(pair and (pair[0][images], pair[1][images]) for pair in self.layers))
+
+    def join(self, others: Seen) -> Seen:
+        """Of these images, then of others."""
+        pairs = zip(self.layers, others.layers, strict=True)
+        joined = (a and b and (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in pairs)
+        return Seen(self.images + others.images, tuple(joined))
+
+
 class Pass(Enum):
     """How queries and text look at one another; see the table at the top."""
 
@@ -110,7 +129,7 @@ class QFormer(nn.Module):
         self.positions = nn.Embedding(config.max_text_tokens, width)
         self.embedding_norm = nn.LayerNorm(width, eps=BERT_EPSILON)
         self.embedding_dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             Layer(width, config.vision_width, config.heads, dropout, sees_image=number % config.image_every == 0)
             for number in range(config.layers)
         )
@@ -123,43 +142,46 @@ class QFormer(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
         self._initialise()
 
-    def encode_image(self, features: Tensor) -> Tensor:
-        """Pass A: what the queries make of an image.
+    def look(self, features: Tensor) -> Seen:
+        """What there is to see; features are (images, image tokens, vision width), of the frozen tower."""
+        normed = self.vision_norm(features.to(self.vision_norm.weight.dtype))
+        attentions = (layer.image_attention for layer in self.layers)
+        return Seen(len(features), tuple(attention and attention.look(normed) for attention in attentions))
 
-        Args:
-            features: (batch, image tokens, vision width), of the frozen tower.
-
-        Returns:
-            (batch, queries, width).
-        """
-        return self._run(self._embed(None, len(features)), self.config.queries, None, features)
+    def encode_image(self, seen: Seen) -> Tensor:
+        """Pass A: what the queries make of images, (images, queries, width)."""
+        return self._run(self._embed(None, seen.images), self.config.queries, None, seen)
 
     def encode_text(self, text: Text) -> Tensor:
         """Pass B: a text by itself; (batch, tokens, width)."""
         return self._run(self._embed(text.ids, 0), 0, text.real[:, None, None, :], None)
 
-    def match(self, features: Tensor, text: Text) -> Tensor:
+    def match(self, seen: Seen, text: Text) -> Tensor:
         """Pass C: whether a text describes an image; logits, (batch, 2), of which index 1 is "it does".
 
         Every query answers; the answers are averaged.
+
+        Args:
+            seen: of the batch, or of one image for all texts.
+            text: of the batch.
         """
         mask = joint_mask(Pass.MATCH, self.config.queries, text.real)
-        rows = self._run(self._embed(text.ids, len(features)), self.config.queries, mask, features)
+        rows = self._run(self._embed(text.ids, len(text.ids)), self.config.queries, mask, seen)
         logits: Tensor = self.match_head(rows[:, : self.config.queries]).mean(dim=1)
         return logits
 
-    def caption(self, features: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+    def caption(self, seen: Seen, text: Text) -> tuple[Tensor, Tensor]:
         """Passes A and D: the queries, and the next word after each one.
 
         Args:
-            features: (batch, image tokens, vision width), of the frozen tower.
+            seen: of the batch.
             text: begins with the caption's start token.
 
         Returns:
             (batch, queries, width), as `encode_image` gives it, and logits, (batch, tokens, vocabulary).
         """
         mask = joint_mask(Pass.CAPTION, self.config.queries, text.real)
-        rows = self._run(self._embed(text.ids, len(features)), self.config.queries, mask, features)
+        rows = self._run(self._embed(text.ids, len(text.ids)), self.config.queries, mask, seen)
         queries, spoken = rows[:, : self.config.queries], rows[:, self.config.queries :]
         transformed = self.word_norm(gelu(self.word_transform(spoken)))
         return queries, linear(transformed, self.words.weight, self.word_bias)
@@ -196,10 +218,9 @@ class QFormer(nn.Module):
         rows: Tensor = self.embedding_dropout(self.embedding_norm(torch.cat(parts, dim=1)))
         return rows
 
-    def _run(self, rows: Tensor, queries: int, mask: Tensor | None, features: Tensor | None) -> Tensor:
-        seen = None if features is None else self.vision_norm(features.to(self.vision_norm.weight.dtype))
-        for layer in self.layers:
-            rows = layer(rows, queries, mask, seen)
+    def _run(self, rows: Tensor, queries: int, mask: Tensor | None, seen: Seen | None) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            rows = layer(rows, queries, mask, seen and seen.layers[number])
         return rows
 
 

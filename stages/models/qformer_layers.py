@@ -10,6 +10,10 @@ BERT_EPSILON = 1e-12
 """BERT's layer norms divide by the variance plus this."""
 
 
+KeysValues = tuple[Tensor, Tensor]
+"""What rows look at: keys and values, each (batch, heads, columns, head width)."""
+
+
 class Attention(nn.Module):
     """Multi-head attention with BERT's output projection, residual and norm (Devlin et al. 2018)."""
 
@@ -24,21 +28,26 @@ class Attention(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=BERT_EPSILON)
 
-    def forward(self, rows: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+    def look(self, source: Tensor) -> KeysValues:
+        """Keys and values of a source, (batch, columns, source width)."""
+        return self._split(self.key(source)), self._split(self.value(source))
+
+    def forward(self, rows: Tensor, source: KeysValues, mask: Tensor | None = None) -> Tensor:
         """Let rows look at a source.
 
         Args:
             rows: (batch, rows, width).
-            source: (batch, columns, source width).
+            source: from `look`; of one batch row, if all rows look at the same.
             mask: bool, broadcastable to (batch, heads, rows, columns); True where a row may look. None hides nothing.
 
         Returns:
             (batch, rows, width).
         """
+        keys, values = (part.expand(len(rows), -1, -1, -1) for part in source)
         seen = scaled_dot_product_attention(
             self._split(self.query(rows)),
-            self._split(self.key(source)),
-            self._split(self.value(source)),
+            keys,
+            values,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
         )
@@ -79,21 +88,21 @@ class Layer(nn.Module):
         self.query_feed_forward = FeedForward(width, dropout)
         self.text_feed_forward = FeedForward(width, dropout)
 
-    def forward(self, rows: Tensor, queries: int, mask: Tensor | None, features: Tensor | None) -> Tensor:
+    def forward(self, rows: Tensor, queries: int, mask: Tensor | None, image: KeysValues | None) -> Tensor:
         """One layer.
 
         Args:
             rows: (batch, queries + text, width); either part may be absent.
             queries: how many of the rows are queries.
             mask: as in `Attention`.
-            features: (batch, image tokens, vision width); None where there is no query.
+            image: from `image_attention.look`; None where there is no query, or no cross-attention.
         """
-        rows = self.attention(rows, rows, mask)
+        rows = self.attention(rows, self.attention.look(rows), mask)
         asking, text = rows[:, :queries], rows[:, queries:]
         parts = []
         if asking.shape[1]:
-            if self.image_attention is not None:
-                asking = self.image_attention(asking, features)
+            if self.image_attention is not None and image is not None:
+                asking = self.image_attention(asking, image)
             parts.append(self.query_feed_forward(asking))
         if text.shape[1]:
             parts.append(self.text_feed_forward(text))

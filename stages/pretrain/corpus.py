@@ -143,6 +143,13 @@ class Corpus:
                 self._known.popitem(last=False)
             return self._known[shard]
 
+    def has_two(self) -> bool:
+        """Whether at least two training images are different; looks no further than the first that is."""
+        shards = (number for number, size in enumerate(self.sizes) if size.training)
+        identities = (example.identity for shard in shards for example in self.training(shard))
+        first = next(identities, None)
+        return any(identity != first for identity in identities)
+
     def held_out(self, limit: int) -> list[Example]:
         """The first images that are kept back, at most `limit`."""
         found: list[Example] = []

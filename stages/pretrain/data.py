@@ -173,10 +173,10 @@ class Data:
 
 def _check(corpus: Corpus, recipe: PretrainRecipe) -> None:
     training, kept_back = corpus.size
-    if training < 2:
+    if not corpus.has_two():
         raise UserError(
             f"pretrain: the corpus has {training} image(s) to train on (and {kept_back} held out); "
-            f"at least two are needed: the view `funnel` shows where the others were lost"
+            f"at least two different ones are needed: the view `funnel` shows where the others were lost"
         )
     if recipe.holdout and kept_back < 2:
         raise UserError(

@@ -19,6 +19,11 @@ from stages.errors import UserError
 T = TypeVar("T")
 
 
+def is_alone() -> bool:
+    """Whether there is one worker."""
+    return not dist.is_initialized() or dist.get_world_size() == 1
+
+
 def gather(part: Tensor) -> Tensor:
     """The workers' parts, in the order of their ranks, along the first dimension. All must have the same shape."""
     if not dist.is_initialized():
@@ -61,6 +66,14 @@ def fetch(part: Tensor, rows: Tensor) -> Tensor:
         [len(rows_sent) for rows_sent in sent],
     )
     return torch.empty_like(received).index_copy_(0, order, received)
+
+
+def maximum(value: Tensor) -> Tensor:
+    """The greatest of the workers' values."""
+    value = value.clone()
+    if dist.is_initialized():
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+    return value
 
 
 def everybodys(value: T) -> list[T]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stages.models.qformer import QFormer, Text
-from stages.pretrain.gather import fetch, gather, gather_with_gradient, mean
+from stages.models.qformer import QFormer, Seen, Text
+from stages.pretrain.gather import fetch, gather, gather_with_gradient, is_alone, maximum, mean
 from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word, similarities
 
 
@@ -45,6 +45,17 @@ class Losses(NamedTuple):
         return self.itc + self.itm + self.itg
 
 
+class Ways(NamedTuple):
+    """Both directions of comparison: this worker's part against everybody's."""
+
+    image_to_text: Tensor
+    """(batch, all): similarities over the temperature."""
+    text_to_image: Tensor
+    """(batch, all)."""
+    same: Tensor
+    """(batch, all), bool: whether it is the same image, a row's own partner included."""
+
+
 class Objective(nn.Module):
     """The three losses in one call, so that DDP sees every parameter used once per step."""
 
@@ -56,41 +67,52 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of a worker's part; their mean over the workers is the loss of the whole batch."""
-        text = batch.text
-        spoken = Text(text.ids.clone(), text.real)
-        spoken.ids[:, 0] = self.start
-        queries, words = self.model.caption(batch.features, spoken)
+        batch = batch._replace(text=_trim(batch.text))
+        seen = self.model.look(batch.features)
+        spoken = Text(batch.text.ids.index_fill(1, batch.text.ids.new_zeros(1), self.start), batch.text.real)
+        queries, words = self.model.caption(seen, spoken)
+        ways = self._compare(batch, queries)
+        itm, accuracy = self._match(batch, seen, ways)
+        predicted = mean(spoken.real[:, 1:].sum().double())
+        return Losses(_contrast(ways, batch.first), itm, next_word(words, *spoken, predicted), accuracy)
+
+    def _compare(self, batch: Batch, queries: Tensor) -> Ways:
         images = self.model.embed_image(queries)
-        texts = self.model.embed_text(self.model.encode_text(text))
-        image_to_text = similarities(images, gather_with_gradient(texts)) / self.model.temperature
-        text_to_image = similarities(gather_with_gradient(images), texts).T / self.model.temperature
-        same = batch.images[:, None] == gather(batch.images)[None, :]
-        itm, accuracy = self._match(batch, image_to_text, text_to_image, same)
-        return Losses(
-            _both_ways(image_to_text, text_to_image, same, batch.first),
-            itm,
-            next_word(words, spoken.ids, spoken.real, mean(spoken.real[:, 1:].sum().double())),
-            accuracy,
+        texts = self.model.embed_text(self.model.encode_text(batch.text))
+        return Ways(
+            similarities(images, gather_with_gradient(texts)) / self.model.temperature,
+            similarities(gather_with_gradient(images), texts).T / self.model.temperature,
+            batch.images[:, None] == gather(batch.images)[None, :],
         )
 
-    def _match(self, batch: Batch, image_to_text: Tensor, text_to_image: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
+    def _match(self, batch: Batch, seen: Seen, ways: Ways) -> tuple[Tensor, Tensor]:
         """Right pairs, right images with wrong texts, wrong images with right texts."""
-        wrong_texts, found = draw_negatives(image_to_text, same, batch.uniforms[0])
-        wrong_images, _ = draw_negatives(text_to_image, same, batch.uniforms[1])
-        text, features = batch.text, batch.features
-        read = Text(
-            torch.cat([text.ids, gather(text.ids)[wrong_texts], text.ids]),
-            torch.cat([text.real, gather(text.real)[wrong_texts], text.real]),
-        )
-        logits = self.model.match(torch.cat([features, features, fetch(features, wrong_images)]), read)
+        wrong_texts, found = draw_negatives(ways.image_to_text, ways.same, batch.uniforms[0])
+        wrong_images, _ = draw_negatives(ways.text_to_image, ways.same, batch.uniforms[1])
+        ids, real = batch.text
+        read = Text(torch.cat([ids, gather(ids)[wrong_texts], ids]), torch.cat([real, gather(real)[wrong_texts], real]))
+        logits = self.model.match(self._look_again(batch.features, seen, wrong_images), read)
         wrong = torch.zeros_like(batch.images).masked_fill(~found, IGNORED)
         labels = torch.cat([torch.ones_like(wrong), wrong, wrong])
         return matching(logits, labels, mean((labels != IGNORED).sum().double()))
 
+    def _look_again(self, features: Tensor, seen: Seen, wrong_images: Tensor) -> Seen:
+        """The own images twice, then wrong ones; those of other workers have not been looked at yet."""
+        own = torch.arange(len(features), device=features.device)
+        if is_alone():
+            return seen.pick(torch.cat([own, own, wrong_images]))
+        return seen.pick(torch.cat([own, own])).join(self.model.look(fetch(features, wrong_images)))
 
-def _both_ways(image_to_text: Tensor, text_to_image: Tensor, same: Tensor, first: int) -> Tensor:
+
+def _trim(text: Text) -> Text:
+    """Without the columns that are padding in all texts of all workers; what is left means the same."""
+    longest = int(maximum(text.real.sum(dim=1).amax()))
+    return Text(text.ids[:, :longest], text.real[:, :longest])
+
+
+def _contrast(ways: Ways, first: int) -> Tensor:
     """ITC: the mean of finding the text of an image and the image of a text."""
-    partners = torch.arange(first, first + len(same), device=same.device)
-    repeated = same.scatter(1, partners[:, None], value=False)
-    ways = [contrastive(logits, partners, repeated) for logits in (image_to_text, text_to_image)]
-    return torch.stack(ways).mean()
+    partners = torch.arange(first, first + len(ways.same), device=ways.same.device)
+    repeated = ways.same.scatter(1, partners[:, None], value=False)
+    both = [contrastive(logits, partners, repeated) for logits in (ways.image_to_text, ways.text_to_image)]
+    return torch.stack(both).mean()

@@ -50,7 +50,7 @@ def compare(model: QFormer, features: Tensor, text: Text) -> Tensor:
     chunks = [slice(first, first + CHUNK) for first in range(0, len(features), CHUNK)]
     told = (Text(text.ids[chunk], text.real[chunk]).to(device) for chunk in chunks)
     texts = torch.cat([model.embed_text(model.encode_text(chunk)) for chunk in told])
-    seen = (features[chunk].to(device) for chunk in chunks)
+    seen = (model.look(features[chunk].to(device)) for chunk in chunks)
     rows = [similarities(model.embed_image(model.encode_image(chunk)), texts) for chunk in seen]
     model.train(training)
     return torch.cat(rows)

@@ -65,23 +65,23 @@ def rows_that_differ(one: torch.Tensor, other: torch.Tensor) -> list[bool]:
 
 @torch.no_grad()
 def test_a_word_is_seen_by_itself_and_by_later_words_when_captioning(model, features, text):
-    queries, words = model.caption(features, text)
-    other_queries, other_words = model.caption(features, changed(text, POSITION))
+    queries, words = model.caption(model.look(features), text)
+    other_queries, other_words = model.caption(model.look(features), changed(text, POSITION))
     assert torch.equal(queries, other_queries)
     assert rows_that_differ(words, other_words) == [False] * POSITION + [True] * (9 - POSITION)
 
 
 @torch.no_grad()
 def test_the_caption_pass_has_the_queries_of_the_image_pass(model, features, text):
-    torch.testing.assert_close(model.caption(features, text)[0], model.encode_image(features))
+    torch.testing.assert_close(model.caption(model.look(features), text)[0], model.encode_image(model.look(features)))
 
 
 @torch.no_grad()
 def test_a_word_is_seen_by_all_when_matching(model, features, text):
     seen = []
     model.layers[-1].register_forward_hook(lambda _module, _inputs, rows: seen.append(rows))
-    model.match(features, text)
-    model.match(features, changed(text, POSITION))
+    model.match(model.look(features), text)
+    model.match(model.look(features), changed(text, POSITION))
     assert rows_that_differ(*seen) == [True] * (5 + 9)
 
 
@@ -95,9 +95,9 @@ def test_a_word_is_seen_by_earlier_and_later_ones_when_reading(model, text):
 def test_nobody_sees_padding(model, features, text):
     other = Text(torch.where(text.real, text.ids, 33), text.real)
     assert not torch.equal(other.ids, text.ids)
-    assert torch.equal(model.match(features, text), model.match(features, other))
-    queries, words = model.caption(features, text)
-    other_queries, other_words = model.caption(features, other)
+    assert torch.equal(model.match(model.look(features), text), model.match(model.look(features), other))
+    queries, words = model.caption(model.look(features), text)
+    other_queries, other_words = model.caption(model.look(features), other)
     assert torch.equal(queries, other_queries)
     assert torch.equal(words[text.real], other_words[text.real])
     assert torch.equal(model.encode_text(text)[text.real], model.encode_text(other)[text.real])
@@ -106,28 +106,29 @@ def test_nobody_sees_padding(model, features, text):
 @torch.no_grad()
 def test_padding_to_another_length_changes_nothing(model, features, text):
     short = Text(text.ids[1:2, :4], text.real[1:2, :4])
-    torch.testing.assert_close(model.match(features[1:2], short), model.match(features, text)[1:2])
+    whole = model.match(model.look(features), text)
+    torch.testing.assert_close(model.match(model.look(features[1:2]), short), whole[1:2])
     torch.testing.assert_close(model.encode_text(short), model.encode_text(text)[1:2, :4])
 
 
 @torch.no_grad()
 def test_words_see_the_image_through_the_queries_alone(model, features, text):
     other = features.roll(1, 0)
-    assert not torch.equal(model.caption(features, text)[1], model.caption(other, text)[1])
+    assert not torch.equal(model.caption(model.look(features), text)[1], model.caption(model.look(other), text)[1])
     blind = joint_mask(Pass.CAPTION, 5, text.real)
     blind[:, :, 5:, :5] = False
-    rows = [model._run(model._embed(text.ids, 3), 5, blind, seen)[:, 5:] for seen in (features, other)]
+    rows = [model._run(model._embed(text.ids, 3), 5, blind, model.look(seen))[:, 5:] for seen in (features, other)]
     assert torch.equal(*rows)
 
 
 @torch.no_grad()
 def test_images_of_a_batch_do_not_see_one_another(model, features, text):
-    alone = model.match(features[:1], Text(text.ids[:1], text.real[:1]))
-    torch.testing.assert_close(alone, model.match(features, text)[:1])
+    alone = model.match(model.look(features[:1]), Text(text.ids[:1], text.real[:1]))
+    torch.testing.assert_close(alone, model.match(model.look(features), text)[:1])
 
 
 def test_the_caption_teaches_the_queries(model, features, text):
-    _, words = model.caption(features, text)
+    _, words = model.caption(model.look(features), text)
     words.sum().backward()
     assert model.queries.grad is not None
     assert model.queries.grad.abs().sum() > 0
@@ -136,15 +137,18 @@ def test_the_caption_teaches_the_queries(model, features, text):
 
 @torch.no_grad()
 def test_it_knows_nothing_at_first(model, features, text):
-    _, words = model.caption(features, text)
+    _, words = model.caption(model.look(features), text)
     next_word = cross_entropy(words[:, :-1].flatten(0, 1), text.ids[:, 1:].flatten())
     assert next_word.item() == pytest.approx(math.log(60), abs=0.1)
-    assert model.match(features, text).softmax(-1).numpy() == pytest.approx(0.5, abs=0.1)
+    assert model.match(model.look(features), text).softmax(-1).numpy() == pytest.approx(0.5, abs=0.1)
 
 
 @torch.no_grad()
 def test_embeddings_have_length_one(model, features, text):
-    images, texts = model.embed_image(model.encode_image(features)), model.embed_text(model.encode_text(text))
+    images, texts = (
+        model.embed_image(model.encode_image(model.look(features))),
+        model.embed_text(model.encode_text(text)),
+    )
     assert images.shape == (3, 5, 16)
     assert texts.shape == (3, 16)
     for embedding in (images, texts):
@@ -173,7 +177,7 @@ def test_a_file_of_weights_is_enough_to_load_it(model, features, text, tmp_path)
     save_file(model.state_dict(), path, config_metadata(CONFIG))
     loaded = load_qformer(path)
     assert loaded.config == CONFIG
-    assert torch.equal(loaded.match(features, text), model.match(features, text))
+    assert torch.equal(loaded.match(loaded.look(features), text), model.match(model.look(features), text))
 
 
 def test_sizes_are_those_of_blip2():

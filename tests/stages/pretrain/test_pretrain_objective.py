@@ -12,7 +12,7 @@ import torch.multiprocessing
 from torch.nn.functional import cosine_similarity
 from torch.nn.parallel import DistributedDataParallel
 
-from stages.models.qformer import QFormer, QFormerConfig, Text
+from stages.models.qformer import QFormer, QFormerConfig, Seen, Text
 from stages.pretrain.gather import fetch
 from stages.pretrain.objective import Batch, Losses, Objective
 
@@ -60,12 +60,12 @@ class PairByPair:
         length = int(self.batch.text.real[row].sum())
         return Text(self.batch.text.ids[row : row + 1, :length], torch.ones(1, length, dtype=torch.bool))
 
-    def image(self, row: int) -> torch.Tensor:
-        return self.batch.features[row : row + 1]
+    def look(self, row: int) -> Seen:
+        return self.model.look(self.batch.features[row : row + 1])
 
     def compare(self, image: int, text: int) -> torch.Tensor:
         said = self.model.text_projection(self.model.encode_text(self.text(text))[0, 0])
-        seen = self.model.image_projection(self.model.encode_image(self.image(image))[0])
+        seen = self.model.image_projection(self.model.encode_image(self.look(image))[0])
         return torch.stack([cosine_similarity(query, said, dim=0) for query in seen]).max()
 
     def same(self, one: int, other: int) -> bool:
@@ -92,7 +92,7 @@ class PairByPair:
         return [(i, i, 1) for i in rows] + [(i, texts[i], 0) for i in rows] + [(images[t], t, 0) for t in rows]
 
     def itm(self) -> torch.Tensor:
-        told = [-self.model.match(self.image(i), self.text(t))[0].log_softmax(0)[label] for i, t, label in self.pairs()]
+        told = [-self.model.match(self.look(i), self.text(t))[0].log_softmax(0)[label] for i, t, label in self.pairs()]
         return torch.stack(told).mean()
 
     def itg(self) -> torch.Tensor:
@@ -102,7 +102,7 @@ class PairByPair:
             for length in range(1, text.ids.shape[1]):
                 spoken = text.ids[:, :length].clone()
                 spoken[0, 0] = START
-                _, words = self.model.caption(self.image(row), Text(spoken, text.real[:, :length]))
+                _, words = self.model.caption(self.look(row), Text(spoken, text.real[:, :length]))
                 log_probability = words[0, -1].log_softmax(0)
                 told.append(-0.9 * log_probability[text.ids[0, length]] - 0.1 * log_probability.mean())
         return torch.stack(told).mean()

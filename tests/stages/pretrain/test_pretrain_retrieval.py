@@ -31,5 +31,7 @@ def test_comparing_in_chunks_is_comparing_and_keeps_the_mode():
     found = compare(model.train(), features, text)
     assert model.training
     model.eval()
-    whole = similarities(model.embed_image(model.encode_image(features)), model.embed_text(model.encode_text(text)))
+    whole = similarities(
+        model.embed_image(model.encode_image(model.look(features))), model.embed_text(model.encode_text(text))
+    )
     torch.testing.assert_close(found, whole)
