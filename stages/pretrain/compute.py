@@ -19,6 +19,7 @@ from stages.pretrain.corpus import read_corpus
 from stages.pretrain.data import Data
 from stages.pretrain.features import Encoder
 from stages.pretrain.gather import first_refusal
+from stages.pretrain.initialise import initialise
 from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
 from stages.pretrain.order import mix
@@ -102,7 +103,11 @@ class Pretrain:
 
 
 def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QFormer:
-    """The Q-Former at step 0: the same for the same seed, whatever was drawn before."""
+    """The Q-Former at step 0: the same for the same seed, whatever was drawn before.
+
+    Raises:
+        UserError: `pretrain.init` is missing, broken or of other sizes.
+    """
     config = QFormerConfig(
         vocabulary=vocabulary,
         vision_width=vision_width,
@@ -116,7 +121,10 @@ def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QF
         dropout=recipe.dropout,
     )
     torch.manual_seed(mix("weights", recipe.seed))
-    return QFormer(config)
+    model = QFormer(config)
+    if recipe.init is not None:
+        initialise(model, recipe.init, recipe.init_revision)
+    return model
 
 
 def _serialised(model: QFormer) -> bytes:
