@@ -1,4 +1,4 @@
-"""What a Q-Former can begin with: BERT, or a published model of BLIP-2's first stage, as transformers or LAVIS saves it."""
+"""What a Q-Former can begin with: BERT, or BLIP-2's first stage as transformers or LAVIS saves it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertForMaskedLM, Blip2ForImageTextRetrieval, PretrainedConfig
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, Source, find_source, quiet
@@ -102,8 +102,8 @@ def _whole(found: Checkpoint, source: Source) -> Checkpoint:
     """Refuse BLIP-2's second stage, which keeps of the Q-Former what concerns images alone."""
     if "words.weight" not in found.state:
         raise UserError(
-            f"{source.key}: '{source.location}' lacks the word embeddings of a Q-Former; a model of BLIP-2's second stage "
-            f"has none, give one of the first (such as 'Salesforce/blip2-itm-vit-g') or BERT"
+            f"{source.key}: '{source.location}' lacks the word embeddings of a Q-Former; a model of BLIP-2's second "
+            f"stage has none, give one of the first (such as 'Salesforce/blip2-itm-vit-g') or BERT"
         )
     return found
 

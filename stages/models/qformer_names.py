@@ -1,7 +1,7 @@
 """The Q-Former's weights under the names of transformers' `Blip2ForImageTextRetrieval`, of LAVIS, and of BERT.
 
-Pure functions of state dicts: no value changes, so a way there and back gives the same bits. What a format has no place
-for is told by the function that writes it; what a checkpoint lacks is absent from what the functions that read it return.
+Pure functions of state dicts: no value changes, so a way there and back gives the same bits. What a format has no
+place for is told by the function that writes it; what a checkpoint lacks is absent from what is read of it.
 
 Sources: `transformers/models/blip_2/modeling_blip_2.py`; LAVIS, `lavis/models/blip2_models/{blip2_qformer,Qformer}.py`.
 """

@@ -1,8 +1,8 @@
 """A frozen image tower as the one of transformers' BLIP-2, and under the names of LAVIS.
 
-transformers' `Blip2VisionModel` was made for EVA-CLIP: patches with a bias, positions, pre-norm blocks. CLIP's own tower
-differs in one thing that has no place there, a layer norm between positions and blocks. It is written as one more block
-(`_norm_block`), which computes the same but for the epsilons of the later norms, a few millionths.
+transformers' `Blip2VisionModel` was made for EVA-CLIP: patches with a bias, positions, pre-norm blocks. CLIP's own
+tower differs in one thing that has no place there, a layer norm between positions and blocks. It is written as one more
+block (`_norm_block`), which computes the same but for the epsilons of the later norms, a few millionths.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 State = dict[str, Tensor]
 
 SHRINK = 2.0**-20
-"""What goes into the extra block is so small that the residual around it leaves no trace; a power of two rounds nothing."""
+"""What goes into the extra block is so small that its residual leaves no trace; a power of two rounds nothing."""
 FLOAT16_GUARD = 1e5
 """More than float16 holds. There, what was shrunk would vanish; with this, everything becomes NaN rather than wrong."""
 
@@ -101,6 +101,13 @@ def to_lavis(visual: Any, blocks: int) -> State:
     return {name: value for name, value in own.state_dict().items() if name.startswith((*stem, *layers))}
 
 
+def computes_as_lavis(visual: Any) -> bool:
+    """Whether the activation is the one that LAVIS's tower of these names has: QuickGELU in CLIP, GELU in EVA-CLIP."""
+    if hasattr(visual, "transformer"):
+        return isinstance(visual.transformer.resblocks[0].mlp.gelu, QuickGELU)
+    return _activation(visual.trunk.blocks[0].mlp.act) == "gelu"
+
+
 def _open_clip(visual: Any, blocks: int) -> tuple[Stem, list[Block]]:
     stem = Stem(visual.conv1, visual.class_embedding, visual.positional_embedding, _norm_or_none(visual.ln_pre))
     return stem, [_open_clip_block(block) for block in visual.transformer.resblocks[:blocks]]
@@ -127,11 +134,7 @@ def _timm(trunk: Any, blocks: int) -> tuple[Stem, list[Block]]:
 
 def _timm_block(block: Any) -> Block:
     attention, mlp = block.attn, block.mlp
-    scales = [getattr(block, f"gamma_{n}", None) for n in (1, 2)]
-    scales = [
-        own if own is not None else getattr(getattr(block, f"ls{n}", None), "gamma", None)
-        for n, own in enumerate(scales, 1)
-    ]
+    scales = [getattr(block, f"gamma_{n}", getattr(getattr(block, f"ls{n}", None), "gamma", None)) for n in (1, 2)]
     return Block(
         norms=(block.norm1, block.norm2),
         qkv=(attention.qkv.weight, _timm_bias(attention)),
@@ -165,7 +168,7 @@ def _norm_or_none(module: nn.Module) -> nn.LayerNorm | None:
 
 
 def _activation(module: nn.Module) -> str:
-    """transformers' name of an activation."""
+    """How transformers names an activation."""
     if isinstance(module, QuickGELU):
         return "quick_gelu"
     if isinstance(module, nn.GELU):
