@@ -139,7 +139,8 @@ def test_lavis_finds_every_name_that_its_model_has_and_no_other(model):
     assert named["Qformer.bert.embeddings.position_ids"].tolist() == [list(range(512))]
     assert named["Qformer.bert.encoder.layer.2.crossattention.self.key.weight"].shape == (32, 24)
     assert torch.equal(
-        named["Qformer.bert.encoder.layer.1.output_query.dense.weight"], model.layers[1].query_feed_forward.body[2].weight
+        named["Qformer.bert.encoder.layer.1.output_query.dense.weight"],
+        model.layers[1].query_feed_forward.body[2].weight,
     )
 
 
