@@ -51,12 +51,13 @@ def read_checkpoint(name: str, revision: str | None, key: str) -> Checkpoint:
     try:
         with quiet():
             config, _ = PretrainedConfig.get_config_dict(source.location, revision=source.revision)
-            kind = str(config.get("model_type"))
+            kind = str(config.get("model_type", ""))
             found = _READERS[kind](source) if kind in _READERS else None
     except LOADING_ERRORS as error:
         raise source.error(KIND, error) from None
     if found is None:
-        raise UserError(f"{key}: '{name}' holds a model of type '{kind}', not {KIND}")
+        holds = f"a model of type '{kind}'" if "model_type" in config else "no config.json of transformers"
+        raise UserError(f"{key}: '{name}' holds {holds}, not {KIND}")
     return _whole(found, source)
 
 

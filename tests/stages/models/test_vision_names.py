@@ -35,10 +35,10 @@ def eva(**changes: object) -> torch.nn.Module:
 
 
 TOWERS = {
-    "EVA-CLIP": lambda: eva(),
+    "EVA-CLIP": eva,
     "EVA with layer scale": lambda: eva(init_values=0.5),
     "CLIP with QuickGELU": lambda: clip(quick_gelu=True),
-    "CLIP with GELU": lambda: clip(),
+    "CLIP with GELU": clip,
     "CLIP without a norm before its blocks": lambda: clip(no_ln_pre=True, ls_init_value=0.5),
     "a plain ViT": lambda: of_timm("vit_tiny_patch16_224", patch_size=7, init_values=0.5),
 }
