@@ -91,6 +91,7 @@ def convert(
     with torch.device("meta"):
         model = Blip2ForImageTextRetrieval(_config(qformer.config, vision))
     model.load_state_dict(weights | own, assign=True)
+    model.embeddings.position_ids = torch.arange(qformer.config.max_text_tokens)[None]  # no state dict has it
     model.train(mode=False)
     _check_features(model, tower, qformer, view, name)
     return model, rest

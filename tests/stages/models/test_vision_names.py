@@ -82,6 +82,17 @@ def test_where_float16_would_lose_a_norm_nothing_but_nan_comes_out():
     assert model(torch.randn(1, 3, 28, 28).half()).last_hidden_state.isnan().all()
 
 
+def test_eva_clips_vit_g_has_the_sizes_that_transformers_publishes():
+    with torch.device("meta"):
+        visual = TimmModel("eva_giant_patch14_224", embed_dim=1024, image_size=224, pool="token", pretrained=False)
+        config, state = to_transformers(visual, 39, 224)
+        model = Blip2VisionModel(Blip2VisionConfig())
+    defaults = Blip2VisionConfig().to_dict()
+    assert {name: defaults[name] for name in config} == config
+    shapes = {name: value.shape for name, value in model.state_dict().items() if "post_layernorm" not in name}
+    assert {name: value.shape for name, value in state.items()} == shapes
+
+
 def test_what_has_no_place_is_refused():
     sigmoid = eva()
     sigmoid.trunk.blocks[0].mlp.act = torch.nn.SiLU()
