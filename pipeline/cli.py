@@ -1,4 +1,4 @@
-"""The command: `capfilt run | plan | status | query | validate`.
+"""The command: `capfilt run | plan | status | query | export | validate`.
 
 Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted.
 """
@@ -38,6 +38,15 @@ class ExecutorName(str, Enum):
 
     ray = "ray"
     local = "local"
+
+
+class ExportFormat(str, Enum):
+    """What other programs read."""
+
+    hf = "hf"
+    lavis = "lavis"
+    webdataset = "webdataset"
+    json = "json"
 
 
 @app.command()
@@ -126,6 +135,39 @@ def query(
         _print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
         _print_rows(columns, rows)
+
+
+@app.command()
+def export(
+    manifest: ManifestPath,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="A local path, or an fsspec URL.")],
+    to: Annotated[
+        ExportFormat,
+        typer.Option(
+            help="hf: the Q-Former as a folder for transformers' Blip2ForImageTextRetrieval; lavis: the same as a .pth "
+            "file for LAVIS; webdataset: the corpus as tars with ranked captions; json: the corpus as BLIP's list."
+        ),
+    ],
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Write the trained Q-Former, or the corpus, in a format that other programs read."""
+    from pipeline.export import export as write
+    from pipeline.session import open_session
+
+    try:
+        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True))
+    except KeyboardInterrupt:
+        typer.echo("capfilt: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        _print_json(outcome)
+    else:
+        for note in (f"wrote {destination}", *outcome["notes"]):
+            typer.echo(note)
+        for failure in outcome["failed"]:
+            typer.echo(f"failed: {failure['shard']}: {failure['error']}", err=True)
+    if outcome["failed"]:
+        raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
 @app.command()

@@ -26,33 +26,37 @@ def stage_identity(spec: StageSpec, recipe: dict[str, Any], inputs: dict[str, st
 
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON values, a local model folder named by its content.
+    """The recipe as JSON values, a local model (a folder or a file) named by its content.
 
     So the same weights in another folder, or on another host, give the same fingerprint, and a retrained model
     in the same folder gives another one.
     """
-    digests = {name: f"sha256:{folder_digest(folder)}" for name, folder in _model_folders(recipe).items()}
+    digests = {name: f"sha256:{model_digest(path)}" for name, path in _local_models(recipe).items()}
     return {**recipe.model_dump(mode="json"), **digests}
 
 
-def with_absolute_folders(recipe: Recipe) -> Recipe:
+def with_absolute_paths(recipe: Recipe) -> Recipe:
     """The recipe as a worker with another working folder can follow it."""
-    return recipe.model_copy(update={name: str(folder.absolute()) for name, folder in _model_folders(recipe).items()})
+    return recipe.model_copy(update={name: str(path.absolute()) for name, path in _local_models(recipe).items()})
 
 
-def _model_folders(recipe: Recipe) -> dict[str, Path]:
-    """The models that lie in a local folder, by the recipe's field."""
+def _local_models(recipe: Recipe) -> dict[str, Path]:
+    """The models that lie in a local folder or file, by the recipe's field."""
     named = [
         name
         for name, field in type(recipe).model_fields.items()
         if any(isinstance(mark, ModelField) for mark in field.metadata)
     ]
-    folders = {name: Path(getattr(recipe, name)).expanduser() for name in named}
-    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+    paths = {name: Path(value).expanduser() for name in named if (value := getattr(recipe, name))}
+    return {name: path for name, path in paths.items() if path.exists()}
 
 
-def folder_digest(folder: Path) -> str:
-    """Hex sha256 over the names and contents of all files below `folder`."""
+def model_digest(path: Path) -> str:
+    """Hex sha256 of a file, or over the names and contents of all files below a folder."""
+    return _folder_digest(path) if path.is_dir() else _file_digest(path)
+
+
+def _folder_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{_file_digest(path)}\n".encode())

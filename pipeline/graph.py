@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_folders
+from pipeline.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_paths
 from pipeline.manifest import Manifest
 from stages.contract import Recipe, RunOptions, StageSpec
 from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
@@ -99,7 +99,7 @@ def _source_node(
     if stage == "download":
         run = run.model_copy(update={"images": _absolute(source.images_root)})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
-    recipe, own_parts = with_absolute_folders(recipe), parts if stage == "urls" else ()
+    recipe, own_parts = with_absolute_paths(recipe), parts if stage == "urls" else ()
     return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
 
 
@@ -113,4 +113,4 @@ def _corpus_node(manifest: Manifest, spec: StageSpec, nodes: Mapping[str, Node])
     read = (*spec.inputs, "caption", "annotate")
     inputs = tuple(name for name, node in nodes.items() if node.spec.name in read)
     identity = stage_identity(spec, recipe_identity(recipe), {name: nodes[name].fingerprint for name in inputs})
-    return Node(spec, None, with_absolute_folders(recipe), run, inputs, identity, fingerprint(identity))
+    return Node(spec, None, with_absolute_paths(recipe), run, inputs, identity, fingerprint(identity))

@@ -48,7 +48,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class ModelField:
-    """Marks a recipe field that names a model, so that a local folder can be fingerprinted by content, not by path."""
+    """Marks a recipe field that names a model, so that what is local can be fingerprinted by content, not by path."""
 
 
 ModelName = Annotated[str, ModelField()]

@@ -30,6 +30,7 @@ def test_a_compute_runs_where_there_is_no_ray(name):
 
 
 def test_a_run_on_this_machine_needs_no_torch_in_the_driver():
-    program = "import sys, pipeline.session, pipeline.ray_executor, pipeline.run\nprint('torch' in sys.modules)"
+    modules = "pipeline.session, pipeline.ray_executor, pipeline.run, pipeline.export"
+    program = f"import sys, {modules}\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

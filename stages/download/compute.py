@@ -18,8 +18,8 @@ from stages.download.rows import Outcome, Row, images_table, read_rows
 from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.download.spool import Spool
 from stages.download.web import Web
-from stages.download.webdataset import json_part, write_tar
 from stages.tables import URLS
+from stages.webdataset import json_part, write_tar
 
 
 class Download:

@@ -21,6 +21,7 @@ from stages.pretrain.curves import Curves
 from stages.pretrain.data import Data
 from stages.pretrain.features import Encoder
 from stages.pretrain.gather import all_or_none, everybodys
+from stages.pretrain.initialise import initialise
 from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
 from stages.pretrain.order import mix
@@ -87,7 +88,7 @@ class Pretrain:
         encoder, tokens = all_or_none(lambda: self._load(place))
         corpus = self._read_corpus(work, place)
         data = all_or_none(lambda: Data(corpus, recipe, encoder, tokens, cache=self._run.cache))
-        model = make_model(recipe, tokens.vocabulary, encoder.width)
+        model = all_or_none(lambda: make_model(recipe, tokens.vocabulary, encoder.width))
         return Training(recipe, Objective(model, tokens.start), data, place)
 
     def _load(self, place: Place) -> tuple[Encoder, Tokens]:
@@ -112,7 +113,11 @@ class Pretrain:
 
 
 def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QFormer:
-    """The Q-Former at step 0: the same for the same seed, whatever was drawn before."""
+    """The Q-Former at step 0: the same for the same seed, whatever was drawn before.
+
+    Raises:
+        UserError: `pretrain.init` is missing, broken or of other sizes.
+    """
     config = QFormerConfig(
         vocabulary=vocabulary,
         vision_width=vision_width,
@@ -126,7 +131,10 @@ def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QF
         dropout=recipe.dropout,
     )
     torch.manual_seed(mix("weights", recipe.seed))
-    return QFormer(config)
+    model = QFormer(config)
+    if recipe.init is not None:
+        initialise(model, recipe.init, recipe.init_revision)
+    return model
 
 
 def _each(*listeners: OnStep) -> OnStep:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import ModelName, PretrainedRecipe, RunOptions, StageSpec
+from stages.contract import ModelField, ModelName, PretrainedRecipe, RunOptions, StageSpec
 
 if TYPE_CHECKING:
     from stages.shards import Artifact
@@ -31,6 +31,11 @@ class PretrainRecipe(PretrainedRecipe):
     """A hub name, or a local folder with a BERT tokenizer."""
     tokenizer_revision: str | None = None
     """The hub commit (or tag) that is meant; None for a local folder."""
+    init: Annotated[str | None, ModelField()] = None
+    """What the Q-Former begins with: BERT, or a first stage that transformers (`Blip2ForImageTextRetrieval`) or LAVIS
+    (a `.pth` file) has saved; a hub name, a local folder or a local file. None: nothing, all weights are drawn."""
+    init_revision: str | None = None
+    """The hub commit (or tag) of `init`; None for what is local."""
     queries: Count = 32
     width: Count = 768
     layers: Count = 12
@@ -72,6 +77,8 @@ class PretrainRecipe(PretrainedRecipe):
     def _check(self) -> PretrainRecipe:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide by heads {self.heads}")
+        if self.init is None and self.init_revision is not None:
+            raise ValueError("init_revision names a commit of `init`, which is not set")
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import BertTokenizer
-
-from stages.errors import UserError
-from stages.models.loading import LOADING_ERRORS, find_source, quiet
+from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.qformer import Text
 
-START = "[DEC]"
-"""What a caption begins with when it is to be written, as in BLIP; added to a tokenizer that has no such token."""
 KEY = "pretrain.tokenizer"
-FEWEST = 10
-"""transformers makes a tokenizer with nothing but marks of a folder that has none."""
 
 
 class Tokens:
@@ -25,22 +18,14 @@ class Tokens:
     """
 
     def __init__(self, name: str, revision: str | None, length: int) -> None:
-        kind = "a BERT tokenizer"
-        source = find_source(name, revision, KEY)
-        try:
-            with quiet():
-                self._tokenizer = BertTokenizer.from_pretrained(source.location, revision=revision or "main")
-        except LOADING_ERRORS as error:
-            raise source.error(kind, error) from None
-        if len(self._tokenizer) < FEWEST:
-            raise UserError(f"{KEY}: '{name}' has no tokenizer files (tokenizer.json or vocab.txt)")
-        self._tokenizer.add_tokens([START], special_tokens=True)
+        self._tokenizer = load_bert_tokenizer(name, revision, KEY)
         self._length = length
 
     @property
     def start(self) -> int:
         """The token that a caption begins with when it is to be written."""
-        number: int = self._tokenizer.convert_tokens_to_ids(START)
+        number = self._tokenizer.convert_tokens_to_ids(START)
+        assert isinstance(number, int)
         return number
 
     @property

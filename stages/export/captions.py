@@ -1,0 +1,26 @@
+"""The kept captions of a shard, by image."""
+
+from __future__ import annotations
+
+import pyarrow.compute as pc
+
+from stages.export.job import CorpusShard
+
+
+def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
+    """Each image's kept captions as they were written: the best first, human ones in their own order.
+
+    Raises:
+        ValueError: the tables do not cover the same candidates.
+    """
+    select = shard.select.table(["key", "candidate", "rank", "kept"])
+    kept = select.filter(pc.field("kept")).drop_columns("kept")
+    captions = shard.captions.table(["key", "candidate", "caption"])
+    rows = kept.join(captions, ["key", "candidate"], join_type="inner")
+    if rows.num_rows != kept.num_rows:
+        raise ValueError(f"{shard.captions.url} lacks {kept.num_rows - rows.num_rows} caption(s) that were kept")
+    rows = rows.sort_by([("key", "ascending"), ("rank", "ascending"), ("candidate", "ascending")])  # no rank: last
+    found: dict[str, list[str]] = {}
+    for key, caption in zip(rows["key"].to_pylist(), rows["caption"].to_pylist(), strict=True):
+        found.setdefault(key, []).append(caption)
+    return found

@@ -1,0 +1,33 @@
+"""What an export is given. It needs no torch, so a driver can make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.shards import Artifact
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained Q-Former, and the recipe's names of what belongs to it."""
+
+    weights: str
+    """fsspec URL of its safetensors file."""
+    model: str
+    """The CLIP whose image tower it reads, as `pretrain.model` has it."""
+    pretrained: str | None
+    revision: str | None
+    tokenizer: str
+    tokenizer_revision: str | None
+
+
+@dataclass(frozen=True)
+class CorpusShard:
+    """The tables of one shard of one source, all committed."""
+
+    name: str
+    """Unique in the run."""
+    urls: Artifact
+    images: Artifact
+    captions: Artifact
+    select: Artifact

@@ -1,0 +1,91 @@
+"""What the Q-Former knows at step 0: what BERT knew, or a published first stage, or nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from stages.errors import UserError
+from stages.models.qformer import QFormer, QFormerConfig
+from stages.models.qformer_checkpoint import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+KEY = "pretrain.init"
+_KEYS = {"vision_width": "pretrain.model", "vocabulary": "pretrain.tokenizer"}
+"""The recipe's keys for those sizes that have another name there."""
+_TABLES = ("words.weight", "word_bias", "positions.weight")
+"""Weights with a row per word or position: a checkpoint may have more of them, or lack the start token's."""
+
+
+def initialise(model: QFormer, place: str, revision: str | None) -> None:
+    """Give the model what a checkpoint knows; what it lacks stays as it was drawn.
+
+    Of BERT come words, positions, self-attention, the head that says the next word, and both feed-forwards, which begin
+    alike. The queries, what looks at the image, the projections and the start token that BERT lacks are new (Li et al.
+    2023, arXiv 2301.12597, section 3.1). Of a first stage comes all that its format holds.
+
+    Raises:
+        UserError: there is no such checkpoint, or its sizes are not the recipe's.
+    """
+    found = read_checkpoint(place, revision, KEY)
+    sizes = sizes_of(found.state) | ({"heads": found.heads} if found.heads else {})
+    if wrong := _differences(model.config, sizes):
+        raise UserError(f"{KEY}: '{place}' does not fit the recipe: {', '.join(wrong)}")
+    own = model.state_dict()
+    fitted = {
+        name: _with_own_rows(value, own[name]) if name in _TABLES else value for name, value in found.state.items()
+    }
+    try:
+        model.load_state_dict(own | fitted)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{KEY}: '{place}' is no Q-Former of BERT's shape: {reason}") from None
+    new = sorted({parameter.split(".")[0] for parameter in own if parameter not in found.state})
+    logger.info("the Q-Former begins with '%s'; drawn at random: %s", place, ", ".join(new) or "nothing")
+
+
+def _with_own_rows(table: Tensor, own: Tensor) -> Tensor:
+    """The checkpoint's rows as far as the model has them, then the model's own."""
+    return torch.cat([table[: len(own)], own[len(table) :]])
+
+
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """The sizes that weights show, by the fields of `QFormerConfig`; those that they do not show are absent."""
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("layers.")}
+    looking = sorted({int(name.split(".")[1]) for name in shapes if ".image_attention." in name})
+    shown = {
+        "vocabulary": ("words.weight", 0),
+        "width": ("words.weight", 1),
+        "max_text_tokens": ("positions.weight", 0),
+        "queries": ("queries", 1),
+        "projection": ("image_projection.weight", 0),
+        "vision_width": ("vision_norm.weight", 0),
+    }
+    sizes = {field: shapes[name][axis] for field, (name, axis) in shown.items() if name in shapes}
+    if looking:
+        sizes["image_every"] = looking[1] if len(looking) > 1 else len(layers)
+    return sizes | {"layers": len(layers)}
+
+
+def _differences(config: QFormerConfig, sizes: Mapping[str, int]) -> list[str]:
+    """What does not fit, each with the recipe's key."""
+    return [
+        f"{_KEYS.get(field, f'pretrain.{field}')} gives {getattr(config, field)} ({field}), there it is {size}"
+        for field, size in sizes.items()
+        if not _fits(field, getattr(config, field), size, config.layers)
+    ]
+
+
+def _fits(field: str, wanted: int, size: int, layers: int) -> bool:
+    if field == "max_text_tokens":
+        return size >= wanted  # the first positions are taken
+    if field == "vocabulary":
+        return abs(size - wanted) <= 1  # without the start token, or with the placeholder that transformers adds
+    if field == "image_every":
+        return min(wanted, layers) == size
+    return wanted == size
