@@ -13,6 +13,7 @@ from stages.errors import UserError
 from stages.models.clip_loading import ClipName
 from stages.models.device import limit_threads, resolve_device
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata
+from stages.models.tokens import Tokens
 from stages.models.vision_tower import load_vision_tower
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.corpus import read_corpus
@@ -25,7 +26,6 @@ from stages.pretrain.order import mix
 from stages.pretrain.result import is_finished, read_result, write_result
 from stages.pretrain.spec import PretrainJob, PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
-from stages.pretrain.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 

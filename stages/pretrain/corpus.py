@@ -14,12 +14,9 @@ from hashlib import blake2b
 import fsspec
 import pyarrow as pa
 
-from stages.models.text import clean
+from stages.models.text import QFORMER_MAX_WORDS, clean
 from stages.pretrain.spec import CorpusShard
 from stages.shards import Artifact
-
-MAX_WORDS = 50
-"""Words that BLIP-2 keeps of a caption."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def kept_captions(captions: pa.Table, select: pa.Table) -> dict[str, tuple[str, 
     kept.sort(key=lambda row: (row["rank"] is None, row["rank"] or 0, row["candidate"]))
     found: dict[str, list[str]] = {}
     for row in kept:
-        if text := clean(texts[row["key"], row["candidate"]], MAX_WORDS):
+        if text := clean(texts[row["key"], row["candidate"]], QFORMER_MAX_WORDS):
             found.setdefault(row["key"], []).append(text)
     return {key: tuple(dict.fromkeys(of_image)) for key, of_image in found.items()}
 

@@ -14,6 +14,7 @@ from stages.models.qformer import Text
 START = "[DEC]"
 """What a caption begins with when it is to be written, as in BLIP; added to a tokenizer that has no such token."""
 KEY = "pretrain.tokenizer"
+"""The manifest key that names the tokenizer."""
 FEWEST = 10
 """transformers makes a tokenizer with nothing but marks of a folder that has none."""
 
