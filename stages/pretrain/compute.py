@@ -8,7 +8,7 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from stages.contract import Output
+from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.clip_loading import ClipName
 from stages.models.device import limit_threads, resolve_device
@@ -24,7 +24,7 @@ from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
 from stages.pretrain.order import mix
 from stages.pretrain.result import is_finished, read_result, write_result
-from stages.pretrain.spec import PretrainJob, PretrainRecipe, PretrainRun
+from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Pretrain:
         self._recipe = recipe
         self._run = run
 
-    def __call__(self, work: PretrainJob) -> Output:
+    def __call__(self, work: CorpusJob) -> Output:
         """Train, or take up a training that was interrupted, alone."""
         if not is_finished(work):
             self.train(work)
@@ -48,7 +48,7 @@ class Pretrain:
 
     def train(
         self,
-        work: PretrainJob,
+        work: CorpusJob,
         *,
         rank: int = 0,
         world_size: int = 1,
@@ -74,7 +74,7 @@ class Pretrain:
         if rank == 0:
             write_result(work, pa.Table.from_pylist(training.rows, schema=METRICS), _serialised(training.model))
 
-    def _prepare_together(self, work: PretrainJob, rank: int, world_size: int, device: str | None) -> Training:
+    def _prepare_together(self, work: CorpusJob, rank: int, world_size: int, device: str | None) -> Training:
         """Prepare, all workers or none."""
         training, refusal = None, None
         try:
@@ -86,7 +86,7 @@ class Pretrain:
         assert training is not None
         return training
 
-    def _prepare(self, work: PretrainJob, rank: int, world_size: int, device: str | None) -> Training:
+    def _prepare(self, work: CorpusJob, rank: int, world_size: int, device: str | None) -> Training:
         recipe, run = self._recipe, self._run
         if recipe.batch_size % world_size:
             raise UserError(f"pretrain.batch_size: {recipe.batch_size} does not divide by run.workers {world_size}")

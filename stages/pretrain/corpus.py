@@ -14,8 +14,8 @@ from hashlib import blake2b
 import fsspec
 import pyarrow as pa
 
+from stages.contract import CorpusShard
 from stages.models.text import QFORMER_MAX_WORDS, clean
-from stages.pretrain.spec import CorpusShard
 from stages.shards import Artifact
 
 

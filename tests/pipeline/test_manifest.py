@@ -43,7 +43,7 @@ WRONG = {
     "unknown stage": (
         GOOD + "deduplicate: {}\n",
         "18: deduplicate: unknown key; the keys here are output, demo, sources, urls, download, annotate, caption, "
-        "rank, filter, select, pretrain",
+        "rank, filter, select, pretrain, evaluate",
     ),
     "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
     "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),
