@@ -1,0 +1,90 @@
+"""The best of ITC, ranked anew: the raw ITM logit of "it matches" plus ITC's cosine, as BLIP-2's code has it.
+
+A sum, although the paper's words suggest ITM alone. What is no candidate ranks below all that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from stages.evaluate.benchmark import Benchmark
+from stages.evaluate.embed import ImageBatch, trimmed
+from stages.evaluate.models import Models
+from stages.evaluate.ranking import Hits
+from stages.evaluate.similarity import BothWays, Candidates
+from stages.models.qformer import Text
+
+
+class Pairs:
+    """The pairs to look at closely: candidates of both directions, each once, image by image.
+
+    Their number is at most (images + texts) x top_k, and that is what they take in memory.
+    """
+
+    def __init__(self, candidates: Candidates, texts: int) -> None:
+        self._texts = texts
+        self._candidates = candidates
+        self._codes = torch.unique(torch.cat([code.flatten() for code in self._coded()]))
+        self.logits = torch.full(self._codes.shape, torch.nan, device=self._codes.device)
+        """(pairs,), float32: how sure ITM is; not a number until it was asked."""
+
+    def of(self, image: int) -> tuple[Tensor, Tensor]:
+        """Where an image's pairs stand in `logits`, and their texts; (pairs,), int64, each."""
+        ends = torch.tensor([image, image + 1], device=self._codes.device) * self._texts
+        first, last = torch.searchsorted(self._codes, ends).tolist()
+        return torch.arange(first, last, device=self._codes.device), self._codes[first:last] % self._texts
+
+    def scores(self) -> list[Tensor]:
+        """Logit plus cosine of the candidates, both ways: (images, k) and (texts, k)."""
+        logits = [self.logits[torch.searchsorted(self._codes, code)] for code in self._coded()]
+        return [logit + found.scores for logit, found in zip(logits, self._candidates, strict=True)]
+
+    def _coded(self) -> list[Tensor]:
+        """The candidates as numbers, image * texts + text, both ways."""
+        return [images * self._texts + texts for images, texts in self._candidates.pairs()]
+
+
+def rerank(
+    models: Models, images: Iterable[ImageBatch], benchmark: Benchmark, candidates: Candidates, pairs_at_once: int
+) -> BothWays:
+    """Rank the candidates by ITM; the features of one batch of images are in memory at a time.
+
+    Args:
+        models: what judges.
+        images: every image of the benchmark, in any order.
+        benchmark: which belong together.
+        candidates: what ITC has found.
+        pairs_at_once: per forward pass.
+    """
+    pairs, text = Pairs(candidates, len(benchmark.texts)), models.tokens(benchmark.texts)
+    for batch in images:
+        for places, rows, texts in _parts(pairs, batch, text, pairs_at_once):
+            read = trimmed(Text(text.ids[texts], text.real[texts]))
+            with models.autocast():
+                pairs.logits[places] = models.qformer.match(batch.features[rows], read)[:, 1].float()
+    return BothWays(
+        *(
+            _judged(scores, benchmark.is_right(*numbers))
+            for scores, numbers in zip(pairs.scores(), candidates.pairs(), strict=True)
+        )
+    )
+
+
+def _judged(scores: Tensor, right: Tensor) -> Hits:
+    hits = Hits(len(scores), scores.device)
+    hits.update(slice(None), scores, right)
+    return hits
+
+
+def _parts(pairs: Pairs, batch: ImageBatch, text: Text, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Pairs of a batch, short texts first so that little is padding: place, row in the batch, text; (pairs,) each."""
+    found = [pairs.of(number) for number in batch.numbers.tolist()]
+    places, texts = (torch.cat(list(column)) for column in zip(*found, strict=True))
+    counts = torch.tensor([len(of_image) for of_image, _ in found], device=texts.device)
+    rows = torch.arange(len(found), device=texts.device).repeat_interleave(counts)
+    order = text.real[texts].sum(dim=1).argsort(stable=True)
+    for part in torch.split(order, size):
+        yield places[part], rows[part], texts[part]
