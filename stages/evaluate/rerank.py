@@ -5,7 +5,7 @@ A sum, although the paper's words suggest ITM alone. What is no candidate ranks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from stages.evaluate.embed import ImageBatch, trimmed
 from stages.evaluate.models import Models
 from stages.evaluate.ranking import Hits
 from stages.evaluate.similarity import BothWays, Candidates
-from stages.models.qformer import Text
+from stages.models.qformer import QFormer, Text
 
 
 class Pairs:
@@ -61,10 +61,11 @@ def rerank(
     """
     pairs, text = Pairs(candidates, len(benchmark.texts)), models.tokens(benchmark.texts)
     for batch in images:
-        for places, rows, texts in _parts(pairs, batch, text, pairs_at_once):
-            read = trimmed(Text(text.ids[texts], text.real[texts]))
+        for image, features in zip(batch.numbers.tolist(), torch.split(batch.features, 1), strict=True):
+            places, texts = pairs.of(image)
             with models.autocast():
-                pairs.logits[places] = models.qformer.match(batch.features[rows], read)[:, 1].float()
+                logits = _match(models.qformer, features, Text(text.ids[texts], text.real[texts]), pairs_at_once)
+            pairs.logits[places] = logits
     return BothWays(
         *(
             _judged(scores, benchmark.is_right(*numbers))
@@ -79,12 +80,9 @@ def _judged(scores: Tensor, right: Tensor) -> Hits:
     return hits
 
 
-def _parts(pairs: Pairs, batch: ImageBatch, text: Text, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Pairs of a batch, short texts first so that little is padding: place, row in the batch, text; (pairs,) each."""
-    found = [pairs.of(number) for number in batch.numbers.tolist()]
-    places, texts = (torch.cat(list(column)) for column in zip(*found, strict=True))
-    counts = torch.tensor([len(of_image) for of_image, _ in found], device=texts.device)
-    rows = torch.arange(len(found), device=texts.device).repeat_interleave(counts)
-    order = text.real[texts].sum(dim=1).argsort(stable=True)
-    for part in torch.split(order, size):
-        yield places[part], rows[part], texts[part]
+def _match(qformer: QFormer, features: Tensor, text: Text, pairs_at_once: int) -> Tensor:
+    """ITM's logits of one image, (1, tokens, width), with many texts; short ones go together, for little padding."""
+    logits = torch.empty(len(text.ids), device=features.device)
+    for part in torch.split(text.real.sum(dim=1).argsort(), pairs_at_once):
+        logits[part] = qformer.match(features, trimmed(Text(text.ids[part], text.real[part])))[:, 1].float()
+    return logits

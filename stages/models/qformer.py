@@ -138,9 +138,13 @@ class QFormer(nn.Module):
         """Pass C: whether a text describes an image; logits, (batch, 2), of which index 1 is "it does".
 
         Every query answers; the answers are averaged.
+
+        Args:
+            features: (batch, image tokens, vision width); or (1, image tokens, vision width), one image for all texts.
+            text: of the batch.
         """
         mask = joint_mask(Pass.MATCH, self.config.queries, text.real)
-        rows = self._run(self._embed(text.ids, len(features)), self.config.queries, mask, features)
+        rows = self._run(self._embed(text.ids, len(text.ids)), self.config.queries, mask, features)
         logits: Tensor = self.match_head(rows[:, : self.config.queries]).mean(dim=1)
         return logits
 

@@ -29,7 +29,8 @@ class Attention(nn.Module):
 
         Args:
             rows: (batch, rows, width).
-            source: (batch, columns, source width).
+            source: (batch, columns, source width); or (1, columns, source width), whose keys and values, computed once,
+                all rows look at.
             mask: bool, broadcastable to (batch, heads, rows, columns); True where a row may look. None hides nothing.
 
         Returns:
@@ -37,8 +38,8 @@ class Attention(nn.Module):
         """
         seen = scaled_dot_product_attention(
             self._split(self.query(rows)),
-            self._split(self.key(source)),
-            self._split(self.value(source)),
+            self._split(self.key(source)).expand(len(rows), -1, -1, -1),
+            self._split(self.value(source)).expand(len(rows), -1, -1, -1),
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
         )
