@@ -26,7 +26,7 @@ class Benchmark:
     texts: tuple[str, ...]
     """As the Q-Former reads them."""
     written: tuple[str, ...]
-    """The same as people wrote them, which is what CLIP reads."""
+    """The same as people wrote them, which is what CLIP reads; of several ways the first in alphabetical order."""
     codes: Tensor
     """(pairs,), int64, ascending: image * texts + text of all that belong together."""
 
@@ -59,29 +59,28 @@ def read_benchmark(source: str, shards: Iterable[CorpusShard]) -> Benchmark:
     keys: dict[str, int] = {}
     images: dict[str, int] = {}
     texts: dict[str, int] = {}
-    written: list[str] = []
+    written: dict[str, str] = {}
     pairs: set[tuple[int, int]] = set()
     for shard in shards:
         digests = _digests(shard)
-        for key, caption in zip(*shard.captions.table(["key", "caption"]).to_pydict().values(), strict=True):
+        for row in shard.captions.table(["key", "caption"]).to_pylist():
+            digest, caption = digests[row["key"]], row["caption"]
             if not (text := clean(caption, QFORMER_MAX_WORDS)):
                 continue
-            if digests[key] not in images:
-                images[digests[key]] = keys[key] = len(images)
-            if text not in texts:
-                texts[text] = len(texts)
-                written.append(caption)
-            pairs.add((images[digests[key]], texts[text]))
+            if digest not in images:
+                images[digest] = keys[row["key"]] = len(images)
+            number = texts.setdefault(text, len(texts))
+            written[text] = min(caption, written.get(text, caption))
+            pairs.add((images[digest], number))
     if min(len(images), len(texts)) < 2:
         raise UserError(
             f"evaluate.sources: '{source}' has {len(images)} image(s) and {len(texts)} caption(s) that differ; "
             f"at least two of each are needed: the view `funnel` shows where the others were lost"
         )
     codes = torch.tensor([image * len(texts) + text for image, text in pairs]).sort().values
-    return Benchmark(keys, tuple(texts), tuple(written), codes)
+    return Benchmark(keys, tuple(texts), tuple(written.values()), codes)
 
 
 def _digests(shard: CorpusShard) -> dict[str, str]:
     """What equal images have in common, by key: the hash of their bytes, or the key where nobody took it."""
-    table = shard.images.table(["key", "sha256"]).to_pydict()
-    return {key: digest or key for key, digest in zip(table["key"], table["sha256"], strict=True)}
+    return {row["key"]: row["sha256"] or row["key"] for row in shard.images.table(["key", "sha256"]).to_pylist()}
