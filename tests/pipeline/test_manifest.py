@@ -134,11 +134,11 @@ WRONG = {
     ),
     "a set that is no source": (
         EVALUATED.replace("[people_test]", "[peopel_test]"),
-        '31: evaluate.sources: found "peopel_test"; must be one of the sources web, people, people_test',
+        '31: evaluate.sources.0: found "peopel_test"; must be one of the sources web, people, people_test',
     ),
     "a set whose texts are the web's": (
         EVALUATED.replace("[people_test]", "[people_test, web]"),
-        '31: evaluate.sources: found "web", whose texts are the web\'s; name a source that people annotated',
+        '31: evaluate.sources.1: found "web", whose texts are the web\'s; name a source that people annotated',
     ),
     "a set twice": (
         EVALUATED.replace("[people_test]", "[people_test, people_test]"),
