@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.graph import Graph
 from pipeline.store import Store
 from stages import tables
+from stages.evaluate.tables import RETRIEVAL
 from stages.files import write_whole
 from stages.pretrain.tables import METRICS
 
@@ -30,6 +31,7 @@ RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
     "raw_filter": (("filter",), tables.FILTER),
     "raw_select": (("select",), tables.SELECT),
     "pretraining": (("pretrain",), METRICS),
+    "retrieval": (("evaluate",), RETRIEVAL),
 }
 """A view for every table: the stages that write it, and its columns where nothing is written yet."""
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from stages.errors import UserError
 
 app = typer.Typer(
-    help="Turn noisy web image-text pairs into a better corpus: caption, rank, filter, select, pretrain.",
+    help="Turn noisy web image-text pairs into a better corpus: caption, rank, filter, select, pretrain, evaluate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -102,6 +102,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
                 "stages": report.plan_rows(session.plans),
                 "funnel": report.funnel(session),
                 "losses": report.losses(session),
+                "retrieval": report.retrieval(session),
                 "failed": report.failed_shards(session),
             }
         )
@@ -110,6 +111,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     report.print_plan(console, session.plans)
     console.print()
     report.print_funnel(console, session)
+    report.print_retrieval(console, session)
     report.print_failed_shards(console, session)
 
 
@@ -119,7 +121,7 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="For example: SELECT * FROM corpus LIMIT 5")],
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Ask the caption tables with SQL (DuckDB): captions, corpus, images, urls, failures, funnel, pretraining."""
+    """Ask the tables with SQL (DuckDB): captions, corpus, images, urls, failures, funnel, pretraining, retrieval."""
     import duckdb
 
     from pipeline.catalog import connect
@@ -202,12 +204,13 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_json(outcome)
         return
-    from pipeline.report import print_failed_shards, print_funnel
+    from pipeline.report import print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"], highlight=False)
     console.print()
     print_funnel(console, session)
+    print_retrieval(console, session)
     print_failed_shards(Console(stderr=True), session)
     console.print(
         f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True

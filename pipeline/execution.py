@@ -9,9 +9,10 @@ from functools import cached_property
 
 from pipeline.events import Event, Listener
 from pipeline.graph import Graph
+from pipeline.listing import read_listing
 from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
-from pipeline.worker import Job, Report, make_job, read_listing
+from pipeline.worker import Job, Report, make_job
 from stages.errors import UserError
 
 
@@ -29,8 +30,8 @@ class Execution:
         return {name: make_job(node, self.graph, self.store) for name, node in self.graph.nodes.items()}
 
     def is_training(self, node: str) -> bool:
-        """Whether the node reads the whole corpus rather than one shard."""
-        return self.graph.nodes[node].source is None
+        """Whether several workers do the node's work together."""
+        return self.graph.nodes[node].spec.scope == "training"
 
     def succeeded(self, task: Task, report: Report, listener: Listener) -> None:
         """A shard is committed; a source whose last file is cut opens its shards to the other stages."""

@@ -13,14 +13,14 @@ from typing import Any
 from pipeline.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_paths
 from pipeline.manifest import Manifest
 from stages.contract import Recipe, RunOptions, StageSpec
-from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
+from stages.registry import STAGES
 from stages.urls.parts import Part, find_parts
 from stages.urls.spec import Source
 
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of one source; `pretrain` has no source, it reads all of them."""
+    """One stage of one source; one that reads all shards at once, such as `pretrain`, has no source."""
 
     spec: StageSpec
     source: str | None
@@ -71,15 +71,15 @@ def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]
     """
     nodes: dict[str, Node] = {}
     for source_name, source in manifest.sources.items():
-        chain = HUMAN_CHAIN if source.human else WEB_CHAIN
         parts = tuple(parts_of(source_name, source))
-        for stage in chain:
+        for stage in manifest.chain(source_name):
             if stage in manifest.stages:
                 node = _source_node(manifest, stage, source_name, parts, nodes)
                 nodes[node.name] = node
-    if "pretrain" in manifest.stages:
-        node = _corpus_node(manifest, STAGES["pretrain"], nodes)
-        nodes[node.name] = node
+    for spec in STAGES.values():
+        if spec.scope != "shard" and spec.name in manifest.stages:
+            node = _corpus_node(manifest, spec, nodes)
+            nodes[node.name] = node
     return Graph(nodes)
 
 
@@ -110,7 +110,7 @@ def _absolute(folder: str | None) -> str | None:
 
 def _corpus_node(manifest: Manifest, spec: StageSpec, nodes: Mapping[str, Node]) -> Node:
     recipe, run = manifest.stages[spec.name]
-    read = (*spec.inputs, "caption", "annotate")
-    inputs = tuple(name for name, node in nodes.items() if node.spec.name in read)
+    sources = {None, *manifest.read_by(spec.name)}
+    inputs = tuple(name for name, node in nodes.items() if node.spec.name in spec.inputs and node.source in sources)
     identity = stage_identity(spec, recipe_identity(recipe), {name: nodes[name].fingerprint for name in inputs})
     return Node(spec, None, with_absolute_paths(recipe), run, inputs, identity, fingerprint(identity))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pipeline.events import Event, Listener, one_line
 from pipeline.execution import Execution
 from pipeline.schedule import Task
-from pipeline.training import train_here
 from pipeline.worker import Worker
 from stages.errors import UserError
 
@@ -23,11 +22,9 @@ def run_locally(execution: Execution, listener: Listener) -> None:
     worker = Worker(execution.store, execution.jobs)
     while task := _next(execution):
         listener(Event("started", task.node, task.shard), execution.schedule)
-        training = execution.is_training(task.node)
-        if not training:
-            worker.prepare(task.node)
+        worker.prepare(task.node)
         try:
-            report = train_here(execution, task) if training else worker.work(task.node, task.shard)
+            report = worker.work(task.node, task.shard)
         except Exception as error:  # noqa: BLE001 - a failed shard is listed, the run goes on
             execution.failed(task, one_line(error), listener, final=isinstance(error, UserError))
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,10 +18,10 @@ from pydantic import Field, ValidationError, create_model
 from pipeline.manifest_errors import Problem, describe_all, locate
 from stages.contract import Recipe, RunOptions, Settings, StageSpec
 from stages.errors import UserError
-from stages.registry import HUMAN_CHAIN, STAGES, WEB_CHAIN
+from stages.registry import EVALUATION_CHAIN, HUMAN_CHAIN, STAGES, WEB_CHAIN
 from stages.urls.spec import Source
 
-OPTIONAL_STAGES = ("filter", "pretrain")
+OPTIONAL_STAGES = ("filter", "pretrain", "evaluate")
 """Stages that run only where the manifest has a section for them."""
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -50,6 +50,18 @@ class Manifest:
     stages: Mapping[str, tuple[Recipe, RunOptions]]
     """What is to run, by stage name in the order of the DAG."""
     demo: Demo | None
+    evaluated: frozenset[str] = frozenset()
+    """The sources that `evaluate` measures on. Nothing else reads them."""
+
+    def chain(self, source: str) -> tuple[str, ...]:
+        """The stages that the rows of a source pass through, one after the other."""
+        if source in self.evaluated:
+            return EVALUATION_CHAIN
+        return HUMAN_CHAIN if self.sources[source].human else WEB_CHAIN
+
+    def read_by(self, stage: str) -> frozenset[str]:
+        """The sources that a stage reads which reads all shards at once."""
+        return self.evaluated if stage == "evaluate" else frozenset(self.sources) - self.evaluated
 
 
 def _section(spec: StageSpec) -> type[Recipe]:
@@ -141,6 +153,7 @@ def _contradictions(document: Any) -> list[Problem]:
     """What no single key shows: sections that need one another."""
     problems = []
     web = [name for name, source in document.sources.items() if not source.human]
+    problems += _evaluation_problems(document)
     for stage in ("caption", "rank"):
         if web and getattr(document, stage) is None:
             problems.append(Problem((), f"missing section '{stage}'; the web source '{web[0]}' needs it"))
@@ -152,15 +165,48 @@ def _contradictions(document: Any) -> list[Problem]:
     return problems
 
 
+def _evaluation_problems(document: Any) -> list[Problem]:
+    """Whether what is measured on is there, is annotated by people, and is not trained on."""
+    if document.evaluate is None:
+        return []
+    problems = []
+    if document.pretrain is None:
+        problems.append(Problem((), "missing section 'pretrain'; 'evaluate' measures what it trains"))
+    sources, named = document.sources, document.evaluate.sources
+    trained = {name: source for name, source in sources.items() if name not in named}
+    if not trained:
+        problems.append(Problem(("evaluate", "sources"), "takes every source; pretrain needs one to train on"))
+    for position, name in enumerate(named):
+        here = ("evaluate", "sources", position)
+        if name not in sources:
+            problems.append(Problem(here, f'found "{name}"; must be one of the sources {", ".join(sources)}'))
+        elif not sources[name].human:
+            problems.append(
+                Problem(here, f'found "{name}", whose texts are the web\'s; name a source that people annotated')
+            )
+        else:
+            problems += [_trained_on(other, name) for other in trained if sources[name].overlaps(trained[other])]
+    return problems
+
+
+def _trained_on(trained: str, evaluated: str) -> Problem:
+    message = (
+        f"its rows are also those of '{evaluated}', which 'evaluate' measures on and nothing may train on; "
+        f"take other 'splits' here, or tell the two apart by 'where'"
+    )
+    return Problem(("sources", trained), message)
+
+
 def _manifest(document: Any) -> Manifest:
-    chains = [HUMAN_CHAIN if source.human else WEB_CHAIN for source in document.sources.values()]
-    used = {stage for chain in chains for stage in chain} | {"pretrain"}
+    evaluated = frozenset(document.evaluate.sources if document.evaluate else ())
+    manifest = Manifest(document.output, document.sources, {}, document.demo, evaluated)
+    used = {stage for source in manifest.sources for stage in manifest.chain(source)}
     stages = {}
     for name, spec in STAGES.items():
         section = getattr(document, name)
-        if name not in used or (section is None and name in OPTIONAL_STAGES):
+        if (spec.scope == "shard" and name not in used) or (section is None and name in OPTIONAL_STAGES):
             continue
         values = (section or _SECTIONS[name]()).model_dump()
         run = values.pop("run")
         stages[name] = (spec.recipe.model_validate(values), spec.run.model_validate(run))
-    return Manifest(document.output, document.sources, stages, document.demo)
+    return replace(manifest, stages=stages)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
@@ -22,8 +23,7 @@ from pipeline.events import Event, Listener, one_line
 from pipeline.execution import Execution
 from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
-from pipeline.training import train_with
-from pipeline.worker import Job, Report, Worker
+from pipeline.worker import Job, Report, Worker, work_corpus
 from stages.contract import RunOptions
 from stages.errors import UserError
 
@@ -59,6 +59,8 @@ class Pool:
     stage: str
     nodes: list[str]
     run: RunOptions
+    reads_all: bool
+    """Whether it waits for whole sources; its actors are hired when those are there, so that none idles till then."""
     actors: list[Any] = field(default_factory=list)
     idle: list[Any] = field(default_factory=list)
     setup_failures: int = 0
@@ -93,7 +95,8 @@ class RayRun:
         pools: dict[str, Pool] = {}
         for name, node in self._execution.graph.nodes.items():
             if not self._execution.is_training(name) and not self._execution.schedule.nodes[name].is_finished:
-                pools.setdefault(node.spec.name, Pool(node.spec.name, [], node.run)).nodes.append(name)
+                stage, reads_all = node.spec.name, node.spec.scope != "shard"
+                pools.setdefault(stage, Pool(stage, [], node.run, reads_all)).nodes.append(name)
         return list(pools.values())
 
     def run(self) -> None:
@@ -103,7 +106,8 @@ class RayRun:
             UserError: a stage cannot be set up at all, for example because its model is missing.
         """
         for pool in self._pools:
-            self._staff(pool)
+            if not pool.reads_all:
+                self._staff(pool)
         while not self._execution.schedule.is_finished:
             self._release_finished_pools()
             self._feed()
@@ -265,7 +269,8 @@ class RayRun:
         from pipeline.ray_train import train_on_ray  # brings torch into the driver, which only a training needs
 
         try:
-            report = train_with(train_on_ray, self._execution, task)
+            job = self._execution.jobs[task.node]
+            report = work_corpus(self._execution.store, job, task.shard, partial(train_on_ray, job))
         except Exception as error:  # noqa: BLE001 - a failed training is listed like any failed shard
             self._execution.failed(task, one_line(error), self._listener, final=isinstance(error, UserError))
         else:

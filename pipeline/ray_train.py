@@ -15,10 +15,10 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from pipeline.worker import Job, load_compute
-from stages.contract import Output
+from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.pretrain.result import is_finished, read_result
-from stages.pretrain.spec import PretrainJob, PretrainRun
+from stages.pretrain.spec import PretrainRun
 
 if TYPE_CHECKING:
     from ray.train import RunConfig
@@ -30,7 +30,7 @@ STATE = "ray"
 """The folder beside the checkpoints in which Ray Train keeps its own state."""
 
 
-def train_on_ray(job: Job, work: PretrainJob) -> Output:
+def train_on_ray(job: Job, work: CorpusJob) -> Output:
     """Train on the Ray that this process is connected to, or take up a training that was interrupted.
 
     Raises:
@@ -45,7 +45,7 @@ def train_on_ray(job: Job, work: PretrainJob) -> Output:
     return read_result(work)
 
 
-def _make_trainer(job: Job, work: PretrainJob) -> TorchTrainer:
+def _make_trainer(job: Job, work: CorpusJob) -> TorchTrainer:
     from ray.train import ScalingConfig  # noqa: PLC0415
     from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ def _make_trainer(job: Job, work: PretrainJob) -> TorchTrainer:
     )
 
 
-def _run_config(work: PretrainJob, run: PretrainRun) -> RunConfig:
+def _run_config(work: CorpusJob, run: PretrainRun) -> RunConfig:
     from ray.train import FailureConfig, RunConfig  # noqa: PLC0415
 
     filesystem, folder = fsspec.core.url_to_fs(f"{work.checkpoints}/{STATE}")

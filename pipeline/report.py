@@ -27,6 +27,17 @@ def losses(session: Session) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
+def retrieval(session: Session) -> list[dict[str, Any]]:
+    """What `evaluate` measured: source, model, direction, and the recall at every k; nothing before it has run."""
+    sql = """
+        SELECT source, any_value(images) AS images, any_value(texts) AS texts, model, direction,
+               max(recall) FILTER (k = 1) AS r1, max(recall) FILTER (k = 5) AS r5, max(recall) FILTER (k = 10) AS r10
+        FROM retrieval GROUP BY source, model, direction ORDER BY source, direction, r1 DESC, model
+    """
+    columns, rows = query(connect(session.graph, session.store), sql)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 def failed_shards(session: Session) -> list[dict[str, Any]]:
     """The shards that failed for good and are still not done: node, shard, error."""
     found = []
@@ -61,10 +72,34 @@ def print_funnel(console: Console, session: Session) -> None:
     for source in sources:
         table.add_column(source, justify="right")
     for step in steps:
-        table.add_row(step, *(f"{counts.get((source, step), 0):,}" for source in sources))
+        table.add_row(step, *(_count(session, source, counts.get((source, step))) for source in sources))
     console.print(table)
     for loss in losses(session):
         console.print(f"  lost at {loss['stage']}: {loss['count']:,} {loss['reason']}", highlight=False)
+
+
+def _count(session: Session, source: str, count: int | None) -> str:
+    """A count of the funnel; nothing where a source that is measured on does not go."""
+    if count is None and source in session.manifest.evaluated:
+        return ""
+    return f"{count or 0:,}"
+
+
+def print_retrieval(console: Console, session: Session) -> None:
+    """What `evaluate` measured, in percent, if it has."""
+    rows = retrieval(session)
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("retrieval")
+    for title in ("source", "images", "texts", "direction", "R@1", "R@5", "R@10"):
+        table.add_column(title, justify="left" if title in ("source", "direction") else "right")
+    for row in rows:
+        recalls = (f"{100 * row[name]:.1f}" for name in ("r1", "r5", "r10"))
+        direction = row["direction"].replace("_", " ")
+        table.add_row(row["model"], row["source"], f"{row['images']:,}", f"{row['texts']:,}", direction, *recalls)
+    console.print()
+    console.print(table)
 
 
 def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.catalog import write_catalog
 from pipeline.display import duration, make_display
 from pipeline.execution import Execution
-from pipeline.report import failed_shards, funnel
+from pipeline.report import failed_shards, funnel, retrieval
 from pipeline.schedule import Schedule
 from pipeline.session import Session, demo_web, write_recipes
 
@@ -26,7 +26,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         console: where progress goes.
 
     Returns:
-        The outcome: summary, funnel, failed and blocked shards, where the tables lie, and the session.
+        The outcome: summary, funnel, retrieval, failed and blocked shards, where the tables lie, and the session.
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
@@ -47,6 +47,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(session),
+        "retrieval": retrieval(session),
         "output": session.store.root,
         "catalog": write_catalog(session.graph, session.store),
     }

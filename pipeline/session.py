@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.graph import Graph, Node, build_graph
+from pipeline.listing import PARTS, read_listing
 from pipeline.manifest import Manifest, load_manifest
 from pipeline.plan import NodePlan, make_plan
 from pipeline.store import Store
-from pipeline.worker import PARTS, read_listing
 from stages.errors import UserError
 from stages.urls.check import check
 

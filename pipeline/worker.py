@@ -9,7 +9,7 @@ import importlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.graph import Graph, Node
+from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.store import Store
-from stages.contract import Output, Recipe, RunOptions, Shard
+from stages.contract import CorpusJob, Output, Recipe, Result, RunOptions, Scope, Shard
 from stages.urls.parts import Part
 
-PARTS = "parts"
-"""The folder below a `urls` node's in which each cut file has a table that lists its shards."""
+CHECKPOINTS = "checkpoints"
+"""The folder below a node's in which a stage that reads all shards at once keeps what it needs to resume."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,15 @@ class Job:
     run: RunOptions
     folder: str
     inputs: Mapping[str, str]
-    """Folder of every input node, by stage name."""
+    """Folder of every input node of the same scope, by stage name."""
     metadata: Mapping[str, str]
     """What every table of the node says of itself."""
     parts: Mapping[str, Part]
+    scope: Scope = "shard"
+    sources: tuple[SourceFolders, ...] = ()
+    """What it reads of sources, if it reads all shards at once."""
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    """The recipe of every node in `inputs`, by stage name."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class Report:
 
 
 def make_job(node: Node, graph: Graph, store: Store) -> Job:
-    """The job of a node of one source."""
-    before = [graph.nodes[name] for name in node.inputs]
+    """The job of a node."""
+    before = [found for name in node.inputs if (found := graph.nodes[name]).source == node.source]
     return Job(
         stage=node.spec.name,
         compute=node.spec.compute,
@@ -70,6 +76,9 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         inputs={found.spec.name: store.folder(found.spec.name, found.fingerprint) for found in before},
         metadata=_metadata(node),
         parts={part.name: part for part in node.parts},
+        scope=node.spec.scope,
+        sources=source_folders(node, graph, store) if node.source is None else (),
+        recipes={found.spec.name: found.recipe for found in before},
     )
 
 
@@ -112,6 +121,8 @@ class Worker:
         job, started = self._jobs[node], time.monotonic()
         if job.stage == "urls":
             return self._cut(job, shard, started)
+        if job.scope != "shard":
+            return work_corpus(self._store, job, shard, self._compute(job))
         with tempfile.TemporaryDirectory(prefix="capfilt-") as scratch:
             inputs = {stage: self._store.artifact(folder, shard) for stage, folder in job.inputs.items()}
             output = self._compute(job)(Shard(shard, inputs, Path(scratch)))
@@ -135,6 +146,15 @@ class Worker:
         return self._computes[key]
 
 
+def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob], Output]) -> Report:
+    """Hand all shards of a node's sources to `compute` at once, and commit what it returns."""
+    started = time.monotonic()
+    results = {stage: Result(store.artifact(folder, shard), job.recipes[stage]) for stage, folder in job.inputs.items()}
+    with tempfile.TemporaryDirectory(prefix="capfilt-") as scratch:
+        work = CorpusJob(list_corpus(store, job.sources), f"{job.folder}/{CHECKPOINTS}", Path(scratch), results)
+        return commit(store, job, shard, compute(work), started)
+
+
 def commit(store: Store, job: Job, shard: str, output: Output, started: float) -> Report:
     """Commit a shard's output with what the table says of itself, and report it."""
     seconds = time.monotonic() - started
@@ -142,9 +162,3 @@ def commit(store: Store, job: Job, shard: str, output: Output, started: float) -
     metadata = {**job.metadata, "counts": json.dumps(counts), "seconds": f"{seconds:.3f}"}
     store.commit(job.folder, shard, output, metadata)
     return Report(output.table.num_rows, seconds, counts)
-
-
-def read_listing(store: Store, folder: str, parts: Sequence[str]) -> list[str]:
-    """The URL shards of a source, in order, from the listings of its cut files."""
-    tables = [store.artifact(f"{folder}/{PARTS}", part).table(["shard"]) for part in parts]
-    return [name for table in tables for name in table.column("shard").to_pylist()]

@@ -65,6 +65,23 @@ class PretrainedRecipe(Recipe):
     """The number format that the model computes in."""
 
 
+class QFormerRecipe(PretrainedRecipe):
+    """What a Q-Former reads images and texts with.
+
+    `model` is the CLIP whose image tower is read: an architecture of open_clip such as `ViT-L-14-quickgelu`, a hub name
+    or a local folder. `dtype` is what that tower computes in; with `bfloat16` the Q-Former uses it where that is safe.
+    """
+
+    pretrained: str | None = None
+    """The tag of weights of an open_clip architecture, such as `openai`; None for a hub name or a folder."""
+    tokenizer: ModelName = "google-bert/bert-base-uncased"
+    """A hub name, or a local folder with a BERT tokenizer."""
+    tokenizer_revision: str | None = None
+    """The hub commit (or tag) that is meant; None for a local folder."""
+    max_text_tokens: Annotated[int, Field(ge=3)] = 32
+    """Tokens that are read of a caption, its two marks included."""
+
+
 class ModelRunOptions(RunOptions):
     """How a stage that runs a model does so."""
 
@@ -88,6 +105,53 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class CorpusShard:
+    """One shard of one source, as a stage gets it that reads all shards of all its sources at once."""
+
+    source: str
+    shard: str
+    inputs: Mapping[str, Artifact]
+    """The committed artifact of every input stage of that source, by stage name."""
+
+    @property
+    def images(self) -> Artifact:
+        """The images table, with its tar."""
+        return self.inputs["download"]
+
+    @property
+    def captions(self) -> Artifact:
+        """The candidates, whether the captioner or people wrote them."""
+        return self.inputs.get("caption") or self.inputs["annotate"]
+
+    @property
+    def select(self) -> Artifact:
+        """Which candidates are kept."""
+        return self.inputs["select"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage made that reads all shards at once, and the recipe that it was made by."""
+
+    artifact: Artifact
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class CorpusJob:
+    """What a stage gets that reads all shards of all its sources at once. Picklable."""
+
+    corpus: tuple[CorpusShard, ...]
+    """Source by source, each source's shards in order."""
+    checkpoints: str
+    """fsspec URL of a folder of this result alone, for what it resumes from; shared storage if several hosts work."""
+    scratch: Path
+    """An empty local folder for side files, on the host that commits."""
+    results: Mapping[str, Result] = field(default_factory=dict)
+    """What its input stages made that themselves read all shards at once, by stage name."""
+
+
+@dataclass(frozen=True)
 class Output:
     """What a compute makes of a shard."""
 
@@ -98,6 +162,11 @@ class Output:
     """Side files that already lie elsewhere, by ending, as fsspec URLs; named in the metadata, not copied."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What happened, for the display and the table's metadata (`{"success": 9120, "timeout": 31}`)."""
+
+
+Scope = Literal["shard", "corpus", "training"]
+"""What a stage works at once: one shard of one source; all shards of all its sources (`CorpusJob`); or those by several
+workers that train together."""
 
 
 class Compute(Protocol):
@@ -118,7 +187,9 @@ class StageSpec:
     version: int
     """Raised by hand when the code changes what the stage computes."""
     inputs: tuple[str, ...]
+    """The stages that it reads, as far as a source passes through them."""
     recipe: type[Recipe]
     run: type[RunOptions]
     compute: str
     """`"package.module:Class"`."""
+    scope: Scope = "shard"

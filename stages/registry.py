@@ -6,6 +6,7 @@ from stages.annotate.spec import SPEC as ANNOTATE
 from stages.caption.spec import SPEC as CAPTION
 from stages.contract import StageSpec
 from stages.download.spec import SPEC as DOWNLOAD
+from stages.evaluate.spec import SPEC as EVALUATE
 from stages.filter.spec import SPEC as FILTER
 from stages.pretrain.spec import SPEC as PRETRAIN
 from stages.rank.spec import SPEC as RANK
@@ -13,7 +14,7 @@ from stages.select.spec import SPEC as SELECT
 from stages.urls.spec import SPEC as URLS
 
 STAGES: dict[str, StageSpec] = {
-    spec.name: spec for spec in (URLS, DOWNLOAD, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN)
+    spec.name: spec for spec in (URLS, DOWNLOAD, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN, EVALUATE)
 }
 
 WEB_CHAIN = ("urls", "download", "caption", "rank", "filter", "select")
@@ -21,3 +22,6 @@ WEB_CHAIN = ("urls", "download", "caption", "rank", "filter", "select")
 
 HUMAN_CHAIN = ("urls", "download", "annotate", "select")
 """Human annotations are taken as they are: no captions are written for them and no filter judges them."""
+
+EVALUATION_CHAIN = ("urls", "download", "annotate")
+"""What is evaluated on is not selected from, and never part of the corpus."""

@@ -47,10 +47,20 @@ class ClipScorer:
         distinct = {text: row for row, text in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
         if not distinct:
             return [[] for _ in texts]
-        images = _unit(self._encode_image(pixels.to(self._device, self._dtype)))
-        sentences = _unit(self._encode_text(self._tokenize(list(distinct))))
-        cosines = (images @ sentences.T).clamp(-1, 1).tolist()  # rounding goes a little beyond
+        cosines = (
+            (self.embed_images(pixels) @ self.embed_texts(list(distinct)).T).clamp(-1, 1).tolist()
+        )  # rounding goes a little beyond
         return [[row[distinct[text]] for text in said] for row, said in zip(cosines, texts, strict=True)]
+
+    @torch.inference_mode()
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """Pixels, (images, 3, height, width), to embeddings of length 1, (images, width), float32."""
+        return _unit(self._encode_image(pixels.to(self._device, self._dtype)))
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Prepared texts to embeddings of length 1, (texts, width), float32."""
+        return _unit(self._encode_text(self._tokenize(list(texts))))
 
     def _encode_text_as_open_clip(self, ids: Tensor) -> Tensor:
         """For architectures that `TextTower` does not know."""

@@ -6,7 +6,9 @@ import re
 
 _PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
 MAX_WORDS = 30
-"""Words that BLIP keeps of a caption in pretraining and on COCO (LAVIS keeps 50)."""
+"""Words that BLIP keeps of a caption in pretraining and on COCO."""
+QFORMER_MAX_WORDS = 50
+"""Words that BLIP-2 keeps of a caption that its Q-Former reads (LAVIS's default)."""
 
 
 def clean(text: str, max_words: int = MAX_WORDS) -> str:

@@ -71,6 +71,26 @@ class VisionTower(nn.Module):
         )
         return torch.cat([found["image_intermediates_prefix"][0], found["image_intermediates"][0]], dim=1)
 
+    @torch.no_grad()
+    def pool(self, features: Tensor) -> Tensor:
+        """What a mean over the features says by itself: put through the tower's own last norm and projection.
+
+        The last block is left out here too. The mean stands twice in the sequence, so it is what the tower pools,
+        whether that is its class token or the mean of its patches.
+
+        Args:
+            features: (batch, 1 + patches, width), as `forward` gives them.
+
+        Returns:
+            (batch, embedding width), comparable with CLIP's text embeddings.
+        """
+        rows = features.mean(dim=1, keepdim=True).expand(-1, 2, -1)
+        if hasattr(self.visual, "trunk"):  # one of timm's
+            pooled: Tensor = self.visual.head(self.visual.trunk.forward_head(self.visual.trunk.norm(rows)))
+            return pooled
+        pooled, _ = self.visual._pool(rows)  # noqa: SLF001 - open_clip's own last steps
+        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+
 
 def _depth(visual: Any) -> int:
     """Blocks of open_clip's own tower, or of one of timm's."""

@@ -9,11 +9,12 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from stages.contract import Output
+from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.clip_loading import ClipName
 from stages.models.device import limit_threads, resolve_device
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata
+from stages.models.tokens import Tokens
 from stages.models.vision_tower import load_vision_tower
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.corpus import Corpus, count_images
@@ -26,9 +27,8 @@ from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
 from stages.pretrain.order import mix
 from stages.pretrain.result import is_finished, read_result, write_result
-from stages.pretrain.spec import PretrainJob, PretrainRecipe, PretrainRun
+from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
-from stages.pretrain.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Pretrain:
         self._recipe = recipe
         self._run = run
 
-    def __call__(self, work: PretrainJob) -> Output:
+    def __call__(self, work: CorpusJob) -> Output:
         """Train, or take up a training that was interrupted, alone."""
         if not is_finished(work):
             self.train(work)
@@ -51,7 +51,7 @@ class Pretrain:
 
     def train(
         self,
-        work: PretrainJob,
+        work: CorpusJob,
         *,
         rank: int = 0,
         world_size: int = 1,
@@ -82,7 +82,7 @@ class Pretrain:
         if rank == 0:
             write_result(work, pa.Table.from_pylist(training.rows, schema=METRICS), _serialised(training.model))
 
-    def _prepare(self, work: PretrainJob, place: Place) -> Training:
+    def _prepare(self, work: CorpusJob, place: Place) -> Training:
         """Load, count and build; what one worker refuses, all do."""
         recipe = self._recipe
         encoder, tokens = all_or_none(lambda: self._load(place))
@@ -104,7 +104,7 @@ class Pretrain:
         tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens)
         return Encoder(tower, view, place.device, self._run.readers), tokens
 
-    def _read_corpus(self, work: PretrainJob, place: Place) -> Corpus:
+    def _read_corpus(self, work: CorpusJob, place: Place) -> Corpus:
         """The corpus, whose shards the workers count together."""
         holdout = self._recipe.holdout
         counted = everybodys(count_images(work.corpus[place.rank :: place.world_size], holdout, self._run.readers))

@@ -19,13 +19,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.models.text import clean
+from stages.contract import CorpusShard
+from stages.models.text import QFORMER_MAX_WORDS, clean
 from stages.pretrain.order import Line, mix
-from stages.pretrain.spec import CorpusShard
 from stages.shards import Artifact
 
-MAX_WORDS = 50
-"""Words that BLIP-2 keeps of a caption."""
 WINDOWS = 3
 """How many windows of shards stay in memory per source: the one in use, the next, and one for their borders."""
 
@@ -197,7 +195,7 @@ def kept_captions(captions: pa.Table, select: pa.Table) -> dict[str, tuple[str, 
     kept = kept.sort_by([("rank", "ascending"), ("candidate", "ascending")])  # those without a rank come last
     found: dict[str, list[str]] = {}
     for key, caption in zip(kept["key"].to_pylist(), kept["caption"].to_pylist(), strict=True):
-        if text := clean(caption, MAX_WORDS):
+        if text := clean(caption, QFORMER_MAX_WORDS):
             found.setdefault(key, []).append(text)
     return {key: tuple(dict.fromkeys(of_image)) for key, of_image in found.items()}
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from stages.errors import UserError
 from stages.models.background import in_background
 from stages.models.qformer import Text
+from stages.models.tokens import Tokens
 from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated
 from stages.pretrain.objective import Batch
 from stages.pretrain.order import Draw, Mixture, mix
 from stages.pretrain.retrieval import LIMIT
 from stages.pretrain.spec import PretrainRecipe
-from stages.pretrain.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 

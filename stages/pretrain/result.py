@@ -11,14 +11,13 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.contract import Output
+from stages.contract import CorpusJob, Output
 from stages.files import write_whole
-from stages.pretrain.spec import PretrainJob
 
 WEIGHTS = "safetensors"
 
 
-def write_result(work: PretrainJob, metrics: pa.Table, weights: bytes) -> None:
+def write_result(work: CorpusJob, metrics: pa.Table, weights: bytes) -> None:
     """Leave the result; the table is written last and says that it is complete."""
     write_whole(_weights(work), weights)
     buffer = io.BytesIO()
@@ -26,13 +25,13 @@ def write_result(work: PretrainJob, metrics: pa.Table, weights: bytes) -> None:
     write_whole(_metrics(work), buffer.getvalue())
 
 
-def is_finished(work: PretrainJob) -> bool:
+def is_finished(work: CorpusJob) -> bool:
     """Whether this training has left its result, now or in an earlier run."""
     filesystem, path = fsspec.core.url_to_fs(_metrics(work))
     return bool(filesystem.exists(path))
 
 
-def read_result(work: PretrainJob) -> Output:
+def read_result(work: CorpusJob) -> Output:
     """The result as the stage's output, the weights in the scratch folder."""
     local = work.scratch / f"qformer.{WEIGHTS}"
     filesystem, path = fsspec.core.url_to_fs(_weights(work))
@@ -43,9 +42,9 @@ def read_result(work: PretrainJob) -> Output:
     return Output(table, sides={WEIGHTS: local}, counts={"steps": steps})
 
 
-def _metrics(work: PretrainJob) -> str:
+def _metrics(work: CorpusJob) -> str:
     return f"{work.checkpoints}/metrics.parquet"
 
 
-def _weights(work: PretrainJob) -> str:
+def _weights(work: CorpusJob) -> str:
     return f"{work.checkpoints}/qformer.{WEIGHTS}"

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import ModelField, ModelName, PretrainedRecipe, RunOptions, StageSpec
-
-if TYPE_CHECKING:
-    from stages.shards import Artifact
+from stages.contract import ModelField, QFormerRecipe, RunOptions, StageSpec
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class PretrainRecipe(PretrainedRecipe):
-    """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L.
+class PretrainRecipe(QFormerRecipe):
+    """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L."""
 
-    `model` is the CLIP whose image tower is read: an architecture of open_clip such as `ViT-L-14-quickgelu`, a hub name
-    or a local folder. `dtype` is what that tower computes in; with `bfloat16` the Q-Former uses it where that is safe.
-    """
-
-    pretrained: str | None = None
-    """The tag of weights of an open_clip architecture, such as `openai`; None for a hub name or a folder."""
-    tokenizer: ModelName = "google-bert/bert-base-uncased"
-    """A hub name, or a local folder with a BERT tokenizer."""
-    tokenizer_revision: str | None = None
-    """The hub commit (or tag) that is meant; None for a local folder."""
     init: Annotated[str | None, ModelField()] = None
     """What the Q-Former begins with: BERT, or a first stage that transformers (`Blip2ForImageTextRetrieval`) or LAVIS
     (a `.pth` file) has saved; a hub name, a local folder or a local file. None: nothing, all weights are drawn."""
@@ -44,8 +29,6 @@ class PretrainRecipe(PretrainedRecipe):
     """Numbers in the embeddings that images and texts are compared by."""
     image_every: Count = 2
     """Every how many layers the queries look at the image."""
-    max_text_tokens: Annotated[int, Field(ge=3)] = 32
-    """Tokens that are read of a caption, its two marks included."""
     dropout: Share = 0.1
     steps: Count = 250_000
     batch_size: Annotated[int, Field(ge=2)] = 2320
@@ -111,34 +94,12 @@ class PretrainRun(RunOptions):
     """A folder, on the host of the first worker, for curves that TensorBoard shows while the training runs."""
 
 
-@dataclass(frozen=True)
-class CorpusShard:
-    """The tables of one shard of one source."""
-
-    source: str
-    shard: str
-    images: Artifact
-    captions: Artifact
-    select: Artifact
-
-
-@dataclass(frozen=True)
-class PretrainJob:
-    """What a training reads and where it leaves what it needs to resume. Picklable."""
-
-    corpus: tuple[CorpusShard, ...]
-    checkpoints: str
-    """fsspec URL of a folder of this training alone; shared storage if several hosts train."""
-    scratch: Path
-    """An empty local folder for side files, on the host that commits."""
-
-
 SPEC = StageSpec(
     name="pretrain",
     version=1,
-    inputs=("download", "select"),
+    inputs=("download", "caption", "annotate", "select"),
     recipe=PretrainRecipe,
     run=PretrainRun,
     compute="stages.pretrain.compute:Pretrain",
+    scope="training",
 )
-"""It reads all sources at once, with their captions from `caption` or `annotate`: see `PretrainJob`."""

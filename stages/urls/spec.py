@@ -55,6 +55,11 @@ class SourceSettings(Settings):
         """Everything here that changes the rows, without paths and hosts: for the fingerprint."""
         return self.model_dump(mode="json", exclude=set(self.places))
 
+    def overlaps(self, other: SourceSettings) -> bool:
+        """Whether both take rows of the same file, as far as settings can tell: different `where`s are believed."""
+        told_apart = self.where != other.where and None not in {self.where, other.where}
+        return not set(self.paths).isdisjoint(other.paths) and not told_apart
+
     @field_validator("path")
     @classmethod
     def _some_path(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -206,6 +211,11 @@ class CocoSource(HumanSource):
     format: Literal["coco"]
     splits: tuple[Literal["train", "restval", "val", "test"], ...] = ("train", "restval")
     """What is taken of dataset_coco.json; the lists of BLIP and LAVIS hold one split each and are taken whole."""
+
+    def overlaps(self, other: SourceSettings) -> bool:
+        """As for every source; different splits have no row in common."""
+        apart = isinstance(other, CocoSource) and set(self.splits).isdisjoint(other.splits)
+        return super().overlaps(other) and not apart
 
 
 class VgSource(HumanSource):

@@ -24,11 +24,13 @@ def manifest(tmp_path) -> Path:
     world = tmp_path / "world"
     content["demo"] |= {"folder": str(world), "images": 40, "human": 24, "port": free_port()}
     content["sources"]["web"]["path"] = str(world / "laion.parquet")
-    content["sources"]["human"] |= {"path": str(world / "human/dataset_coco.json"), "images": str(world / "human")}
+    for human in ("human", "human_test"):
+        content["sources"][human] |= {"path": str(world / "human/dataset_coco.json"), "images": str(world / "human")}
     content["urls"]["shard_size"] = 8
     content["download"]["timeout"] = 5
     content["pretrain"] |= {"steps": 12, "warmup": 2, "batch_size": 8}
     content["pretrain"]["run"] = {"threads": 1, "cpus": 0.3, "checkpoint_every": 4}
+    content["evaluate"]["run"] = {"threads": 1, "cpus": 0.3}
     for stage in ("caption", "rank", "filter", "pretrain"):
         content[stage]["model"] = str(ROOT / content[stage]["model"])
     content["pretrain"]["tokenizer"] = str(ROOT / content["pretrain"]["tokenizer"])

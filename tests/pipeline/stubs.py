@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.fingerprint import fingerprint, stage_identity
 from pipeline.graph import Graph, Node
-from stages.contract import Output, Recipe, RunOptions, Shard, StageSpec
+from stages.contract import CorpusJob, Output, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
 from stages.urls.parts import Part
 
@@ -61,6 +61,22 @@ class Double:
         return Output(pa.table(rows), sides={"txt": side}, counts={"images": 1})
 
 
+class Gather:
+    """Adds the stage's value to what all shards of all its sources say together, and to the results that it reads."""
+
+    def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
+        self._recipe = recipe
+
+    def __call__(self, work: CorpusJob) -> Output:
+        misbehave(self._recipe, "corpus")
+        tables = [shard.select.table() for shard in work.corpus]
+        tables += [result.artifact.table() for result in work.results.values()]
+        assert all(isinstance(result.recipe, StubRecipe) for result in work.results.values())
+        total = sum(table.column("value")[0].as_py() for table in tables)
+        shards = [f"{shard.source}/{shard.shard}" for shard in work.corpus]
+        return Output(pa.table({"value": [total + self._recipe.value], "shards": [shards]}))
+
+
 def misbehave(recipe: StubRecipe, shard: str) -> None:
     """Do to this shard what the recipe says, and count the attempt."""
     fault = recipe.faults.get(shard)
@@ -92,6 +108,26 @@ CHAIN = (
     spec("rank", "Double", "download", "caption"),
     spec("select", "Double", "caption", "rank"),
 )
+
+
+LAST = (
+    StageSpec("learn", 1, ("select",), StubRecipe, RunOptions, f"{HERE}:Gather", scope="corpus"),
+    StageSpec("judge", 1, ("select", "learn"), StubRecipe, RunOptions, f"{HERE}:Gather", scope="corpus"),
+)
+"""Stages that read all shards at once; the second one reads the first one's result too."""
+
+
+def with_last_stages(graph: Graph, **recipes: StubRecipe) -> Graph:
+    """The graph with two more stages, each of which reads all shards at once."""
+    nodes = dict(graph.nodes)
+    options = next(iter(nodes.values())).run
+    for found in LAST:
+        recipe = recipes.get(found.name, StubRecipe())
+        inputs = tuple(name for name, node in nodes.items() if node.spec.name in found.inputs)
+        before = {name: nodes[name].fingerprint for name in inputs}
+        identity = stage_identity(found, {"value": recipe.value}, before)
+        nodes[found.name] = Node(found, None, recipe, options, inputs, identity, fingerprint(identity))
+    return Graph(nodes)
 
 
 def make_graph(sources: dict[str, list[int]], run: RunOptions | None = None, **recipes: StubRecipe) -> Graph:

@@ -18,7 +18,7 @@ from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_graph
+from tests.pipeline.stubs import StubRecipe, make_graph, with_last_stages
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
 
@@ -62,6 +62,29 @@ def test_all_shards_of_all_sources_are_done_and_a_second_run_does_nothing(run, t
     assert len(rows(graph, store, "select/b")) == 2
     _, events = execute(run_locally, graph, store)
     assert events == []
+
+
+def test_stages_that_read_all_shards_at_once_run_last_and_in_their_order(run, tmp_path):
+    graph = make_graph({"a": [2, 1], "b": [1]}, select=StubRecipe(value=1))
+    graph = with_last_stages(graph, learn=StubRecipe(value=100), judge=StubRecipe(value=1000))
+    store = Store.open(str(tmp_path))
+    schedule, events = execute(run, graph, store)
+    assert schedule.is_finished
+    shards = ["a/a-00000-00000", "a/a-00000-00001", "a/a-00001-00000", "b/b-00000-00000"]
+    assert rows(graph, store, "learn") == {"corpus": [{"value": 4 + 100, "shards": shards}]}
+    assert rows(graph, store, "judge") == {"corpus": [{"value": 4 + 104 + 1000, "shards": shards}]}
+    done = [event.node for event in events if event.kind == "done"]
+    assert done[-2:] == ["learn", "judge"]
+    assert execute(run_locally, graph, store)[1] == []
+
+
+def test_what_reads_a_result_that_failed_is_blocked(run, tmp_path):
+    learn = StubRecipe(faults={"corpus": "raise"}, folder=str(tmp_path))
+    graph = with_last_stages(make_graph({"a": [1]}), learn=learn)
+    schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
+    assert schedule.nodes["learn"].failed == {"corpus": "ValueError: corpus is bad"}
+    assert schedule.nodes["judge"].blocked == {"corpus"}
+    assert (tmp_path / "corpus.attempts").read_text() == "xxx"
 
 
 def test_a_bad_shard_is_retried_and_listed_and_the_rest_is_finished(run, tmp_path):

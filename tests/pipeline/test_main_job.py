@@ -50,11 +50,14 @@ def test_the_tables_of_a_whole_run(session, manifest):
     better = "other.clip_score > kept.clip_score AND other.itm_score >= 0.5 AND other.reason = 'outranked'"
     none(f"SELECT * FROM {web} kept JOIN {web} other USING (key) WHERE kept.kept AND {better}")
     assert rows(session, "SELECT count(*) > 0 FROM evaluation WHERE r1_image_to_text IS NOT NULL") == [(True,)]
+    shown = "k IN (1, 5, 10) AND recall BETWEEN 0 AND 1 AND source = 'human_test'"
+    assert rows(session, f"SELECT count(*), count(*) FILTER ({shown}) FROM retrieval") == [(30, 30)]
+    none("SELECT * FROM corpus WHERE source = 'human_test'")
     changed_stages(manifest)
 
 
 def changed_stages(manifest: Path) -> None:
-    """Another threshold reruns select and pretrain; another ranker leaves the captions alone."""
+    """Another threshold reruns select and what learns from it; another ranker leaves the captions alone."""
     content = yaml.safe_load(manifest.read_text())
 
     def left(**changes: dict) -> set[str]:
@@ -63,7 +66,8 @@ def changed_stages(manifest: Path) -> None:
         return {plan.node.name for plan in open_session(changed).plans if not plan.is_done}
 
     assert left() == set()
-    human_and_web = {"select/web", "select/human", "pretrain"}
+    human_and_web = {"select/web", "select/human", "pretrain", "evaluate"}
     assert left(select=content["select"] | {"itm_threshold": 0.9}) == human_and_web
-    assert left(rank=content["rank"] | {"dtype": "bfloat16"}) == {"rank/web", "select/web", "pretrain"}
+    assert left(rank=content["rank"] | {"dtype": "bfloat16"}) == {"rank/web", "select/web", "pretrain", "evaluate"}
+    assert left(evaluate=content["evaluate"] | {"top_k": 11}) == {"evaluate"}
     assert left(caption=content["caption"] | {"run": {"batch_size": 3}}) == set()

@@ -37,13 +37,24 @@ def change(old: str, new: str) -> str:
     return GOOD.replace(old, new)
 
 
+EVALUATED_WEB = "  web:\n    format: laion\n    path: parts/*.parquet\n"
+PEOPLE = "  people:\n    format: coco\n    path: coco.json\n    images: images\n"
+EVALUATED = (
+    GOOD.replace(
+        EVALUATED_WEB,
+        EVALUATED_WEB + PEOPLE + PEOPLE.replace("people", "people_test") + "    splits: [test]\n",
+    )
+    + "pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\nevaluate:\n  sources: [people_test]\n"
+)
+"""GOOD, with people's captions to train on and others to measure on."""
+
 WRONG = {
     "mistyped key": (change("top_p:", "topp:"), "10: caption.topp: unknown key; did you mean 'top_p'?"),
     "mistyped section": (change("select:", "selct:"), "16: selct: unknown key; did you mean 'select'?"),
     "unknown stage": (
         GOOD + "deduplicate: {}\n",
         "18: deduplicate: unknown key; the keys here are output, demo, sources, urls, download, annotate, caption, "
-        "rank, filter, select, pretrain",
+        "rank, filter, select, pretrain, evaluate",
     ),
     "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
     "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),
@@ -120,6 +131,36 @@ WRONG = {
         change("filter:\n  model: Salesforce/blip-itm-large-coco\n", "").replace("k: 2", "itm_threshold: 0.5"),
         "15: select.itm_threshold: found 0.5, but there is no 'filter' section; "
         "add one, or set null to rank by CLIP alone",
+    ),
+    "a set that is no source": (
+        EVALUATED.replace("[people_test]", "[peopel_test]"),
+        '31: evaluate.sources.0: found "peopel_test"; must be one of the sources web, people, people_test',
+    ),
+    "a set whose texts are the web's": (
+        EVALUATED.replace("[people_test]", "[people_test, web]"),
+        '31: evaluate.sources.1: found "web", whose texts are the web\'s; name a source that people annotated',
+    ),
+    "a set twice": (
+        EVALUATED.replace("[people_test]", "[people_test, people_test]"),
+        '31: evaluate.sources: found ["people_test", "people_test"]; names a source twice',
+    ),
+    "no set": (EVALUATED.replace("[people_test]", "[]"), "31: evaluate.sources: found []; must have at least 1 entry"),
+    "a set that is also trained on": (
+        EVALUATED.replace("splits: [test]", "splits: [restval, test]"),
+        "6: sources.people: its rows are also those of 'people_test', which 'evaluate' measures on and nothing may "
+        "train on; take other 'splits' here, or tell the two apart by 'where'",
+    ),
+    "nothing to train on": (
+        "output: out\n" + EVALUATED[EVALUATED.index("sources:") :].replace(EVALUATED_WEB, "").replace(PEOPLE, ""),
+        "24: evaluate.sources: takes every source; pretrain needs one to train on",
+    ),
+    "nothing to evaluate": (
+        EVALUATED.replace("pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\n", ""),
+        "1: missing section 'pretrain'; 'evaluate' measures what it trains",
+    ),
+    "too few candidates": (
+        EVALUATED + "  top_k: 5\n",
+        "32: evaluate.top_k: found 5; must be at least 10",
     ),
     "a key twice": (GOOD + "output: other\n", "18: output: this key stands here twice; keep one"),
     "a nested key twice": (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.graph import Graph
 from pipeline.plan import NodePlan
 from pipeline.schedule import LOST_WORKERS, Schedule, Task
-from tests.pipeline.stubs import make_graph
+from tests.pipeline.stubs import make_graph, with_last_stages
 
 
 def fresh(graph: Graph) -> Schedule:
@@ -117,3 +117,17 @@ def test_a_source_that_cannot_be_cut_blocks_what_reads_it_only():
     drain(graph, schedule, random.Random(0), set())
     assert schedule.nodes["select/a"].blocked == {"a"}
     assert len(schedule.nodes["select/b"].done) == 1
+
+
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_what_reads_all_shards_at_once_waits_for_every_source_or_is_blocked(rng, whole):
+    graph = with_last_stages(make_graph({"a": [2], "b": [3]}))
+    schedule = fresh(graph)
+    bad = set() if whole else {Task("caption/b", shards_of(graph, "b")[1])}
+    order = drain(graph, schedule, rng, bad)
+    last = [task.node for task in order if task.shard == "corpus"]
+    assert last == (["learn", "judge"] if whole else [])
+    if whole:
+        assert [task.node for task in order[-2:]] == ["learn", "judge"]
+    else:
+        assert schedule.nodes["learn"].blocked == schedule.nodes["judge"].blocked == {"corpus"}

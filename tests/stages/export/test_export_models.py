@@ -19,7 +19,7 @@ from stages.export.job import TrainedModel
 from stages.export.trained import load_tower
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata
 from stages.models.qformer_checkpoint import read_checkpoint
-from stages.pretrain.tokens import Tokens
+from stages.models.tokens import Tokens
 
 CPU = torch.device("cpu")
 TEXTS = ["a red circle", "two small blue squares on a cat", "dog"]

@@ -77,6 +77,12 @@ def test_the_caption_pass_has_the_queries_of_the_image_pass(model, features, tex
 
 
 @torch.no_grad()
+def test_one_image_is_matched_with_many_texts_as_if_it_stood_beside_each(model, features, text):
+    one = features[:1]
+    torch.testing.assert_close(model.match(one, text), model.match(one.expand(3, -1, -1), text))
+
+
+@torch.no_grad()
 def test_a_word_is_seen_by_all_when_matching(model, features, text):
     seen = []
     model.layers[-1].register_forward_hook(lambda _module, _inputs, rows: seen.append(rows))

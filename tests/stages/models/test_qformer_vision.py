@@ -45,6 +45,26 @@ def test_it_gives_the_last_but_one_block_of_timms_tower(pixels):
     torch.testing.assert_close(tower(pixels), output_of(visual.trunk.blocks[-2], visual, pixels))
 
 
+@torch.no_grad()
+def test_the_mean_of_its_tokens_goes_through_the_towers_own_last_steps(clip_folder, pixels):
+    tower, _ = load_vision_tower(ClipName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
+    clip = open_clip.create_model(f"local-dir:{clip_folder}").eval()
+    features = tower(pixels)
+    expected = clip.visual.ln_post(features.mean(dim=1)) @ clip.visual.proj
+    torch.testing.assert_close(tower.pool(features), expected)
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+@torch.no_grad()
+def test_the_mean_goes_through_the_last_steps_of_timms_tower(pool, pixels):
+    visual = TimmModel("vit_tiny_patch16_224", embed_dim=8, image_size=224, pool=pool, pretrained=False).eval()
+    tower = VisionTower(visual, torch.float32)
+    features = tower(pixels.repeat(1, 1, 7, 7))
+    mean = features.mean(dim=1)
+    expected = visual.head(visual.trunk.fc_norm(visual.trunk.norm(mean)))
+    torch.testing.assert_close(tower.pool(features), expected)
+
+
 def test_it_stays_frozen(clip_folder, pixels):
     tower, _ = load_vision_tower(ClipName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
     assert not torch.nn.Sequential(tower).train()[0].training

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from stages.pretrain.spec import CorpusShard, PretrainJob, PretrainRecipe, PretrainRun
+from stages.contract import CorpusJob, CorpusShard
+from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.shards import Artifact
 from stages.tables import CAPTIONS, IMAGES, SELECT
 
@@ -23,7 +24,7 @@ SIZES = ("small", "large")
 GROUNDS = {"white": (240, 240, 240), "pink": (255, 150, 200), "cyan": (90, 230, 230)}
 
 MakeShard = Callable[..., CorpusShard]
-MakeJob = Callable[[], PretrainJob]
+MakeJob = Callable[[], CorpusJob]
 MakeRecipe = Callable[..., PretrainRecipe]
 
 
@@ -72,9 +73,11 @@ def make_corpus_shard(tmp_path_factory) -> MakeShard:
         return CorpusShard(
             "web",
             name,
-            _write(folder / "images.parquet", rows, IMAGES, {"side.tar": "images.1.tar"}),
-            _write(folder / "captions.parquet", said, CAPTIONS),
-            _write(folder / "select.parquet", chosen, SELECT),
+            {
+                "download": _write(folder / "images.parquet", rows, IMAGES, {"side.tar": "images.1.tar"}),
+                "caption": _write(folder / "captions.parquet", said, CAPTIONS),
+                "select": _write(folder / "select.parquet", chosen, SELECT),
+            },
         )
 
     return make
@@ -108,12 +111,12 @@ def _learnable(make: MakeShard, part: int, scenes: Sequence[tuple[str, str, str,
 @pytest.fixture
 def make_job(corpus, tmp_path) -> MakeJob:
     """Jobs over the learnable corpus, each with a checkpoint folder of its own."""
-    made: list[PretrainJob] = []
+    made: list[CorpusJob] = []
 
-    def make() -> PretrainJob:
+    def make() -> CorpusJob:
         folder = tmp_path / f"job-{len(made)}"
         (folder / "scratch").mkdir(parents=True)
-        made.append(PretrainJob(corpus, str(folder / "checkpoints"), folder / "scratch"))
+        made.append(CorpusJob(corpus, str(folder / "checkpoints"), folder / "scratch"))
         return made[-1]
 
     return make

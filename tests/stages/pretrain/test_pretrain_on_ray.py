@@ -9,9 +9,10 @@ import pytest
 from repeating import repeatable
 
 from pipeline.worker import Job
+from stages.contract import CorpusJob
 from stages.errors import UserError
 from stages.pretrain.compute import Pretrain
-from stages.pretrain.spec import SPEC, PretrainJob, PretrainRecipe, PretrainRun
+from stages.pretrain.spec import SPEC, PretrainRecipe, PretrainRun
 
 HERE = "tests.stages.pretrain.test_pretrain_on_ray"
 """This module's name in Ray's workers, which begin where the tests were started."""
@@ -27,7 +28,7 @@ def _ray(ray_home) -> Iterator[None]:
     ray.shutdown()
 
 
-def job_of(recipe: PretrainRecipe, run: PretrainRun, work: PretrainJob, compute: str = SPEC.compute) -> Job:
+def job_of(recipe: PretrainRecipe, run: PretrainRun, work: CorpusJob, compute: str = SPEC.compute) -> Job:
     nothing: MappingProxyType = MappingProxyType({})
     return Job("pretrain", compute, recipe, run, work.checkpoints, dict(nothing), dict(nothing), dict(nothing))
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from repeating import repeatable
 
-from stages.contract import Output
+from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.qformer import load_qformer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.loop import Row
-from stages.pretrain.spec import PretrainJob, PretrainRecipe, PretrainRun
+from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 
 Train = Callable[..., Output]
@@ -57,7 +57,7 @@ def learnt(corpus, make_recipe, run, tmp_path_factory) -> Output:
         width=48,
         image_every=1,
     )
-    return Pretrain(recipe, run)(PretrainJob(corpus, str(folder / "checkpoints"), folder))
+    return Pretrain(recipe, run)(CorpusJob(corpus, str(folder / "checkpoints"), folder))
 
 
 def rows(output: Output, phase: str) -> list[Row]:
@@ -83,7 +83,7 @@ def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
 
 def test_losses_begin_at_chance(corpus, make_recipe, run, tmp_path):
     recipe = make_recipe(steps=1, batch_size=16, warmup=1, dropout=0.0, width=48)
-    output = Pretrain(recipe, run)(PretrainJob(corpus, str(tmp_path / "checkpoints"), tmp_path))
+    output = Pretrain(recipe, run)(CorpusJob(corpus, str(tmp_path / "checkpoints"), tmp_path))
     first = rows(output, "train")[0]
     vocabulary = load_qformer(output.sides["safetensors"]).config.vocabulary
     assert first["itc"] == pytest.approx(math.log(16), abs=0.5)
@@ -126,7 +126,7 @@ pickle.dump(output.table.to_pylist(), open(sys.argv[2], "wb"))
 """
 
 
-def resume_elsewhere(recipe: PretrainRecipe, run: PretrainRun, job: PretrainJob) -> pa.Table:
+def resume_elsewhere(recipe: PretrainRecipe, run: PretrainRun, job: CorpusJob) -> pa.Table:
     """The table as another process makes it."""
     question, answer = job.scratch / "question", job.scratch / "answer"
     question.write_bytes(pickle.dumps((recipe, run, job)))
@@ -227,7 +227,7 @@ def test_a_loss_that_is_no_number_stops_the_training(make_recipe, make_job, run,
 
 def test_too_few_images_are_refused(make_recipe, make_corpus_shard, run, tmp_path):
     shard = make_corpus_shard({"a": b"1", "b": None}, [("a", 1, "one", 1, True)])
-    job = PretrainJob((shard,), str(tmp_path), tmp_path)
+    job = CorpusJob((shard,), str(tmp_path), tmp_path)
     with pytest.raises(UserError, match="at least two different ones"):
         Pretrain(make_recipe(holdout=0), run)(job)
 

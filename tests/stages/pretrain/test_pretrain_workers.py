@@ -9,17 +9,17 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from stages.contract import Output
+from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.qformer import load_qformer
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.result import read_result
-from stages.pretrain.spec import PretrainJob, PretrainRecipe, PretrainRun
+from stages.pretrain.spec import PretrainRecipe, PretrainRun
 
 WORKERS = 2
 
 
-def work(rank: int, meeting: Path, run: PretrainRun, tasks: list[tuple[PretrainRecipe, PretrainJob]]) -> None:
+def work(rank: int, meeting: Path, run: PretrainRun, tasks: list[tuple[PretrainRecipe, CorpusJob]]) -> None:
     """One worker; what it refuses is left beside the meeting point."""
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORKERS)
     for recipe, job in tasks:

@@ -8,6 +8,7 @@ from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.qformer import Text
 
 KEY = "pretrain.tokenizer"
+"""The manifest key that names the tokenizer."""
 
 
 class Tokens:

@@ -1,0 +1,99 @@
+"""The evaluate stage's compute: image-text retrieval with the pretrained Q-Former, and what to hold it against.
+
+On every set, image to text and text to image, recall at 1, 5 and 10 of
+
+- the Q-Former as BLIP-2 measures it: ITC over all pairs, the best `top_k` ranked anew by ITM logit + ITC cosine,
+- the Q-Former's ITC alone,
+- the CLIP whose image tower it reads, zero-shot, with its own text tower,
+- the same features without a Q-Former: the mean over the tokens that it reads, through the tower's own last norm and
+  projection, against CLIP's text embeddings. Features have no text of their own to be compared with; CLIP's is the one
+  space that they share with texts untrained, and an untrained Q-Former in its place would measure nothing but chance,
+- chance.
+
+An image's rank is that of the best of its captions. Memory grows with the images and the texts, not with the pairs: see
+`similarity.compare`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from stages.contract import CorpusJob, CorpusShard, Output
+from stages.evaluate.benchmark import Benchmark, read_benchmark
+from stages.evaluate.embed import embed, read_images
+from stages.evaluate.models import Models, load_models
+from stages.evaluate.ranking import chance
+from stages.evaluate.rerank import rerank
+from stages.evaluate.similarity import BothWays, compare, find_candidates
+from stages.evaluate.spec import RANKS, EvaluateRecipe, EvaluateRun
+from stages.evaluate.tables import RETRIEVAL
+
+Row = dict[str, Any]
+"""A row of `tables.RETRIEVAL`."""
+
+
+class Evaluate:
+    """Measures every set of the recipe."""
+
+    def __init__(self, recipe: EvaluateRecipe, run: EvaluateRun) -> None:
+        self._recipe = recipe
+        self._run = run
+
+    @torch.inference_mode()
+    def __call__(self, work: CorpusJob) -> Output:
+        """Measure.
+
+        Raises:
+            UserError: a model is missing, or a set is too small to measure on.
+        """
+        shards = {name: [shard for shard in work.corpus if shard.source == name] for name in self._recipe.sources}
+        benchmarks = {name: read_benchmark(name, of_source) for name, of_source in shards.items()}
+        models = load_models(work.results["pretrain"], self._run, work.scratch)
+        rows = [
+            row
+            for name, benchmark in benchmarks.items()
+            for row in _rows(name, benchmark, self._measure(models, shards[name], benchmark))
+        ]
+        counts = {
+            "images": sum(len(benchmark.images) for benchmark in benchmarks.values()),
+            "texts": sum(len(benchmark.texts) for benchmark in benchmarks.values()),
+        }
+        return Output(pa.Table.from_pylist(rows, schema=RETRIEVAL), counts=counts)
+
+    def _measure(self, models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark) -> Mapping[str, BothWays]:
+        run = self._run
+        embedded = embed(models, shards, benchmark, run.batch_size)
+        itc, candidates = find_candidates(embedded.qformer, benchmark, self._recipe.top_k)
+        again = read_images(models, shards, benchmark, run.batch_size)
+        return {
+            "qformer_itm": rerank(models, again, benchmark, candidates, run.pairs),
+            "qformer_itc": itc,
+            "clip_zero_shot": compare(embedded.clip, benchmark),
+            "mean_pooled": compare(embedded.mean_pooled, benchmark),
+        }
+
+
+def _rows(source: str, benchmark: Benchmark, measured: Mapping[str, BothWays]) -> Iterator[Row]:
+    size = {"images": len(benchmark.images), "texts": len(benchmark.texts)}
+    for model, both_ways in measured.items():
+        for direction, hits in both_ways._asdict().items():
+            for k in RANKS:
+                yield {
+                    "source": source,
+                    "model": model,
+                    "direction": direction,
+                    "k": k,
+                    "recall": hits.recall(k),
+                    **size,
+                }
+    images, texts = benchmark.pairs
+    for direction, queries, answers in (("image_to_text", images, "texts"), ("text_to_image", texts, "images")):
+        right = Counter(queries.tolist()).values()
+        for k in RANKS:
+            recall = chance(right, size[answers], k)
+            yield {"source": source, "model": "chance", "direction": direction, "k": k, "recall": recall, **size}

@@ -1,0 +1,91 @@
+"""Images and texts to embeddings: the Q-Former's, CLIP's own, and those of the features as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stages.contract import CorpusShard
+from stages.evaluate.benchmark import Benchmark
+from stages.evaluate.models import Models
+from stages.evaluate.similarity import Embeddings
+from stages.models.feed import batches
+from stages.models.qformer import Text
+
+
+class Embedded(NamedTuple):
+    """The benchmark as every model sees it."""
+
+    qformer: Embeddings
+    clip: Embeddings
+    mean_pooled: Embeddings
+
+
+class ImageBatch(NamedTuple):
+    """Some of a benchmark's images."""
+
+    numbers: Tensor
+    """(images,), int64."""
+    pixels: Tensor
+    """(images, 3, height, width), float32."""
+    features: Tensor
+    """(images, tokens, width), of the frozen tower."""
+
+
+def read_images(
+    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int
+) -> Iterator[ImageBatch]:
+    """Yield every image of the benchmark once, in the order in which they are stored; one batch is in memory.
+
+    Raises:
+        ValueError: images have captions and are not there.
+    """
+    seen = 0
+    for shard in shards:
+        for keys, pixels in batches(shard.images, models.view.preprocess, batch_size):
+            wanted = [place for place, key in enumerate(keys) if key in benchmark.images]
+            if wanted:
+                numbers = torch.tensor([benchmark.images[keys[place]] for place in wanted], device=models.device)
+                shown = pixels[wanted].to(models.device)
+                yield ImageBatch(numbers, shown, models.tower(shown))
+                seen += len(wanted)
+    if seen != len(benchmark.images):
+        raise ValueError(f"{len(benchmark.images) - seen} image(s) that people described were not downloaded")
+
+
+def embed(models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int) -> Embedded:
+    """Embed a benchmark; what is kept grows with its images and its texts, (images x queries + texts) x projection."""
+    texts, written = _embed_texts(models, benchmark, batch_size)
+    size, config = len(benchmark.images), models.qformer.config
+    images = torch.empty(size, config.queries, config.projection, device=models.device)
+    whole = torch.empty(size, 1, written.shape[1], device=models.device)
+    averaged = torch.empty_like(whole)
+    for batch in read_images(models, shards, benchmark, batch_size):
+        with models.autocast():
+            images[batch.numbers] = models.qformer.embed_image(
+                models.qformer.encode_image(models.qformer.look(batch.features))
+            )
+        whole[batch.numbers, 0] = models.clip.embed_images(batch.pixels)
+        averaged[batch.numbers, 0] = torch.nn.functional.normalize(models.tower.pool(batch.features).float(), dim=-1)
+    return Embedded(Embeddings(images, texts), Embeddings(whole, written), Embeddings(averaged, written))
+
+
+def _embed_texts(models: Models, benchmark: Benchmark, batch_size: int) -> tuple[Tensor, Tensor]:
+    """By the Q-Former, (texts, projection), and by CLIP, (texts, width)."""
+    read, written = [], []
+    for first in range(0, len(benchmark.texts), batch_size):
+        part = slice(first, first + batch_size)
+        with models.autocast():
+            rows = models.qformer.encode_text(trimmed(models.tokens(benchmark.texts[part]).to(models.device)))
+            read.append(models.qformer.embed_text(rows))
+        written.append(models.clip.embed_texts([models.clip.prepare(text) for text in benchmark.written[part]]))
+    return torch.cat(read), torch.cat(written)
+
+
+def trimmed(text: Text) -> Text:
+    """Without the padding that all have in common, which nobody looks at."""
+    longest = int(text.real.sum(dim=1).max())
+    return Text(text.ids[:, :longest], text.real[:, :longest])

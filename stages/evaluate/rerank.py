@@ -1,0 +1,88 @@
+"""The best of ITC, ranked anew: the raw ITM logit of "it matches" plus ITC's cosine, as BLIP-2's code has it.
+
+A sum, although the paper's words suggest ITM alone. What is no candidate ranks below all that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from stages.evaluate.benchmark import Benchmark
+from stages.evaluate.embed import ImageBatch, trimmed
+from stages.evaluate.models import Models
+from stages.evaluate.ranking import Hits
+from stages.evaluate.similarity import BothWays, Candidates
+from stages.models.qformer import QFormer, Text
+
+
+class Pairs:
+    """The pairs to look at closely: candidates of both directions, each once, image by image.
+
+    Their number is at most (images + texts) x top_k, and that is what they take in memory.
+    """
+
+    def __init__(self, candidates: Candidates, texts: int) -> None:
+        self._texts = texts
+        self._candidates = candidates
+        self._codes = torch.unique(torch.cat([code.flatten() for code in self._coded()]))
+        self.logits = torch.full(self._codes.shape, torch.nan, device=self._codes.device)
+        """(pairs,), float32: how sure ITM is; not a number until it was asked."""
+
+    def of(self, image: int) -> tuple[Tensor, Tensor]:
+        """Where an image's pairs stand in `logits`, and their texts; (pairs,), int64, each."""
+        ends = torch.tensor([image, image + 1], device=self._codes.device) * self._texts
+        first, last = torch.searchsorted(self._codes, ends).tolist()
+        return torch.arange(first, last, device=self._codes.device), self._codes[first:last] % self._texts
+
+    def scores(self) -> list[Tensor]:
+        """Logit plus cosine of the candidates, both ways: (images, k) and (texts, k)."""
+        logits = [self.logits[torch.searchsorted(self._codes, code)] for code in self._coded()]
+        return [logit + found.scores for logit, found in zip(logits, self._candidates, strict=True)]
+
+    def _coded(self) -> list[Tensor]:
+        """The candidates as numbers, image * texts + text, both ways."""
+        return [images * self._texts + texts for images, texts in self._candidates.pairs()]
+
+
+def rerank(
+    models: Models, images: Iterable[ImageBatch], benchmark: Benchmark, candidates: Candidates, pairs_at_once: int
+) -> BothWays:
+    """Rank the candidates by ITM; the features of one batch of images are in memory at a time.
+
+    Args:
+        models: what judges.
+        images: every image of the benchmark, in any order.
+        benchmark: which belong together.
+        candidates: what ITC has found.
+        pairs_at_once: per forward pass.
+    """
+    pairs, text = Pairs(candidates, len(benchmark.texts)), models.tokens(benchmark.texts).to(models.device)
+    for batch in images:
+        for image, features in zip(batch.numbers.tolist(), torch.split(batch.features, 1), strict=True):
+            places, texts = pairs.of(image)
+            with models.autocast():
+                logits = _match(models.qformer, features, Text(text.ids[texts], text.real[texts]), pairs_at_once)
+            pairs.logits[places] = logits
+    return BothWays(
+        *(
+            _judged(scores, benchmark.is_right(*numbers))
+            for scores, numbers in zip(pairs.scores(), candidates.pairs(), strict=True)
+        )
+    )
+
+
+def _judged(scores: Tensor, right: Tensor) -> Hits:
+    hits = Hits(len(scores), scores.device)
+    hits.update(slice(None), scores, right)
+    return hits
+
+
+def _match(qformer: QFormer, features: Tensor, text: Text, pairs_at_once: int) -> Tensor:
+    """ITM's logits of one image, (1, tokens, width), with many texts; short ones go together, for little padding."""
+    logits, seen = torch.empty(len(text.ids), device=features.device), qformer.look(features)
+    for part in torch.split(text.real.sum(dim=1).argsort(), pairs_at_once):
+        logits[part] = qformer.match(seen, trimmed(Text(text.ids[part], text.real[part])))[:, 1].float()
+    return logits
