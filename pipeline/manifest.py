@@ -50,6 +50,8 @@ class Manifest:
     stages: Mapping[str, tuple[Recipe, RunOptions]]
     """What is to run, by stage name in the order of the DAG."""
     demo: Demo | None
+    removed: str | None
+    """The removal list (`stages.removals`); no part of any fingerprint."""
 
 
 def _section(spec: StageSpec) -> type[Recipe]:
@@ -66,6 +68,7 @@ Document: type[Settings] = create_model(
     __base__=Settings,
     output=(Annotated[str, Field(min_length=1)], ...),
     demo=(Demo | None, None),
+    removed=(Annotated[str, Field(min_length=1)] | None, None),
     sources=(Annotated[dict[SourceName, Source], Field(min_length=1)], ...),
     **_SECTION_FIELDS,
 )
@@ -163,4 +166,4 @@ def _manifest(document: Any) -> Manifest:
         values = (section or _SECTIONS[name]()).model_dump()
         run = values.pop("run")
         stages[name] = (spec.recipe.model_validate(values), spec.run.model_validate(run))
-    return Manifest(document.output, document.sources, stages, document.demo)
+    return Manifest(document.output, document.sources, stages, document.demo, document.removed)
