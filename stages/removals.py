@@ -68,6 +68,11 @@ class Removals:
         return sha256 in self.digests
 
 
+def is_entry(text: str) -> bool:
+    """Whether a text is what a list is made of: an http(s) URL or a sha256 sum."""
+    return bool(_SHA256.fullmatch(text) or re.match(r"https?://[^\s/]", text.strip(), re.IGNORECASE))
+
+
 def read_entries(url: str) -> list[str]:
     """The entries of a list as they stand there.
 

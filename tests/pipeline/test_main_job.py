@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from pipeline.catalog import connect, query
+from pipeline.forget import forget
 from pipeline.run import run_session
 from pipeline.session import open_session
 from tests.pipeline.conftest import ROOT
@@ -51,6 +52,7 @@ def test_the_tables_of_a_whole_run(session, manifest):
     none(f"SELECT * FROM {web} kept JOIN {web} other USING (key) WHERE kept.kept AND {better}")
     assert rows(session, "SELECT count(*) > 0 FROM evaluation WHERE r1_image_to_text IS NOT NULL") == [(True,)]
     changed_stages(manifest)
+    forgotten(session)
 
 
 def changed_stages(manifest: Path) -> None:
@@ -67,3 +69,16 @@ def changed_stages(manifest: Path) -> None:
     assert left(select=content["select"] | {"itm_threshold": 0.9}) == human_and_web
     assert left(rank=content["rank"] | {"dtype": "bfloat16"}) == {"rank/web", "select/web", "pretrain"}
     assert left(caption=content["caption"] | {"run": {"batch_size": 3}}) == set()
+
+
+def forgotten(session) -> None:
+    """An image that is to be forgotten leaves every table that has its key."""
+    [(key, url)] = rows(session, "SELECT key, url FROM corpus WHERE source = 'web' ORDER BY key LIMIT 1")
+    others = rows(session, f"SELECT * FROM captions WHERE key <> '{key}' ORDER BY key, candidate")
+    removal_list = f"{session.store.root}/list.txt"
+    assert forget(session.store, removal_list, [url]).images == 1
+    assert rows(session, f"SELECT status, text FROM images WHERE key = '{key}'") == [("removed", None)]
+    for view in ("captions", "raw_captions", "raw_rank", "raw_filter", "raw_select", "corpus"):
+        assert rows(session, f"SELECT * FROM {view} WHERE key = '{key}'") == []
+    assert rows(session, "SELECT * FROM captions ORDER BY key, candidate") == others
+    assert rows(session, f"SELECT stage, reason FROM failures WHERE key = '{key}'") == [("download", "removed")]
