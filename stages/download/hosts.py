@@ -84,12 +84,12 @@ class Hosts:
                 host.failures = 0
             if was_full:
                 self._offer(name)
-                self._changed.notify()
 
     def _offer(self, name: str) -> None:
         host = self._hosts[name]
         if host.waiting and host.running < self._threads:
             self._ready.append(name)
+            self._changed.notify()  # each time: of two rows that end at once only the first finds the host full
 
     def _refusal(self, name: str) -> RefusedError | None:
         host = self._hosts[name]
