@@ -1,4 +1,4 @@
-"""The command: `capfilt run | plan | status | query | export | validate`.
+"""The command: `capfilt run | plan | status | query | export | forget | validate`.
 
 Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted.
 """
@@ -170,6 +170,41 @@ def export(
             typer.echo(f"failed: {failure['shard']}: {failure['error']}", err=True)
     if outcome["failed"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+@app.command()
+def forget(
+    manifest: ManifestPath,
+    entries: Annotated[list[str] | None, typer.Argument(metavar="URL_OR_SHA256...")] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="More of them: text, one a line, or Parquet.")
+    ] = None,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Put images on the manifest's removal list, and take them out of everything that is committed.
+
+    Without any, the list is applied as it is. Not while a run of the same output is under way.
+    """
+    from dataclasses import asdict
+
+    from pipeline.forget import Forgotten, entries_of
+    from pipeline.forget import forget as clear
+    from pipeline.graph import absolute
+    from pipeline.manifest import load_manifest
+    from pipeline.store import Store
+
+    loaded = load_manifest(manifest)
+    removal_list = absolute(loaded.removed)
+    if removal_list is None:
+        raise UserError(f"{manifest}: it has no removal list; add a line such as 'removed: removed.txt'")
+    done: Forgotten = clear(Store.open(loaded.output), removal_list, entries_of(entries or [], listed))
+    if as_json:
+        _print_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
+        return
+    typer.echo(f"{len(done.added)} new on {loaded.removed}")
+    typer.echo(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
+    for tar in sorted(done.elsewhere):
+        typer.echo(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
 
 
 @app.command()

@@ -97,14 +97,14 @@ def _source_node(
     if stage == "urls":
         values |= {"source": source_name, **source.identity(), "content": [part.digest for part in parts]}
     if stage == "download":
-        run = run.model_copy(update={"images": _absolute(source.images_root)})
+        run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(manifest.removed)})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
     recipe, own_parts = with_absolute_paths(recipe), parts if stage == "urls" else ()
     return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
 
 
-def _absolute(folder: str | None) -> str | None:
-    """A folder as a worker with another working folder can find it."""
+def absolute(folder: str | None) -> str | None:
+    """A folder or file as a worker with another working folder can find it."""
     return folder if folder is None or "://" in folder else str(Path(folder).expanduser().absolute())
 
 

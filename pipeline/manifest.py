@@ -50,6 +50,8 @@ class Manifest:
     stages: Mapping[str, tuple[Recipe, RunOptions]]
     """What is to run, by stage name in the order of the DAG."""
     demo: Demo | None
+    removed: str | None
+    """The removal list (`stages.removals`); no part of any fingerprint."""
     evaluated: frozenset[str] = frozenset()
     """The sources that `evaluate` measures on. Nothing else reads them."""
 
@@ -78,6 +80,7 @@ Document: type[Settings] = create_model(
     __base__=Settings,
     output=(Annotated[str, Field(min_length=1)], ...),
     demo=(Demo | None, None),
+    removed=(Annotated[str, Field(min_length=1)] | None, None),
     sources=(Annotated[dict[SourceName, Source], Field(min_length=1)], ...),
     **_SECTION_FIELDS,
 )
@@ -199,7 +202,7 @@ def _trained_on(trained: str, evaluated: str) -> Problem:
 
 def _manifest(document: Any) -> Manifest:
     evaluated = frozenset(document.evaluate.sources if document.evaluate else ())
-    manifest = Manifest(document.output, document.sources, {}, document.demo, evaluated)
+    manifest = Manifest(document.output, document.sources, {}, document.demo, document.removed, evaluated)
     used = {stage for source in manifest.sources for stage in manifest.chain(source)}
     stages = {}
     for name, spec in STAGES.items():

@@ -11,6 +11,8 @@ from rich.console import Console
 from pipeline.catalog import write_catalog
 from pipeline.display import duration, make_display
 from pipeline.execution import Execution
+from pipeline.forget import apply_list
+from pipeline.graph import absolute
 from pipeline.report import failed_shards, funnel, retrieval
 from pipeline.schedule import Schedule
 from pipeline.session import Session, demo_web, write_recipes
@@ -34,11 +36,15 @@ def run_session(session: Session, *, executor: str, address: str | None, console
     started = time.monotonic()
     schedule = Schedule(session.graph, session.plans)
     done_before = sum(len(state.done) for state in schedule.nodes.values())
+    removed = absolute(session.manifest.removed)
     if not schedule.is_finished:
         write_recipes(session)
+    apply_list(session.store, removed)
+    if not schedule.is_finished:
         execution = Execution(session.graph, session.store, schedule)
         with demo_web(session), make_display(console, session.graph) as display:
             _executor(executor, address)(execution, display)
+        apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     return {
         "session": session,

@@ -4,6 +4,7 @@
     <output>/<stage>/<fingerprint>/<shard>.<attempt>.tar    a side file, named by the table's metadata
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
+    <output>/removals.json                                  which removal list the tables have been cleared of
 
 A side file carries its attempt in its name and the table is written last, so two hosts that work the same shard at the
 same time cannot mix: whichever table lands, it names its own side file.
@@ -33,6 +34,7 @@ from stages.shards import Artifact
 TABLE = ".parquet"
 FAILURE = ".failed.json"
 RECIPE = "recipe.json"
+REMOVALS = "removals.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,29 @@ class Store:
         """What was hashed into the folder's fingerprint, None where nobody wrote it."""
         url = f"{folder}/{RECIPE}"
         return self.read_json(url) if self._fs.exists(url) else None
+
+    def remove_strays(self, folder: str, shard: str, keep: Mapping[str, str]) -> None:
+        """Remove the side files of a shard that its table does not name: what attempts without a table left.
+
+        Args:
+            folder: where the shard's artifacts lie.
+            shard: its name.
+            keep: the metadata of its table; none where it has no table.
+        """
+        named = {value for name, value in keep.items() if name.startswith("side.")}
+        own = {f"{shard}{TABLE}", f"{shard}{FAILURE}", *named}
+        for name in self._names(folder):
+            if name.startswith(f"{shard}.") and name not in own:
+                self._fs.rm_file(f"{folder}/{name}")
+
+    def record_removals(self, digest: str) -> None:
+        """Write down which removal list the tables have been cleared of."""
+        write_whole(f"{self.root}/{REMOVALS}", json.dumps({"sha256": digest}).encode())
+
+    def removals(self) -> str | None:
+        """Which removal list the tables have been cleared of, None if of none."""
+        url = f"{self.root}/{REMOVALS}"
+        return str(self.read_json(url)["sha256"]) if self._fs.exists(url) else None
 
     def read_json(self, url: str) -> dict[str, Any]:
         """A JSON object of the store's own."""

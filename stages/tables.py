@@ -85,15 +85,19 @@ Reason = Literal[
 Status = Literal[
     "success",
     "invalid_url",  # no http(s) address
+    "refused_address",  # the host, or what it redirects to, lies at an address that is not public
+    "removed",  # on the removal list, by its address or by its content
     "dns",  # the host has no address
     "connection",  # refused, reset or closed early
     "tls",  # the certificate or handshake failed
     "timeout",
+    "host_down",  # not asked: the host had failed again and again
     "http_4xx",
     "http_5xx",
     "http_other",  # a redirect loop or an answer that is none
     "opted_out",  # the server's X-Robots-Tag disallows this use
     "not_an_image",  # nothing that the decoder can read, truncated files among them
+    "too_large",  # more bytes or more pixels than the recipe allows
     "too_small",
     "bad_aspect",
     "missing_file",  # a local image that is not there

@@ -18,8 +18,11 @@ from stages.download.rows import Outcome, Row, images_table, read_rows
 from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.download.spool import Spool
 from stages.download.web import Web
+from stages.removals import RemovalList, Removals
 from stages.tables import URLS
 from stages.webdataset import json_part, write_tar
+
+_BY_ADDRESS = Outcome("removed", "its address is on the removal list")
 
 
 class Download:
@@ -29,31 +32,34 @@ class Download:
         fit = Fit(recipe)
         self._extension = recipe.encode_format
         self._images = run.images
-        self._web = Web(recipe, run.threads, fit)
+        self._max_pixels = recipe.max_pixels
+        self._removals = RemovalList(run.removed)
+        self._web = Web(recipe, run, fit)
         self._local = Local(run.images, run.threads, fit) if run.images is not None else None
 
     def __call__(self, shard: Shard) -> Output:
         """Download one shard.
 
         Raises:
+            UserError: the removal list cannot be read.
             ValueError: the rows lie in several tars.
             OSError: the scratch disk or the source's storage is out of order.
         """
         urls = shard.inputs["urls"].table()
         rows = read_rows(urls)
+        removals = self._removals()
         if self._images is not None and any(map(lies_in_tar, rows)):
-            tar, found = read_existing(self._images, rows)
-            return _output(rows, found, links={"tar": tar})
-        return self._store(urls, rows, shard.scratch)
+            tar, found = read_existing(self._images, rows, self._max_pixels)
+            by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
+            return _output(rows, _without_removed(found, removals) | by_address, links={"tar": tar})
+        return self._store(urls, rows, removals, shard.scratch)
 
-    def _store(self, urls: pa.Table, rows: Sequence[Row], scratch: Path) -> Output:
-        at_hand = [row for row in rows if row.file and self._local is not None]
-        elsewhere = [row for row in rows if not row.file or self._local is None]
+    def _store(self, urls: pa.Table, rows: Sequence[Row], removals: Removals, scratch: Path) -> Output:
+        outcomes = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
+        left = [row for row in rows if row.index not in outcomes]
         tar = scratch / "images.tar"
         with Spool(scratch / "images.spool") as spool:
-            outcomes = self._web(elsewhere, spool, scratch)
-            if self._local is not None:
-                outcomes |= self._local(at_hand, spool)
+            outcomes |= _without_removed(self._fetch(left, removals, spool, scratch), removals)
             named = {
                 row.index: replace(outcomes[row.index], member=f"{row.key}.{self._extension}")
                 for row in rows
@@ -61,6 +67,13 @@ class Download:
             }
             write_tar(tar, self._samples(urls, rows, named, spool))
         return _output(rows, outcomes | named, sides={"tar": tar})
+
+    def _fetch(self, rows: Sequence[Row], removals: Removals, spool: Spool, scratch: Path) -> dict[int, Outcome]:
+        elsewhere = [row for row in rows if not row.file or self._local is None]
+        outcomes = self._web(elsewhere, spool, scratch, removals)
+        if self._local is not None:
+            outcomes |= self._local([row for row in rows if row.file], spool)
+        return outcomes
 
     def _samples(
         self, urls: pa.Table, rows: Sequence[Row], successes: dict[int, Outcome], spool: Spool
@@ -77,6 +90,17 @@ class Download:
                         "json": json_part(_description(row, own, successes[row.index])),
                     },
                 )
+
+
+def _without_removed(outcomes: dict[int, Outcome], removals: Removals) -> dict[int, Outcome]:
+    return {
+        index: _by_content(outcome) if removals.has_digest(outcome.sha256) else outcome
+        for index, outcome in outcomes.items()
+    }
+
+
+def _by_content(outcome: Outcome) -> Outcome:
+    return Outcome("removed", "its content is on the removal list", sha256=outcome.sha256)
 
 
 def _description(row: Row, own_columns: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

@@ -7,6 +7,9 @@ saturates 16-bit samples to white, and knows fewer palettes and colour spaces.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -24,44 +27,74 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes an image upright, by EXIF orientation."""
-_READ_ALIKE: Final = {("JPEG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB"), ("WEBP", "RGBA")}
+_ON_ITS_SIDE: Final = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+_READ_ALIKE: Final = {("JPEG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB")}
 """Formats and modes that OpenCV and PIL decode to the same image."""
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "MPO")
+"""What is read: the web's formats, and TIFF. PIL knows forty more; one runs Ghostscript on what it is given."""
+_LARGE: Final = 2**24
+"""Pixels beyond which an image is decoded with care for memory: 100 million pixels would take 2 GB otherwise."""
+
+Image.MAX_IMAGE_PIXELS = None  # PIL's limit for the whole process; `Picture` has one of its own
 
 
-def image_size(encoded: bytes) -> tuple[int, int]:
-    """Width and height in pixels of an image that decodes to its end.
+class Picture:
+    """An image of which the header has been read; the rest follows on demand."""
 
-    Raises:
-        RefusedError: these bytes are no image, or a truncated one.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            width, height = image.size
-            _decode_cheaply(image)
-            return width, height
-    except Exception as error:  # decoders raise whatever they like on malformed input
-        raise _refusal(error) from error
+    def __init__(self, encoded: bytes, max_pixels: int) -> None:
+        """Read the header.
 
+        Raises:
+            RefusedError: these bytes are no image, or one of more than `max_pixels`.
+        """
+        self._encoded = encoded
+        with _refusing():
+            self._image = Image.open(io.BytesIO(encoded), formats=_known_formats())
+            self._turn = _TURNS.get(_orientation(self._image))
+        width, height = self._image.size
+        if width * height > max_pixels:
+            raise RefusedError("too_large", f"{width} x {height} pixels are more than {max_pixels}")
+        self.is_large = width * height > _LARGE
+        """Whether decoding it takes so much memory that it should be the only one at a time."""
+        self.size = (height, width) if self._turn in _ON_ITS_SIDE else (width, height)
+        """Width and height in pixels when it is upright."""
 
-def plain_image(encoded: bytes) -> bytes:
-    """The same image, upright and such that OpenCV reads it as PIL does; most images are returned as they are.
+    def check(self) -> None:
+        """Decode it to its end.
 
-    Raises:
-        RefusedError: these bytes are no image, or a truncated one.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            turn = _TURNS.get(_orientation(image))
-            if turn is None and (image.format, image.mode) in _READ_ALIKE:
+        Raises:
+            RefusedError: it is malformed, or truncated.
+        """
+        with _refusing():
+            _decode_cheaply(self._image)
+
+    def plain(self, shorter: int) -> bytes:
+        """The same image, upright and such that OpenCV reads it as PIL does; most images are returned as they are.
+
+        Args:
+            shorter: pixels of the shorter side that it will be scaled down to; a large image may come with less
+                detail, but at least twice that many.
+
+        Raises:
+            RefusedError: it is malformed, or truncated.
+        """
+        image = self._image
+        reduced = self.is_large and min(image.size) >= 4 * shorter
+        with _refusing():
+            if self._turn is None and not reduced and _is_read_alike(image):
                 _decode_cheaply(image)
-                return encoded
-            flat = _to_rgb(image)
-            upright = flat if turn is None else flat.transpose(turn)
+                return self._encoded
+            if reduced:
+                image.draft(None, (2 * shorter, 2 * shorter))  # what a JPEG can be spared of being decoded to
+            flat = _in_strips(image, min(image.size) // (2 * shorter)) if reduced else _to_rgb(image)
             buffer = io.BytesIO()
+            upright = flat if self._turn is None else flat.transpose(self._turn)
             upright.save(buffer, "BMP")  # lossless, and quick both ways
             return buffer.getvalue()
-    except Exception as error:  # as above
-        raise _refusal(error) from error
+
+
+def _is_read_alike(image: Image.Image) -> bool:
+    return (image.format, image.mode) in _READ_ALIKE and not getattr(image, "is_animated", False)
 
 
 def _decode_cheaply(image: Image.Image) -> None:
@@ -77,6 +110,18 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _in_strips(image: Image.Image, factor: int) -> Image.Image:
+    """`_to_rgb` with every `factor` x `factor` pixels averaged, of a strip at a time: none of it is there twice."""
+    width, height = image.size
+    whole = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = factor * max(1, _LARGE // 16 // (width * factor))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        strip.info = image.info
+        whole.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
+    return whole
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """8 bits a sample, three channels, transparent parts on white."""
     if image.mode.startswith("I;16"):
@@ -88,7 +133,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _refusal(error: Exception) -> RefusedError:
-    if isinstance(error, UnidentifiedImageError):  # its words hold a memory address and nothing else
-        return RefusedError("not_an_image", "no known image format")
-    return RefusedError("not_an_image", str(error) or type(error).__name__)
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this build of PIL reads."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever goes wrong with the bytes of a stranger makes a row that is no image."""
+    try:
+        yield
+    except UnidentifiedImageError as error:  # its words hold a memory address and nothing else
+        raise RefusedError("not_an_image", f"none of {', '.join(_known_formats())}") from error
+    except Exception as error:  # decoders raise whatever they like on malformed input
+        raise RefusedError("not_an_image", str(error) or type(error).__name__) from error

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
-from typing import Final, TypeAlias
+from contextlib import nullcontext
+from threading import Lock
+from typing import IO, Final, TypeAlias
 
-from PIL import Image
-
-from stages.download.decode import plain_image
+from stages.download.decode import Picture
 from stages.download.library import Resizer
 from stages.download.rows import Outcome
 from stages.download.spec import DownloadRecipe
@@ -36,28 +35,35 @@ class Fit:
             encode_quality=recipe.encode_quality,
             encode_format=recipe.encode_format,
             skip_reencode=True,
-            min_image_size=recipe.min_image_size,
-            max_aspect_ratio=math.inf if recipe.max_aspect_ratio is None else recipe.max_aspect_ratio,
         )
+        self._one_large = Lock()
 
-    def __call__(self, stream: io.BytesIO, _boxes: object = None) -> Resized:
+    def __call__(self, stream: IO[bytes], _boxes: object = None) -> Resized:
         """What img2dataset calls where it would call its own resizer."""
         try:
-            plain = plain_image(stream.read())
-            self._check_length(plain)
+            return self._fitted(stream.read())
         except RefusedError as refusal:
             return None, None, None, None, None, str(refusal)
-        resized: Resized = self._resizer(io.BytesIO(plain))
-        return resized
 
-    def _check_length(self, plain: bytes) -> None:
-        """Refuse what could not be stored; img2dataset would fail on it with words that tell nothing.
+    def _fitted(self, encoded: bytes) -> Resized:
+        picture = Picture(encoded, self._recipe.max_pixels)
+        self._check_size(picture)
+        with self._one_large if picture.is_large else nullcontext():
+            image, width, height, _, _, error = self._resizer(io.BytesIO(picture.plain(self._recipe.image_size)))
+        return image, width, height, *picture.size, error
+
+    def _check_size(self, picture: Picture) -> None:
+        """Refuse by the header what is not wanted or could not be stored.
 
         Raises:
-            RefusedError: the longer side has too many pixels for the format.
+            RefusedError: the shorter side has too few pixels, or the longer side too many for it or for the format.
         """
-        with Image.open(io.BytesIO(plain)) as image:
-            shorter, longer = sorted(image.size)
+        recipe = self._recipe
+        shorter, longer = sorted(picture.size)
+        if shorter < recipe.min_image_size:
+            raise RefusedError("too_small", f"{shorter} x {longer} pixels")
+        if recipe.max_aspect_ratio is not None and longer > recipe.max_aspect_ratio * shorter:
+            raise RefusedError("bad_aspect", f"{shorter} x {longer} pixels")
         stored = longer * min(1, self._recipe.image_size / shorter)
         if stored > _LONGEST[self._recipe.encode_format] or longer > _LONGEST_READ:
             words = f"{shorter} x {longer} pixels are too long to be stored as {self._recipe.encode_format}"

@@ -1,113 +1,165 @@
-"""The HTTP client that img2dataset downloads with: http(s) only, and no answer without an end.
+"""One image over HTTP: asked for within a deadline, through a bounded number of redirects, up to a bounded size.
 
-`urllib.request.urlopen`, which img2dataset would use, follows a redirect to ftp:// and reads a body for as long as it
-lasts. One such address among ten thousand would hold up its shard until the shard's deadline, and every retry too.
+What img2dataset would use, `urllib.request.urlopen`, bounds none of that: its timeout is that of one read, it follows a
+redirect to any address, and it reads a body for as long as it lasts.
 """
 
 from __future__ import annotations
 
 import http.client
-import ssl
-import time
-import urllib.request
-from email.message import Message
-from functools import cache
-from typing import IO, Final
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Final, cast
+from urllib.parse import urlsplit
 
-from typing_extensions import Self, override
+from stages.download.addresses import networks
+from stages.download.connection import Connection
+from stages.download.content import Inflated
+from stages.download.deadline import Deadline
+from stages.download.resolver import Resolver
+from stages.download.robots import disallowed_by
+from stages.download.spec import DownloadRecipe
+from stages.download.statuses import RefusedError, of_answer, of_request
+from stages.download.urls import redirect_url
 
-from stages.download.robots import single_directives
-from stages.download.statuses import RefusedError, of_request
-
-MAX_BYTES: Final = 128 * 2**20
-"""Bytes of the largest body that is read."""
-PATIENCE: Final = 6
-"""A body may take this many timeouts in all, however steadily it trickles."""
+IN_MEMORY: Final = 2**20
+"""Bytes of a body that are held in memory; the rest of a larger one goes to the scratch disk."""
 _CHUNK: Final = 2**16
-
-
-class _StayOnHttp(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to http(s) alone."""
-
-    @override
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        if not newurl.lower().startswith(("http://", "https://")):
-            raise RefusedError("http_other", f"redirected to {newurl}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-@cache
-def _opener() -> urllib.request.OpenerDirector:
-    """One for the process: urllib would read the CA bundle anew for every https address, at 10 ms of CPU each."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return urllib.request.build_opener(_StayOnHttp, urllib.request.HTTPSHandler(context=context))
-
-
-class Answer:
-    """What img2dataset uses of a response: its robots headers and its whole body."""
-
-    def __init__(self, response: http.client.HTTPResponse, timeout: float) -> None:
-        self._response = response
-        self._deadline = time.monotonic() + PATIENCE * timeout
-        self.headers = Message()
-        for directive in single_directives(response.headers.get_all("X-Robots-Tag", [])):
-            self.headers.add_header("X-Robots-Tag", directive)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._response.close()
-
-    def read(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            RefusedError: it ended early, took too long, or is larger than `MAX_BYTES`.
-        """
-        try:
-            return self._read()
-        except (OSError, http.client.HTTPException) as error:
-            raise RefusedError(of_request(error), str(error) or type(error).__name__) from error
-
-    def _read(self) -> bytes:
-        announced = self._response.length  # Python 3.10 and 3.11 do not count down in read1, later ones do
-        body = bytearray()
-        while chunk := self._response.read1(_CHUNK):  # read1 returns what is there: a trickle cannot block it
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise RefusedError("not_an_image", f"larger than {MAX_BYTES} bytes")
-            if time.monotonic() > self._deadline:
-                raise TimeoutError("the body took too long")
-            if len(body) == announced:
-                break
-        if announced is not None and len(body) < announced:
-            raise http.client.IncompleteRead(bytes(body), announced - len(body))
-        return bytes(body)
+_MOVED: Final = {301, 302, 303, 307, 308}
 
 
 class HttpClient:
-    """Stands in for the module `urllib.request` inside img2dataset."""
+    """Fetches images. Safe to call from several threads.
 
-    Request = urllib.request.Request
+    Args:
+        recipe: the limits, the opt-outs that are honoured, and the name that they may be addressed to.
+        user_agent: how the crawler introduces itself.
+        resolver: finds the addresses of hosts.
+        scratch: where large bodies lie until they are decoded.
+        is_removed: whether a URL must not be fetched; asked for every redirect.
+    """
 
-    @staticmethod
-    def urlopen(request: urllib.request.Request, timeout: float) -> Answer:
-        """Send a request and answer with what came back.
+    def __init__(
+        self,
+        recipe: DownloadRecipe,
+        *,
+        user_agent: str,
+        resolver: Resolver,
+        scratch: Path,
+        is_removed: Callable[[str], bool],
+    ) -> None:
+        self._recipe = recipe
+        self._allowed = networks(recipe.allow_addresses)
+        self._resolver = resolver
+        self._scratch = scratch
+        self._is_removed = is_removed
+        self._headers = {
+            "User-Agent": user_agent,
+            "Accept": "image/*,*/*;q=0.1",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+
+    def fetch(self, url: str, until: Deadline) -> IO[bytes]:
+        """The body of an address, as a file at its start.
+
+        Args:
+            url: an address that `request_url` has passed.
+            until: the time that all of it may take.
 
         Raises:
-            RefusedError: no answer, or one that is no success.
+            RefusedError: no image is to be had there, or not within the limits.
         """
         try:
-            return Answer(_opener().open(request, timeout=timeout), timeout)
+            return self._follow(url, until)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise RefusedError(of_request(error), str(error) or type(error).__name__) from error
+            raise of_request(error) from error
+
+    def _follow(self, url: str, until: Deadline) -> IO[bytes]:
+        for _ in range(self._recipe.max_redirects + 1):
+            with closing(self._connect(url, until)) as connection, closing(self._ask(connection, url)) as answer:
+                target = answer.headers["Location"] if answer.status in _MOVED else None
+                if target is None:
+                    return self._accept(answer)
+            url = self._next(url, target)
+        raise RefusedError("http_other", f"more than {self._recipe.max_redirects} redirects")
+
+    def _connect(self, url: str, until: Deadline) -> Connection:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        tls = parts.scheme == "https"
+        return Connection(
+            parts.hostname, parts.port, tls=tls, resolver=self._resolver, allowed=self._allowed, until=until
+        )
+
+    def _ask(self, connection: Connection, url: str) -> http.client.HTTPResponse:
+        parts = urlsplit(url)
+        target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
+        connection.request("GET", target, headers=self._headers)
+        return connection.getresponse()
+
+    def _next(self, url: str, target: str) -> str:
+        found = redirect_url(url, target)
+        if found is None:
+            raise RefusedError("http_other", f"redirected to {target}, which is no http(s) address")
+        if self._is_removed(found):
+            raise RefusedError("removed", f"redirected to {found}, which is on the removal list")
+        return found
+
+    def _accept(self, answer: http.client.HTTPResponse) -> IO[bytes]:
+        if not 200 <= answer.status < 300:
+            raise of_answer(answer.status, answer.reason)
+        recipe = self._recipe
+        directive = disallowed_by(answer.headers.get_all("X-Robots-Tag", []), recipe.opt_out, recipe.user_agent)
+        if directive is not None:
+            raise RefusedError("opted_out", f"X-Robots-Tag says {directive}")
+        return self._body(answer)
+
+    def _body(self, answer: http.client.HTTPResponse) -> IO[bytes]:
+        announced = answer.length  # Python 3.10 and 3.11 do not count down in read1, later ones do
+        if announced is not None and announced > self._recipe.max_bytes:
+            raise self._too_large()
+        body = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._scratch))  # noqa: SIM115 - the caller closes it
+        try:
+            for content in self._contents(answer, announced):
+                with _on_disk():
+                    body.write(content)
+            with _on_disk():
+                body.seek(0)
+        except BaseException:
+            body.close()
+            raise
+        return cast("IO[bytes]", body)  # it is like one, but before Python 3.11 it is none
+
+    def _contents(self, answer: http.client.HTTPResponse, announced: int | None) -> Iterator[bytes]:
+        """The body, piece by piece; at most `max_bytes` are taken from the network, and given."""
+        inflated = Inflated(answer.headers["Content-Encoding"], self._recipe.max_bytes)
+        count = 0
+        while announced is None or count < announced:
+            chunk = answer.read1(_CHUNK)  # returns what is there
+            if not chunk:
+                break
+            count += len(chunk)
+            if count > self._recipe.max_bytes:
+                raise self._too_large()
+            yield inflated(chunk)
+        if announced is not None and count < announced:
+            raise http.client.IncompleteRead(b"", announced - count)
+        inflated.finish()
+
+    def _too_large(self) -> RefusedError:
+        return RefusedError("too_large", f"more than {self._recipe.max_bytes} bytes")
+
+
+class DiskError(Exception):
+    """The scratch disk is out of order: nothing that a row could be blamed for."""
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"the scratch disk: {error}") from error

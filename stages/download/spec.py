@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from stages.contract import Recipe, RunOptions, StageSpec
@@ -13,7 +15,7 @@ from stages.contract import Recipe, RunOptions, StageSpec
 class DownloadRecipe(Recipe):
     """What is fetched and how it is stored.
 
-    `timeout` and `retries` stand here and not under `run:`, because a more patient download finds other images.
+    The times and the retries stand here and not under `run:`, because a more patient download finds other images.
     """
 
     image_size: Annotated[int, Field(ge=1)] = 384
@@ -26,14 +28,47 @@ class DownloadRecipe(Recipe):
     """Images whose shorter side has fewer pixels are refused (`too_small`)."""
     max_aspect_ratio: Annotated[float, Field(ge=1)] | None = None
     """Images whose longer side is more than this many times the shorter are refused (`bad_aspect`)."""
+    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """Images of more pixels are refused (`too_large`), by their header, before they are decoded."""
+    max_bytes: Annotated[int, Field(ge=1)] = 30 * 2**20
+    """Bodies of more bytes, as they come or uncompressed, are cut off and refused (`too_large`)."""
     opt_out: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
     """Directives of the X-Robots-Tag header that refuse this use (`opted_out`); an empty list honours none."""
-    user_agent_token: str | None = None
-    """The name that the downloader adds to its User-Agent and answers to in X-Robots-Tag."""
+    user_agent: str = "capfilt"
+    """The crawler's name: it stands in the User-Agent, and X-Robots-Tag directives may be addressed to it."""
+    allow_addresses: tuple[str, ...] = ()
+    """Addresses and networks of one's own mirrors (`10.1.2.3`, `10.1.0.0/16`). Beside them only public addresses are
+    connected to; hosts at others are refused (`refused_address`)."""
     timeout: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds without a sign of the server; a whole body may take six times that."""
+    """Seconds without a sign of the server, at each step: name lookup, connection, headers, body."""
+    max_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that an image may take in all, redirects and further attempts included."""
+    shard_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds after which no further image of a shard is begun (`timeout`)."""
+    max_redirects: Annotated[int, Field(ge=0)] = 10
+    """Redirects that are followed, each only to a permitted address."""
     retries: Annotated[int, Field(ge=0)] = 1
-    """Further attempts at an address that did not answer with an image."""
+    """Further attempts where one may help: after a timeout, a lost connection, HTTP 5xx, 408, 425 and 429."""
+    host_failures: Annotated[int, Field(ge=1)] = 10
+    """After so many images in a row that ended in a timeout or a lost connection a host's other images of the shard
+    are given up (`host_down`)."""
+
+    @field_validator("allow_addresses")
+    @classmethod
+    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{error}; an address, or a network as 10.1.0.0/16") from None
+        return texts
+
+    @field_validator("user_agent")
+    @classmethod
+    def _is_token(cls, text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
+            raise ValueError("a crawler's name is made of letters, digits, '_', '.' and '-'")
+        return text
 
     @model_validator(mode="after")
     def _png_has_levels(self) -> Self:
@@ -50,13 +85,26 @@ class DownloadRun(RunOptions):
 
     threads: Annotated[int, Field(ge=1)] = 64
     """Requests under way at once in one worker."""
+    host_threads: Annotated[int, Field(ge=1)] = 16
+    """Requests under way at once at one host, from one worker."""
+    contact: str | None = None
+    """A web page or an e-mail address that the User-Agent names, for those whose servers are asked."""
     images: str | None = None
     """fsspec URL of the folder below which the urls table's `file` lies; set by the graph from the source."""
+    removed: str | None = None
+    """fsspec URL of the removal list; set by the graph from the manifest."""
+
+    @field_validator("contact")
+    @classmethod
+    def _can_be_written_to(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"(https?://|[A-Za-z0-9_.+-]+@)[A-Za-z0-9_./~%#?=&:+-]+", text):
+            raise ValueError("a contact is a web address or an e-mail address, such as https://example.org/crawler")
+        return text
 
 
 SPEC = StageSpec(
     name="download",
-    version=1,
+    version=2,
     inputs=("urls",),
     recipe=DownloadRecipe,
     run=DownloadRun,

@@ -1,8 +1,8 @@
 """From whatever went wrong with an image to the closed set of statuses.
 
-img2dataset passes on nothing but `str(error)`, out of which a status could only be guessed. So the code that it calls
-for us (the HTTP client, the fitting of the image) puts the status in front of the words, where the error's type is
-still known, and `parse` takes the two apart again. img2dataset's own few messages are listed.
+img2dataset passes on nothing but words, out of which a status could only be guessed. So the code that it calls for us
+(the HTTP client, the fitting of the image) puts the status in front of the words, where the error's type is still
+known, and `parse` takes the two apart again. img2dataset's own few messages are listed.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import http.client
 import re
 import socket
 import ssl
-import urllib.error
 from typing import Final, get_args
 
 from stages.tables import Status
 
 _OWN_MESSAGES: Final[dict[str, Status]] = {
-    "Use of image disallowed by X-Robots-Tag directive": "opted_out",
     "Image decoding error": "not_an_image",
-    "image too small": "too_small",
-    "aspect ratio too large": "bad_aspect",
 }
 _NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_BY_HUNDREDS: Final[dict[int, Status]] = {4: "http_4xx", 5: "http_5xx"}
+_ASK_LATER: Final = {408, 425, 429}
+_LATER: Final = {socket.EAI_AGAIN}
 _MAX_WORDS: Final = 300
 
 
 class RefusedError(Exception):
-    """An image that cannot be had: its status, and the reason in words."""
+    """An image that cannot be had: its status, the reason in words, and whether asking again may help."""
 
-    def __init__(self, status: Status, words: str) -> None:
+    def __init__(self, status: Status, words: str, *, passing: bool = False) -> None:
         self.status: Status = status
         self.words = tidy(words)
+        self.passing = passing
         super().__init__(f"{status}: {self.words}")
 
 
@@ -41,12 +41,20 @@ def tidy(words: str) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(words.split()))[:_MAX_WORDS]
 
 
-def of_request(error: BaseException) -> Status:
-    """The status of a request that ended in this exception."""
-    if isinstance(error, urllib.error.HTTPError):
-        return {4: "http_4xx", 5: "http_5xx"}.get(error.code // 100, "http_other")  # type: ignore[return-value]
-    if isinstance(error, urllib.error.URLError):
-        return of_request(error.reason) if isinstance(error.reason, BaseException) else "http_other"
+def of_answer(code: int, reason: str) -> RefusedError:
+    """What an answer means that is no success."""
+    status = _BY_HUNDREDS.get(code // 100, "http_other")
+    return RefusedError(status, f"HTTP {code} {reason}", passing=status == "http_5xx" or code in _ASK_LATER)
+
+
+def of_request(error: Exception) -> RefusedError:
+    """What a request means that ended in this exception."""
+    status = _status(error)
+    passing = status in ("timeout", "connection") or (isinstance(error, socket.gaierror) and error.errno in _LATER)
+    return RefusedError(status, str(error) or type(error).__name__, passing=passing)
+
+
+def _status(error: Exception) -> Status:
     for kinds, status in _BY_TYPE:
         if isinstance(error, kinds):
             return status

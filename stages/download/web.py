@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from typing import Any
 
 import pyarrow as pa
 
+from stages.download.fetch import Fetch
 from stages.download.fit import Fit
+from stages.download.hosts import Hosts
+from stages.download.http_client import HttpClient
 from stages.download.library import Downloader
+from stages.download.resolver import Resolver
 from stages.download.rows import Outcome, Row
-from stages.download.spec import DownloadRecipe
+from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.download.spool import Spool
 from stages.download.statuses import parse
+from stages.download.urls import request_url
+from stages.removals import Removals
 
-_URL_CHARACTERS: Final = "!#$%&'()*+,/:;=?@[]~"
 _LOST = Outcome("error", "img2dataset lost this row")
-
-
-def request_url(url: str | None) -> str | None:
-    """The address to ask, with spaces and letters beyond ASCII quoted as a browser does; None unless it is http(s)."""
-    address = (url or "").strip()
-    try:
-        parts = urlsplit(address)
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname or parts.port == 0:
-            return None
-    except ValueError:  # a malformed port or IPv6 address
-        return None
-    scheme_and_host = f"{parts.scheme}://{parts.netloc}"
-    if not scheme_and_host.isprintable() or " " in scheme_and_host:
-        return None
-    return scheme_and_host + quote(parts._replace(scheme="", netloc="").geturl(), _URL_CHARACTERS)
 
 
 class _Sink:
@@ -61,14 +51,15 @@ class _Sink:
 
 
 class Web:
-    """Fetches rows by their URL."""
+    """Fetches rows by their URL. How long a shard takes at most is said in `hosts`."""
 
-    def __init__(self, recipe: DownloadRecipe, threads: int, fit: Fit) -> None:
+    def __init__(self, recipe: DownloadRecipe, run: DownloadRun, fit: Fit) -> None:
         self._recipe = recipe
-        self._threads = threads
+        self._run = run
         self._fit = fit
+        self._user_agent = user_agent(recipe.user_agent, run.contact)
 
-    def __call__(self, rows: Sequence[Row], spool: Spool, scratch: Path) -> dict[int, Outcome]:
+    def __call__(self, rows: Sequence[Row], spool: Spool, scratch: Path, removals: Removals) -> dict[int, Outcome]:
         """What became of every row, by its index; the images are in the spool.
 
         Raises:
@@ -77,44 +68,70 @@ class Web:
         urls = {row.index: url for row in rows if (url := request_url(row.url)) is not None}
         outcomes = {row.index: _refused_url(row) for row in rows if row.index not in urls}
         if urls:
-            outcomes |= dict.fromkeys(urls, _LOST) | self._fetch(urls, spool, scratch)
+            outcomes |= dict.fromkeys(urls, _LOST) | self._fetch_all(urls, spool, scratch, removals)
         return outcomes
 
-    def _fetch(self, urls: Mapping[int, str], spool: Spool, scratch: Path) -> dict[int, Outcome]:
+    def _fetch_all(
+        self, urls: Mapping[int, str], spool: Spool, scratch: Path, removals: Removals
+    ) -> dict[int, Outcome]:
         folder = scratch / "img2dataset"  # it leaves a stats file there
         folder.mkdir()
-        feed = folder / "feed.arrow"
-        table = pa.table({"row": pa.array(list(urls), pa.int64()), "url": pa.array(list(urls.values()), pa.string())})
-        with pa.OSFile(str(feed), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
         sink = _Sink(spool)
+        fetch = self._fetch(urls, folder, removals)
         # Not `downloader(...)`: that one prints what went wrong with the shard and returns False.
-        self._downloader(sink, folder, len(urls)).download_shard((0, str(feed)))
+        self._downloader(fetch, sink, folder, len(urls)).download_shard((0, _feed(list(urls), folder)))
         shutil.rmtree(folder)
-        if sink.failure is not None:
-            raise sink.failure
+        if failure := sink.failure or fetch.failure:
+            raise failure
         return sink.outcomes
 
-    def _downloader(self, sink: _Sink, folder: Path, count: int) -> Any:
-        recipe = self._recipe
+    def _fetch(self, urls: Mapping[int, str], folder: Path, removals: Removals) -> Fetch:
+        recipe, run = self._recipe, self._run
+        places = dict(enumerate(urls.values()))  # img2dataset knows a row by its place in the feed
+        hosts = Hosts(places, threads=run.host_threads, failures=recipe.host_failures, seconds=recipe.shard_seconds)
+        client = HttpClient(
+            recipe,
+            user_agent=self._user_agent,
+            resolver=Resolver(),
+            scratch=folder,
+            is_removed=removals.has_url,
+        )
+        return Fetch(recipe, hosts, client)
+
+    def _downloader(self, fetch: Fetch, sink: _Sink, folder: Path, count: int) -> Any:
         return Downloader(
             sample_writer_class=lambda *_: sink,
             resizer=self._fit,
-            thread_count=min(self._threads, count),
+            thread_count=min(self._run.threads, count),
             save_caption=False,
             extract_exif=False,
             output_folder=str(folder),
             column_list=["row", "url"],
-            timeout=recipe.timeout,
+            timeout=fetch,  # see `library`
             number_sample_per_shard=count,
             oom_shard_count=1,
             compute_hash="sha256",
             verify_hash_type=None,
-            encode_format=recipe.encode_format,
-            retries=recipe.retries,
-            user_agent_token=recipe.user_agent_token,
-            disallowed_header_directives=recipe.opt_out or None,
+            encode_format=self._recipe.encode_format,
+            retries=0,
+            user_agent_token=None,
+            disallowed_header_directives=None,
         )
+
+
+def user_agent(token: str, contact: str | None) -> str:
+    """How the crawler introduces itself, in the form that crawlers have in common."""
+    about = f"; +{contact}" if contact else ""
+    return f"Mozilla/5.0 (compatible; {token}/{version('capfilt')}{about})"
+
+
+def _feed(rows: Sequence[int], folder: Path) -> str:
+    """The shard as img2dataset reads it: its rows by number; which address is asked when, `Hosts` decides."""
+    path = str(folder / "feed.arrow")
+    table = pa.table({"row": pa.array(rows, pa.int64()), "url": pa.array([""] * len(rows), pa.string())})
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    return path
 
 
 def _refused_url(row: Row) -> Outcome:

@@ -33,6 +33,8 @@ sources:
     path: {path}
 {more}
 urls: {{shard_size: {shard_size}}}
+download:
+  allow_addresses: [127.0.0.1]
 caption: {{model: nowhere/model}}
 rank: {{model: nowhere/model}}
 select: {{itm_threshold: null}}
@@ -156,7 +158,7 @@ def test_a_run_its_plan_its_status_and_its_tables(folder, capsys):
 def test_the_plan_says_which_key_makes_a_stage_run_again(folder, capsys):
     write()
     capfilt(capsys, *LOCAL, "--until", "download")
-    Path("m.yaml").write_text(Path("m.yaml").read_text() + "download: {image_size: 256}\n")
+    Path("m.yaml").write_text(Path("m.yaml").read_text().replace("download:\n", "download:\n  image_size: 256\n"))
     _, out, _ = capfilt(capsys, "plan", "m.yaml", "--json")
     reasons = {row["node"]: row["reason"] for row in json.loads(out)}
     assert reasons["urls/web"] == ""

@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from pipeline.catalog import connect, query
+from pipeline.forget import forget
 from pipeline.run import run_session
 from pipeline.session import open_session
 from tests.pipeline.conftest import ROOT
@@ -54,6 +55,7 @@ def test_the_tables_of_a_whole_run(session, manifest):
     assert rows(session, f"SELECT count(*), count(*) FILTER ({shown}) FROM retrieval") == [(30, 30)]
     none("SELECT * FROM corpus WHERE source = 'human_test'")
     changed_stages(manifest)
+    forgotten(session)
 
 
 def changed_stages(manifest: Path) -> None:
@@ -71,3 +73,16 @@ def changed_stages(manifest: Path) -> None:
     assert left(rank=content["rank"] | {"dtype": "bfloat16"}) == {"rank/web", "select/web", "pretrain", "evaluate"}
     assert left(evaluate=content["evaluate"] | {"top_k": 11}) == {"evaluate"}
     assert left(caption=content["caption"] | {"run": {"batch_size": 3}}) == set()
+
+
+def forgotten(session) -> None:
+    """An image that is to be forgotten leaves every table that has its key."""
+    [(key, url)] = rows(session, "SELECT key, url FROM corpus WHERE source = 'web' ORDER BY key LIMIT 1")
+    others = rows(session, f"SELECT * FROM captions WHERE key <> '{key}' ORDER BY key, candidate")
+    removal_list = f"{session.store.root}/list.txt"
+    assert forget(session.store, removal_list, [url]).images == 1
+    assert rows(session, f"SELECT status, text FROM images WHERE key = '{key}'") == [("removed", None)]
+    for view in ("captions", "raw_captions", "raw_rank", "raw_filter", "raw_select", "corpus"):
+        assert rows(session, f"SELECT * FROM {view} WHERE key = '{key}'") == []
+    assert rows(session, "SELECT * FROM captions ORDER BY key, candidate") == others
+    assert rows(session, f"SELECT stage, reason FROM failures WHERE key = '{key}'") == [("download", "removed")]

@@ -53,8 +53,8 @@ WRONG = {
     "mistyped section": (change("select:", "selct:"), "16: selct: unknown key; did you mean 'select'?"),
     "unknown stage": (
         GOOD + "deduplicate: {}\n",
-        "18: deduplicate: unknown key; the keys here are output, demo, sources, urls, download, annotate, caption, "
-        "rank, filter, select, pretrain, evaluate",
+        "18: deduplicate: unknown key; the keys here are output, demo, removed, sources, urls, download, annotate, "
+        "caption, rank, filter, select, pretrain, evaluate",
     ),
     "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
     "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),

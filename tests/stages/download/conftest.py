@@ -17,11 +17,6 @@ from stages.shards import Artifact
 from stages.tables import IMAGES, URLS
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
     with serve() as running:
@@ -41,11 +36,12 @@ def download(tmp_path: Path) -> Run:
     """Download a shard of the rows given; recipe fields by name."""
     numbers = count()
 
-    def run(
+    def download(
         rows: list[dict[str, Any]],
         *,
         images: str | None = None,
         columns: dict[str, list[Any]] | None = None,
+        run: dict[str, Any] | None = None,
         **recipe: Any,
     ) -> Output:
         folder = tmp_path / f"run{next(numbers)}"
@@ -53,7 +49,10 @@ def download(tmp_path: Path) -> Run:
         scratch.mkdir(parents=True)
         table = urls_table(rows, **(columns or {}))
         pq.write_table(table, folder / "urls.parquet")
-        compute = Download(DownloadRecipe(**{"timeout": 5, **recipe}), DownloadRun(threads=8, images=images))
+        compute = Download(
+            DownloadRecipe(**{"timeout": 5, "allow_addresses": ["127.0.0.1"], **recipe}),
+            DownloadRun(**{"threads": 8, "images": images, **(run or {})}),
+        )
         output = compute(Shard("s-0", {"urls": Artifact(str(folder / "urls.parquet"))}, scratch))
         assert output.table.schema == IMAGES
         for name in ("key", "url"):
@@ -62,7 +61,7 @@ def download(tmp_path: Path) -> Run:
         assert sorted(path.name for path in scratch.iterdir()) == sorted(path.name for path in output.sides.values())
         return output
 
-    return run
+    return download
 
 
 @pytest.fixture

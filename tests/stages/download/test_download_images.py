@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from loopback import encoded, picture
-from PIL import Image
+from PIL import Image, ImageFile
 
+from stages.download import decode
 from stages.download.fit import Fit
 from stages.download.spec import DownloadRecipe
 
@@ -148,10 +149,8 @@ def test_images_too_long_for_the_format_are_refused(
 
 
 def test_a_decompression_bomb_is_refused() -> None:
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    outcome, image = FIT.image(b"\x89PNG\r\n\x1a\n" + chunk)
-    assert (outcome.status, image) == ("not_an_image", None)
+    outcome, image = FIT.image(raw_png(60_000, 60_000, 8, 2, []))
+    assert (outcome.status, image) == ("too_large", None)
 
 
 FILES = {
@@ -193,3 +192,164 @@ def test_damaged_bytes_are_an_image_that_pil_reads_or_none(kind: str, place: int
 @given(st.binary(max_size=64))
 def test_noise_is_not_an_image(content: bytes) -> None:
     assert FIT.image(content)[0].status == "not_an_image"
+
+
+RAMP = np.add.outer(np.arange(24) * 257 * 4, np.arange(32) * 257 * 3).astype(np.uint16)
+"""16-bit samples whose 8-bit values, by the definition of a rescaling (sample x 255 / 65535), are whole numbers."""
+EIGHT = (RAMP // 257).astype(np.uint8)
+PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (10, 20, 30)]
+PLACES = np.add.outer(np.arange(24), np.arange(32)) % 4
+
+
+def lossless(content: bytes) -> np.ndarray:
+    """The stored pixels, with nothing resized and nothing lost."""
+    fit = Fit(DownloadRecipe(image_size=384, encode_format="png", encode_quality=1))
+    return np.asarray(stored(content, fit).convert("RGB"))
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+def raw_png(
+    width: int, height: int, depth: int, colour_type: int, rows: list[bytes], *chunks: tuple[bytes, bytes]
+) -> bytes:
+    """A PNG written by hand from the specification, so that no library's reading of a mode is taken on trust."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    between = b"".join(chunk(name, content) for name, content in chunks)
+    return b"\x89PNG\r\n\x1a\n" + header + between + data + chunk(b"IEND", b"")
+
+
+def test_16_bit_grey_png_keeps_its_values() -> None:
+    content = raw_png(32, 24, 16, 0, [row.astype(">u2").tobytes() for row in RAMP])
+    np.testing.assert_array_equal(lossless(content), grey(EIGHT))
+
+
+def test_16_bit_grey_tiff_of_either_byte_order_keeps_its_values() -> None:
+    for order in ("<u2", ">u2"):
+        image = Image.frombytes("I;16" if order == "<u2" else "I;16B", (32, 24), RAMP.astype(order).tobytes())
+        np.testing.assert_array_equal(lossless(encoded(image, "TIFF")), grey(EIGHT))
+
+
+def test_16_bit_grey_with_alpha_lies_on_white() -> None:
+    rows = [np.stack([row, np.where(np.arange(32) < 16, 0, 65535)], 1).astype(">u2").tobytes() for row in RAMP]
+    expected = np.where(np.arange(32) < 16, 255, EIGHT)
+    np.testing.assert_allclose(lossless(raw_png(32, 24, 16, 4, rows)), grey(expected), atol=1)
+
+
+def test_a_palette_with_a_transparent_entry_lies_on_white() -> None:
+    chunks = ((b"PLTE", bytes(sum(PALETTE, ()))), (b"tRNS", bytes([255, 0, 255])))  # the second entry, green
+    rows = [bytes(row) for row in PLACES.astype(np.uint8)]
+    expected = np.array([(255, 0, 0), (255, 255, 255), (0, 0, 255), (10, 20, 30)])[PLACES]
+    np.testing.assert_array_equal(lossless(raw_png(32, 24, 8, 3, rows, *chunks)), expected)
+    np.testing.assert_array_equal(lossless(raw_png(32, 24, 8, 3, rows, chunks[0])), np.array(PALETTE)[PLACES])
+
+
+def test_a_transparent_colour_lies_on_white() -> None:
+    rows = [bytes(row) for row in EIGHT]
+    expected = grey(np.where(EIGHT == 100, 255, EIGHT))
+    np.testing.assert_array_equal(lossless(raw_png(32, 24, 8, 0, rows, (b"tRNS", struct.pack(">H", 100)))), expected)
+    colours = [np.array(PALETTE, np.uint8)[row].tobytes() for row in PLACES]
+    expected = np.array([(255, 0, 0), (255, 255, 255), (0, 0, 255), (10, 20, 30)])[PLACES]
+    content = raw_png(32, 24, 8, 2, colours, (b"tRNS", struct.pack(">HHH", 0, 255, 0)))
+    np.testing.assert_array_equal(lossless(content), expected)
+
+
+@pytest.mark.parametrize("alpha", [0, 51, 128, 255])
+def test_half_transparent_pixels_are_mixed_with_white(alpha: int) -> None:
+    rows = [np.stack([row, np.full(32, alpha)], 1).astype(np.uint8).tobytes() for row in EIGHT]
+    expected = EIGHT * (alpha / 255) + 255 * (1 - alpha / 255)
+    np.testing.assert_allclose(lossless(raw_png(32, 24, 8, 4, rows)), grey(expected), atol=1)
+    colours = [
+        np.concatenate([np.array(PALETTE)[row], np.full((32, 1), alpha)], 1).astype(np.uint8).tobytes()
+        for row in PLACES
+    ]
+    expected = np.array(PALETTE)[PLACES] * (alpha / 255) + 255 * (1 - alpha / 255)
+    np.testing.assert_allclose(lossless(raw_png(32, 24, 8, 6, colours)), expected, atol=1)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    rows = [bytes([0b11110000] * 4) for _ in range(24)]
+    expected = np.tile([255] * 4 + [0] * 4, (24, 4)).astype(np.uint8)
+    np.testing.assert_array_equal(lossless(raw_png(32, 24, 1, 0, rows)), grey(expected))
+
+
+@pytest.mark.parametrize(
+    ("ink", "colour_of_it"),
+    [
+        ((0, 0, 0, 0), (255, 255, 255)),
+        ((255, 0, 0, 0), (0, 255, 255)),
+        ((0, 255, 0, 0), (255, 0, 255)),
+        ((0, 0, 255, 0), (255, 255, 0)),
+        ((0, 0, 0, 255), (0, 0, 0)),
+        ((0, 128, 255, 0), (255, 127, 0)),
+    ],
+)
+def test_cmyk_jpeg_shows_its_inks_on_paper(ink: tuple[int, ...], colour_of_it: tuple[int, ...]) -> None:
+    content = encoded(Image.new("CMYK", (32, 24), ink), quality=100)
+    assert b"Adobe" in content[:64]  # whose CMYK is stored inverted, as every program that writes it does
+    np.testing.assert_allclose(lossless(content), np.broadcast_to(colour_of_it, (24, 32, 3)), atol=3)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_frames_the_first_is_shown(image_format: str) -> None:
+    frames = [Image.new("RGB", (32, 24), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    content = encoded(frames[0], image_format, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(lossless(content), np.broadcast_to((255, 0, 0), (24, 32, 3)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "CMYK"])
+def test_large_images_are_reduced_in_strips_to_what_they_are_in_one_piece(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smooth = picture(312, 264, seed=4)  # whole multiples of 6, the factor here
+    image = {"P": smooth.quantize(64), "I;16": Image.fromarray(np.asarray(smooth.convert("L")).astype(np.uint16) * 257)}
+    content = encoded(image[mode] if mode in image else smooth.convert(mode), "TIFF" if mode == "CMYK" else "PNG")
+    fit = Fit(DownloadRecipe(image_size=20, encode_format="png", encode_quality=1))
+    whole = fit.image(content)
+    monkeypatch.setattr(decode, "_LARGE", 4096)
+    reduced = fit.image(content)
+    assert reduced[0] == whole[0]  # the original size among it
+    pixels = [np.asarray(Image.open(io.BytesIO(found[1] or b"")), np.float64) for found in (whole, reduced)]
+    np.testing.assert_allclose(pixels[0], pixels[1], atol=6)  # a palette's steps fall on both sides of a boundary
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_reduced_while_it_is_decoded(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture(800, 400, seed=6), quality=95, exif=exif)
+    whole = FIT.image(content)
+    monkeypatch.setattr(decode, "_LARGE", 4096)
+    reduced = FIT.image(content)
+    assert reduced[0] == whole[0]
+    assert (reduced[0].original_width, reduced[0].original_height) == ((800, 400) if orientation == 1 else (400, 800))
+    pixels = [np.asarray(Image.open(io.BytesIO(found[1] or b"")), np.float64) for found in (whole, reduced)]
+    assert abs(pixels[0] - pixels[1]).mean() < 2
+
+
+def test_pixels_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    content = encoded(picture(64, 48), "PNG")
+    for cls in (Image.Image, ImageFile.ImageFile):
+        monkeypatch.setattr(cls, "load", never)
+    fit = Fit(DownloadRecipe(max_pixels=64 * 48 - 1))
+    assert (fit.image(content)[0].status, fit.image(content)[0].error) == (
+        "too_large",
+        "64 x 48 pixels are more than 3071",
+    )
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PCX", "TGA", "PPM", "SGI"])
+def test_formats_that_are_none_of_the_web_are_not_opened(kind: str) -> None:
+    outcome = FIT.image(encoded(picture(32, 32), kind))[0]
+    assert outcome.status == "not_an_image"
+    assert outcome.error.startswith("none of JPEG, PNG")  # type: ignore[union-attr]

@@ -15,9 +15,9 @@ from loopback import Run, Web, encoded, picture
 from PIL import Image
 
 from stages.contract import Output
-from stages.download import http_client, library
+from stages.download import library
 from stages.download import web as web_module
-from stages.download.web import request_url
+from stages.download.urls import request_url
 from stages.shards import Artifact, read_images
 
 
@@ -95,14 +95,14 @@ def test_every_answer_becomes_a_row_in_order(
 
 def test_a_silent_server_and_one_that_trickles_for_ever_time_out(web: Web, download: Run) -> None:
     rows = [{"url": web.url(path)} for path in ("/hang.jpg", "/trickle.jpg")]
-    output = download(rows, timeout=0.3, retries=0)
+    output = download(rows, timeout=0.3, max_seconds=1)
     assert output.table["status"].to_pylist() == ["timeout", "timeout"]
 
 
-def test_a_body_that_is_too_large_is_refused(web: Web, download: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "MAX_BYTES", 500)
-    output = download([{"url": web.url("/big.jpg")}], retries=0)
-    assert output.table["status"].to_pylist() == ["not_an_image"]
+def test_a_body_that_is_too_large_is_refused(web: Web, download: Run) -> None:
+    output = download([{"url": web.url("/big.jpg")}], max_bytes=500)
+    assert output.table["status"].to_pylist() == ["too_large"]
+    assert web.hits["/big.jpg"] == 1
 
 
 def test_a_certificate_that_cannot_be_checked_is_tls(web: Web, download: Run) -> None:
@@ -150,8 +150,9 @@ def test_sizes_and_aspect_ratio_are_checked(web: Web, download: Run) -> None:
         ("noai", {"opt_out": ()}, "success"),
         ("nosnippet", {}, "success"),
         ("unavailable_after: 25 Jun 2010 15:00:00 PST, noindex", {}, "opted_out"),
-        ("capfilt: noai", {}, "success"),
-        ("capfilt: nofollow, noai", {"user_agent_token": "CapFilt"}, "opted_out"),
+        ("capfilt: noai", {}, "opted_out"),
+        ("mybot: noai", {}, "success"),
+        ("mybot: nofollow, noai", {"user_agent": "MyBot"}, "opted_out"),
     ],
 )
 def test_opt_outs(web: Web, download: Run, header: str, recipe: dict[str, object], status: str) -> None:
