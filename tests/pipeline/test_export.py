@@ -37,7 +37,7 @@ def world(tmp_path_factory) -> Path:
         "images": str(place / "human"),
     }
     content |= {"output": str(folder / "out"), "sources": {"human": human}, "urls": {"shard_size": 8}}
-    for stage in ("caption", "rank", "filter", "select"):
+    for stage in ("caption", "rank", "filter", "select", "evaluate"):
         del content[stage]
     content["pretrain"] |= {"steps": 2, "warmup": 1, "batch_size": 8, "holdout": 0.0}
     for key in ("model", "tokenizer"):
