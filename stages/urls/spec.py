@@ -205,6 +205,7 @@ class HumanSource(SourceSettings):
 class CocoSource(HumanSource):
     """COCO captions in Karpathy's split: `dataset_coco.json`, or a list of {image, caption, image_id} (BLIP, LAVIS).
 
+    His `dataset_flickr30k.json` is read in the same way; it has no `filepath` and no `cocoid`.
     Own columns: `filepath`, `filename`, `cocoid`, `split`; for the list `image`, `image_id`.
     """
 

@@ -117,6 +117,15 @@ def test_the_order_of_the_rows_does_not_matter(described, make_shard, shards, pr
     assert evaluate(moved, pretrained, tmp_path) == evaluate(shards, pretrained, tmp_path)
 
 
+def test_sets_are_measured_each_by_itself(described, make_shard, shards, pretrained, tmp_path):
+    other = replace(make_shard(described[8:20], "0"), source="others")
+    recipe = EvaluateRecipe(sources=("others", "people"), top_k=TOP_K)
+    work = CorpusJob((*shards, other), str(tmp_path), tmp_path, {"pretrain": pretrained})
+    rows = Evaluate(recipe, EvaluateRun(device="cpu", threads=1))(work).table.to_pylist()
+    assert [row for row in rows if row["source"] == "people"] == evaluate(shards, pretrained, tmp_path)
+    assert {row["images"] for row in rows if row["source"] == "others"} == {12}
+
+
 def test_a_set_has_its_different_images_and_texts(described, shards):
     benchmark = read_benchmark("people", shards)
     assert "people-3" not in benchmark.images

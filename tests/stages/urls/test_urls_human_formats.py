@@ -56,6 +56,17 @@ def test_karpathy_splits_and_where(karpathy: str, read: Any) -> None:
     assert table.column("text").to_pylist() == ["Held out.", None]
 
 
+def test_karpathys_flickr30k(tmp_path: Path, read: Any) -> None:
+    images = [
+        {"imgid": number, "split": split, "filename": f"{number}.jpg", "sentences": [{"raw": f"{split} {number}"}]}
+        for number, split in enumerate(("train", "val", "test"))
+    ]
+    path = tmp_path / "dataset_flickr30k.json"
+    path.write_text(json.dumps({"dataset": "flickr30k", "images": images}))
+    table = read(format="coco", path=str(path), images="flickr", splits=("test",))
+    assert table.select(["file", "texts"]).to_pylist() == [{"file": "2.jpg", "texts": ["test 2"]}]
+
+
 def test_images_on_the_web_become_urls(karpathy: str, read: Any) -> None:
     table = read(format="coco", path=karpathy, images="https://images.cocodataset.org/", splits=("test",))
     assert table.column("file").to_pylist() == [None]
