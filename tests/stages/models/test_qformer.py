@@ -79,7 +79,8 @@ def test_the_caption_pass_has_the_queries_of_the_image_pass(model, features, tex
 @torch.no_grad()
 def test_one_image_is_matched_with_many_texts_as_if_it_stood_beside_each(model, features, text):
     one = features[:1]
-    torch.testing.assert_close(model.match(one, text), model.match(one.expand(3, -1, -1), text))
+    beside_each = model.match(model.look(one.expand(3, -1, -1)), text)
+    torch.testing.assert_close(model.match(model.look(one), text), beside_each)
 
 
 @torch.no_grad()

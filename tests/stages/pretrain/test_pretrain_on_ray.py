@@ -14,8 +14,8 @@ from stages.errors import UserError
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.spec import SPEC, PretrainRecipe, PretrainRun
 
-HERE = "tests.stages.pretrain.test_pretrain_on_ray"
-"""This module's name in Ray's workers, which begin where the tests were started."""
+DIES_ONCE = "tests.stages.pretrain.dies_once:DiesOnce"
+"""Under its name in Ray's workers, which begin where the tests were started and know none of the tests' own folders."""
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
@@ -48,7 +48,7 @@ def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_j
 
     recipe, work, undisturbed = make_recipe(dropout=0.1), make_job(), make_job()
     run = run.model_copy(update={"workers": workers, "cpus": 0.5})
-    found = train_on_ray(job_of(recipe, run, work, f"{HERE}:DiesOnce"), work)
+    found = train_on_ray(job_of(recipe, run, work, DIES_ONCE), work)
     assert (work.scratch / "died").exists()
     assert repeatable(found.table).equals(repeatable(train_on_ray(job_of(recipe, run, undisturbed), undisturbed).table))
 
@@ -59,19 +59,3 @@ def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
     work = make_job()
     with pytest.raises(UserError, match=r"pretrain\.holdout"):
         train_on_ray(job_of(make_recipe(holdout=1e-5), run, work), work)
-
-
-class DiesOnce(Pretrain):
-    """Its process is killed after five steps, the first time."""
-
-    def train(self, work, **options) -> None:
-        import os
-        import signal
-
-        def on_step(row: dict) -> None:
-            mark = work.scratch / "died"
-            if row["step"] == 5 and not mark.exists():
-                mark.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        super().train(work, **options, on_step=on_step)
