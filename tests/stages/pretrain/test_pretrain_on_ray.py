@@ -42,15 +42,14 @@ def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_jo
     assert found.sides["safetensors"].parent == work.scratch
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, workers):
+@pytest.mark.slow  # Ray Train takes minutes to replace a worker where other load runs
+def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run):
     from pipeline.ray_train import train_on_ray
 
-    recipe, work, undisturbed = make_recipe(dropout=0.1), make_job(), make_job()
-    run = run.model_copy(update={"workers": workers, "cpus": 0.5})
+    recipe, work = make_recipe(dropout=0.1), make_job()
     found = train_on_ray(job_of(recipe, run, work, DIES_ONCE), work)
     assert (work.scratch / "died").exists()
-    assert repeatable(found.table).equals(repeatable(train_on_ray(job_of(recipe, run, undisturbed), undisturbed).table))
+    assert repeatable(found.table).equals(repeatable(Pretrain(recipe, run)(make_job()).table))
 
 
 def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
