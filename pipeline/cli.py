@@ -111,7 +111,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     report.print_plan(console, session.plans)
     console.print()
     report.print_funnel(console, session)
-    report.print_retrieval(console, session)
+    report.print_retrieval(console, report.retrieval(session))
     report.print_failed_shards(console, session)
 
 
@@ -245,7 +245,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     console.print(outcome["summary"], highlight=False)
     console.print()
     print_funnel(console, session)
-    print_retrieval(console, session)
+    print_retrieval(console, outcome["retrieval"])
     print_failed_shards(Console(stderr=True), session)
     console.print(
         f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True

@@ -14,12 +14,11 @@ from rich.progress import track
 
 from pipeline.plan import NodePlan
 from pipeline.session import Session
+from stages.contract import CorpusShard
 from stages.errors import UserError
-from stages.export.job import CorpusShard
 from stages.export.pairs import write_pairs
 from stages.export.tars import write_shard
 from stages.files import write_whole
-from stages.shards import Artifact
 
 MARK = "export.json"
 """Beside the tars: which corpus they are of."""
@@ -59,7 +58,7 @@ def export_tars(session: Session, destination: str, console: Console) -> dict[st
         written = pool.map(lambda shard: _try_writing(shard, f"{root}/{names[shard.number]}"), left)
         for shard, error in zip(left, _tracked(written, console, len(left)), strict=True):
             if error is not None:
-                failed.append({"node": "export", "shard": shard.tables.name, "error": error})
+                failed.append({"node": "export", "shard": shard.tables.shard, "error": error})
     last = f"{total - 1:0{digits}d}"
     notes = [f"{len(left) - len(failed):,} tars written, {len(shards) - len(left):,} were there already"]
     notes += [f"read them as {root}/{{{0:0{digits}d}..{last}}}.tar", *_left_out(len(shards), total)]
@@ -95,12 +94,12 @@ def _selected(session: Session) -> tuple[list[Numbered], int]:
 
 
 def _tables(session: Session, plan: NodePlan, shard: str) -> CorpusShard:
-    def of(stage: str) -> Artifact:
-        node = session.graph.nodes[f"{stage}/{plan.node.source}"]
-        return session.store.artifact(session.store.folder(stage, node.fingerprint), shard)
-
-    written = "caption" if f"caption/{plan.node.source}" in session.graph.nodes else "annotate"
-    return CorpusShard(shard, of("urls"), of("download"), of(written), of("select"))
+    """What every stage of the source made of a shard."""
+    source, store = plan.node.source, session.store
+    assert source is not None, "select works source by source"
+    nodes = [node for node in session.graph.nodes.values() if node.source == source]
+    folders = {node.spec.name: store.folder(node.spec.name, node.fingerprint) for node in nodes}
+    return CorpusShard(source, shard, {stage: store.artifact(folder, shard) for stage, folder in folders.items()})
 
 
 def _claim(root: str, session: Session, total: int) -> None:

@@ -140,8 +140,8 @@ def _lineages(store: Store) -> list[_Lineage]:
     """Everything in the output that has keys, by the cut source that the keys are of."""
     folders = {
         (stage, found): _Folder(stage, url, frozenset(store.committed(url)))
-        for stage in STAGES
-        if stage != "pretrain"
+        for stage, spec in STAGES.items()
+        if spec.scope == "shard"
         for found in store.fingerprints(stage)
         for url in [store.folder(stage, found)]
     }

@@ -85,9 +85,8 @@ def _count(session: Session, source: str, count: int | None) -> str:
     return f"{count or 0:,}"
 
 
-def print_retrieval(console: Console, session: Session) -> None:
-    """What `evaluate` measured, in percent, if it has."""
-    rows = retrieval(session)
+def print_retrieval(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """What `retrieval` found, in percent, if anything."""
     if not rows:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")

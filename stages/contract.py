@@ -114,6 +114,11 @@ class CorpusShard:
     """The committed artifact of every input stage of that source, by stage name."""
 
     @property
+    def urls(self) -> Artifact:
+        """The rows of the source's list."""
+        return self.inputs["urls"]
+
+    @property
     def images(self) -> Artifact:
         """The images table, with its tar."""
         return self.inputs["download"]

@@ -53,7 +53,7 @@ class Evaluate:
         """
         shards = {name: [shard for shard in work.corpus if shard.source == name] for name in self._recipe.sources}
         benchmarks = {name: read_benchmark(name, of_source) for name, of_source in shards.items()}
-        models = load_models(work.results["pretrain"], self._run, work.scratch)
+        models = load_models(work.results["pretrain"], self._run)
         rows = [
             row
             for name, benchmark in benchmarks.items()

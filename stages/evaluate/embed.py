@@ -13,7 +13,6 @@ from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.models import Models
 from stages.evaluate.similarity import Embeddings
 from stages.models.feed import batches
-from stages.models.qformer import Text
 
 
 class Embedded(NamedTuple):
@@ -79,13 +78,8 @@ def _embed_texts(models: Models, benchmark: Benchmark, batch_size: int) -> tuple
     for first in range(0, len(benchmark.texts), batch_size):
         part = slice(first, first + batch_size)
         with models.autocast():
-            rows = models.qformer.encode_text(trimmed(models.tokens(benchmark.texts[part]).to(models.device)))
+            text = models.tokens(benchmark.texts[part]).to(models.device)
+            rows = models.qformer.encode_text(text.cut(int(text.longest)))
             read.append(models.qformer.embed_text(rows))
         written.append(models.clip.embed_texts([models.clip.prepare(text) for text in benchmark.written[part]]))
     return torch.cat(read), torch.cat(written)
-
-
-def trimmed(text: Text) -> Text:
-    """Without the padding that all have in common, which nobody looks at."""
-    longest = int(text.real.sum(dim=1).max())
-    return Text(text.ids[:, :longest], text.real[:, :longest])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.evaluate.benchmark import Benchmark
-from stages.evaluate.embed import ImageBatch, trimmed
+from stages.evaluate.embed import ImageBatch
 from stages.evaluate.models import Models
 from stages.evaluate.ranking import Hits
 from stages.evaluate.similarity import BothWays, Candidates
@@ -84,5 +84,6 @@ def _match(qformer: QFormer, features: Tensor, text: Text, pairs_at_once: int) -
     """ITM's logits of one image, (1, tokens, width), with many texts; short ones go together, for little padding."""
     logits, seen = torch.empty(len(text.ids), device=features.device), qformer.look(features)
     for part in torch.split(text.real.sum(dim=1).argsort(), pairs_at_once):
-        logits[part] = qformer.match(seen, trimmed(Text(text.ids[part], text.real[part])))[:, 1].float()
+        asked = Text(text.ids[part], text.real[part])
+        logits[part] = qformer.match(seen, asked.cut(int(asked.longest)))[:, 1].float()
     return logits

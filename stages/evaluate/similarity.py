@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.ranking import Hits, Nearest
+from stages.models.qformer import similarities
 
 BLOCK = (256, 1024)
 """Images and texts that are compared at once: 33 MB of cosines with 32 queries."""
@@ -43,19 +44,6 @@ class Candidates(NamedTuple):
         """Both ways the numbers of images and of texts; int64, one of them (queries, k), the other (queries, 1)."""
         texts, images = self.image_to_text.answers, self.text_to_image.answers
         return (_queries(texts), texts), (images, _queries(images))
-
-
-def similarities(images: Tensor, texts: Tensor) -> Tensor:
-    """ITC's similarity: the cosine of the best query (Li et al. 2023, arXiv 2301.12597, section 3.1).
-
-    Args:
-        images: (images, queries, width).
-        texts: (texts, width).
-
-    Returns:
-        (images, texts).
-    """
-    return torch.einsum("iqw,tw->itq", images, texts).amax(dim=-1)
 
 
 def find_candidates(

@@ -19,11 +19,11 @@ from transformers import (
 
 from stages.errors import UserError
 from stages.export.job import TrainedModel
-from stages.export.trained import load_tower, load_trained
+from stages.export.trained import load_tower
 from stages.files import whole_folder
 from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.loading import quiet
-from stages.models.qformer import QFormer, QFormerConfig
+from stages.models.qformer import QFormer, QFormerConfig, load_qformer
 from stages.models.qformer_checkpoint import HEADS_FILE
 from stages.models.qformer_names import to_transformers
 from stages.models.vision_names import to_transformers as tower_to_transformers
@@ -60,7 +60,7 @@ def export(trained: TrainedModel, destination: str) -> list[str]:
         UserError: the folder is not empty, a model is missing, or transformers has no place for the tower.
     """
     _check_empty(destination)
-    qformer, (tower, view) = load_trained(trained), load_tower(trained)
+    qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
     tokenizer = load_bert_tokenizer(trained.tokenizer, trained.tokenizer_revision, "pretrain.tokenizer")
     with quiet():
         model, rest = convert(qformer, tower, view, trained.model)

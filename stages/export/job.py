@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stages.shards import Artifact
-
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -19,15 +17,3 @@ class TrainedModel:
     revision: str | None
     tokenizer: str
     tokenizer_revision: str | None
-
-
-@dataclass(frozen=True)
-class CorpusShard:
-    """The tables of one shard of one source, all committed."""
-
-    name: str
-    """Unique in the run."""
-    urls: Artifact
-    images: Artifact
-    captions: Artifact
-    select: Artifact

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from stages.export.job import TrainedModel
-from stages.export.trained import load_tower, load_trained
+from stages.export.trained import load_tower
 from stages.files import whole_file
+from stages.models.qformer import load_qformer
 from stages.models.qformer_names import to_lavis
 from stages.models.vision_names import computes_as_lavis
 from stages.models.vision_names import to_lavis as tower_to_lavis
@@ -27,7 +28,7 @@ def export(trained: TrainedModel, destination: str) -> list[str]:
     Raises:
         UserError: a model is missing.
     """
-    qformer, (tower, _) = load_trained(trained), load_tower(trained)
+    qformer, (tower, _) = load_qformer(trained.weights), load_tower(trained)
     frozen = tower_to_lavis(tower.visual, tower.penultimate + 1)
     state = to_lavis(qformer.state_dict()) | {f"visual_encoder.{name}": value for name, value in frozen.items()}
     with whole_file(destination) as path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from stages.export.captions import kept_captions
-from stages.export.job import CorpusShard
+from stages.contract import CorpusShard
+from stages.corpus import kept_captions
 from stages.files import whole_file
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from PIL import Image
 
-from stages.export.captions import kept_captions
-from stages.export.job import CorpusShard
+from stages.contract import CorpusShard
+from stages.corpus import kept_captions
 from stages.files import whole_file
 from stages.shards import read_images
 from stages.webdataset import write_tar

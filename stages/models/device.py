@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
+from torch import Tensor
 
 from stages.contract import Dtype
 from stages.errors import UserError
@@ -17,6 +20,16 @@ _DTYPES: dict[Dtype, torch.dtype] = {
 def torch_dtype(dtype: Dtype) -> torch.dtype:
     """The number format as torch names it."""
     return _DTYPES[dtype]
+
+
+def in_full(numbers: Tensor) -> Tensor:
+    """In single precision at least: half is for products of matrices."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def autocast(dtype: Dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Where a Q-Former may compute in half: with bfloat16 the products of matrices, with other formats nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
 def resolve_device(name: str, key: str) -> torch.device:

@@ -17,16 +17,19 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fsspec
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, normalize
 
+from stages.models.device import in_full
 from stages.models.qformer_layers import BERT_EPSILON, KeysValues, Layer
 
 STANDARD_DEVIATION = 0.02
@@ -64,6 +67,15 @@ class Text(NamedTuple):
     """(batch, tokens), int64."""
     real: Tensor
     """(batch, tokens), bool: False on padding."""
+
+    @property
+    def longest(self) -> Tensor:
+        """Tokens of the longest text, a scalar."""
+        return self.real.sum(dim=1).amax()
+
+    def cut(self, tokens: int) -> Text:
+        """The first columns; the same texts, where all that is left out is padding."""
+        return Text(self.ids[:, :tokens], self.real[:, :tokens])
 
     def to(self, device: torch.device) -> Text:
         """The same on a device."""
@@ -188,11 +200,11 @@ class QFormer(nn.Module):
 
     def embed_image(self, queries: Tensor) -> Tensor:
         """Query rows to embeddings of length 1, (batch, queries, projection), float32 at least."""
-        return normalize(_in_full(self.image_projection(queries)), dim=-1)
+        return normalize(in_full(self.image_projection(queries)), dim=-1)
 
     def embed_text(self, rows: Tensor) -> Tensor:
         """Text rows to one embedding of length 1, (batch, projection), float32 at least: that of the first token."""
-        return normalize(_in_full(self.text_projection(rows[:, 0])), dim=-1)
+        return normalize(in_full(self.text_projection(rows[:, 0])), dim=-1)
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:
@@ -224,8 +236,18 @@ class QFormer(nn.Module):
         return rows
 
 
-def _in_full(numbers: Tensor) -> Tensor:
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+def similarities(images: Tensor, texts: Tensor) -> Tensor:
+    """ITC's similarity: the best query's cosine (Li et al. 2023, arXiv 2301.12597, section 3.1).
+
+    Args:
+        images: (images, queries, projection), of length 1.
+        texts: (texts, projection), of length 1.
+
+    Returns:
+        (images, texts), in [-1, 1].
+    """
+    with torch.autocast(images.device.type, enabled=False):  # two digits of a cosine are too few at temperature 0.07
+        return torch.einsum("iqp,tp->itq", images, texts).amax(dim=-1)
 
 
 def config_metadata(config: QFormerConfig) -> dict[str, str]:
@@ -237,13 +259,17 @@ def config_metadata(config: QFormerConfig) -> dict[str, str]:
     return {"config": json.dumps(asdict(config))}
 
 
-def load_qformer(path: Path) -> QFormer:
-    """A Q-Former from its safetensors file, on the CPU, in evaluation mode.
+def load_qformer(url: str | Path) -> QFormer:
+    """A Q-Former from its safetensors file (a path or an fsspec URL), on the CPU, in evaluation mode.
 
     Raises:
         KeyError: the file says nothing of its sizes.
     """
-    with safe_open(path, framework="pt") as file:
-        model = QFormer(QFormerConfig(**json.loads(file.metadata()["config"])))
-        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
+    filesystem, path = fsspec.core.url_to_fs(str(url))
+    with tempfile.TemporaryDirectory(prefix="capfilt-") as folder:
+        local = Path(folder) / "qformer.safetensors"  # safetensors reads no other than local files
+        filesystem.get_file(path, str(local))
+        with safe_open(local, framework="pt") as file:
+            model = QFormer(QFormerConfig(**json.loads(file.metadata()["config"])))
+            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
     return model.eval()

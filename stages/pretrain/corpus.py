@@ -16,10 +16,9 @@ from threading import Lock
 from typing import NamedTuple
 
 import fsspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.contract import CorpusShard
+from stages.corpus import kept_captions
 from stages.models.text import QFORMER_MAX_WORDS, clean
 from stages.pretrain.order import Line, mix
 from stages.shards import Artifact
@@ -189,22 +188,18 @@ def is_held_out(identity: int, share: float) -> bool:
     return mix("holdout", identity) < share * 2**63
 
 
-def kept_captions(captions: pa.Table, select: pa.Table) -> dict[str, tuple[str, ...]]:
-    """The kept captions of every image by rank; human ones, which have none, in their own order."""
-    kept = select.filter(pc.field("kept")).join(captions, ["key", "candidate"], join_type="inner")
-    kept = kept.sort_by([("rank", "ascending"), ("candidate", "ascending")])  # those without a rank come last
-    found: dict[str, list[str]] = {}
-    for key, caption in zip(kept["key"].to_pylist(), kept["caption"].to_pylist(), strict=True):
-        if text := clean(caption, QFORMER_MAX_WORDS):
-            found.setdefault(key, []).append(text)
-    return {key: tuple(dict.fromkeys(of_image)) for key, of_image in found.items()}
+def _captions(shard: CorpusShard) -> dict[str, tuple[str, ...]]:
+    """The kept captions of every image as the text model reads them, the best first; without those that say nothing."""
+    found = {}
+    for key, written in kept_captions(shard).items():
+        if said := [text for caption in written if (text := clean(caption, QFORMER_MAX_WORDS))]:
+            found[key] = tuple(dict.fromkeys(said))
+    return found
 
 
 def _read_rows(shard: CorpusShard) -> list[_Row]:
     """Every image with a kept caption, in the order of the images table."""
-    captions = kept_captions(
-        shard.captions.table(["key", "candidate", "caption"]), shard.select.table(["key", "candidate", "rank", "kept"])
-    )
+    captions = _captions(shard)
     columns = (column.to_pylist() for column in shard.images.table(["key", "sha256", "member"]).columns)
     return [
         _Row(key, captions[key], member, mix("image", digest or key))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.errors import UserError
+from stages.models.device import autocast
 from stages.models.qformer import QFormer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.data import Data, Holdout
@@ -120,7 +121,7 @@ class Training:
         torch.manual_seed(mix("dropout", self._recipe.seed, batch.number, self._place.rank))
         alone = isinstance(objective, DistributedDataParallel) and not last
         with objective.no_sync() if alone else nullcontext():  # type: ignore[operator]
-            with self._autocast():
+            with autocast(self._recipe.dtype, self._place.device):
                 losses: Losses = objective(batch)
             (losses.total / self._recipe.accumulate).backward()  # type: ignore[no-untyped-call]
         return Losses(*(loss.detach() for loss in losses))
@@ -132,7 +133,7 @@ class Training:
     def _measure(self, step: int) -> Row:
         """Retrieval among the images that are kept back."""
         holdout = self._holdout = self._holdout or self._data.holdout()
-        with self._autocast():
+        with autocast(self._recipe.dtype, self._place.device):
             similarity = compare(self.model, holdout.features, holdout.text)
         recall = recall_at_1(similarity, holdout.captions)
         return {
@@ -187,11 +188,6 @@ class Training:
             return objective
         index = self._place.device.index
         return DistributedDataParallel(objective, device_ids=None if index is None else [index])
-
-    def _autocast(self) -> Any:
-        if self._recipe.dtype != "bfloat16":
-            return nullcontext()
-        return torch.autocast(self._place.device.type, torch.bfloat16)
 
 
 def _told(parts: list[Losses], norm: Tensor) -> Row:

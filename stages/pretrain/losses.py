@@ -9,29 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from stages.models.device import in_full
+
 SMOOTHING = 0.1
 """Label smoothing of ITC and ITG."""
 IGNORED = -100
 """The label of what does not count."""
-
-
-def in_full(numbers: Tensor) -> Tensor:
-    """In single precision at least: half is for products of matrices."""
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
-
-
-def similarities(images: Tensor, texts: Tensor) -> Tensor:
-    """How alike images and texts are: the best query's cosine.
-
-    Args:
-        images: (images, queries, projection), of length 1.
-        texts: (texts, projection), of length 1.
-
-    Returns:
-        (images, texts), in [-1, 1].
-    """
-    with torch.autocast(images.device.type, enabled=False):  # two digits of a cosine are too few at temperature 0.07
-        return torch.einsum("iqp,tp->itq", images, texts).amax(dim=-1)
 
 
 def contrastive(logits: Tensor, targets: Tensor, repeated: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stages.models.qformer import QFormer, Seen, Text
+from stages.models.qformer import QFormer, Seen, Text, similarities
 from stages.pretrain.gather import fetch, gather, gather_with_gradient, is_alone, maximum, mean
-from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word, similarities
+from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word
 
 
 class Batch(NamedTuple):
@@ -67,7 +67,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of a worker's part; their mean over the workers is the loss of the whole batch."""
-        batch = batch._replace(text=_trim(batch.text))
+        batch = batch._replace(text=batch.text.cut(int(maximum(batch.text.longest))))
         seen = self.model.look(batch.features)
         spoken = Text(batch.text.ids.index_fill(1, batch.text.ids.new_zeros(1), self.start), batch.text.real)
         queries, words = self.model.caption(seen, spoken)
@@ -102,12 +102,6 @@ class Objective(nn.Module):
         if is_alone():
             return seen.pick(torch.cat([own, own, wrong_images]))
         return seen.pick(torch.cat([own, own])).join(self.model.look(fetch(features, wrong_images)))
-
-
-def _trim(text: Text) -> Text:
-    """Without the columns that are padding in all texts of all workers; what is left means the same."""
-    longest = int(maximum(text.real.sum(dim=1).amax()))
-    return Text(text.ids[:, :longest], text.real[:, :longest])
 
 
 def _contrast(ways: Ways, first: int) -> Tensor:

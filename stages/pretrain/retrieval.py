@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stages.models.qformer import QFormer, Text
-from stages.pretrain.losses import similarities
+from stages.models.qformer import QFormer, Text, similarities
 
 LIMIT = 5000
 """Images that are measured with at most, as many as COCO's test set has: the work grows with their square."""

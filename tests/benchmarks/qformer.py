@@ -235,8 +235,7 @@ class Bench:
     def alone(self, name: str) -> Step:
         """Forward and backward of one loss by itself; what others would share with it is not there to be shared."""
         model, batch = self.objective.model, self.batch
-        longest = int(batch.text.real.sum(1).amax())
-        text = Text(batch.text.ids[:, :longest], batch.text.real[:, :longest])
+        text = batch.text.cut(int(batch.text.longest))
 
         def itc() -> Tensor:
             images = model.embed_image(model.encode_image(model.look(batch.features)))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import cli
+from tests.pipeline.command import capfilt
 
 
 @pytest.fixture
@@ -39,18 +39,6 @@ caption: {{model: nowhere/model}}
 rank: {{model: nowhere/model}}
 select: {{itm_threshold: null}}
 """)
-
-
-def capfilt(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Run the command in this process: exit code, standard output, standard error."""
-    sys.argv = ["capfilt", *arguments]
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 LOCAL = ("run", "m.yaml", "--executor", "local")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,11 @@ import yaml
 from rich.console import Console
 from transformers import Blip2ForImageTextRetrieval
 
-from pipeline import cli
 from pipeline.fingerprint import recipe_identity, with_absolute_paths
 from pipeline.run import run_session
 from pipeline.session import open_session
 from stages.pretrain.spec import PretrainRecipe
+from tests.pipeline import command
 from tests.pipeline.conftest import ROOT, free_port
 
 Capfilt = Callable[..., tuple[int, str, str]]
@@ -51,19 +51,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def capfilt(capsys) -> Capfilt:
-    """The command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        sys.argv = ["capfilt", *map(str, arguments)]
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return partial(command.capfilt, capsys)
 
 
 def changed(world: Path, tmp_path: Path, **changes: object) -> Path:

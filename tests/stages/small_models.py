@@ -18,6 +18,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from stages.models.qformer import QFormerConfig
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", "[DEC]", "[ENC]"]
 TEXT = "a picture of the red blue green circle square and on at with one two small large cat dog sits"
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
@@ -25,6 +27,17 @@ LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = list(dict.fromkeys([*SPECIAL, *TEXT.split(), *LETTERS, *(f"##{letter}" for letter in LETTERS), "[SEP]"]))
 ID = {token: number for number, token in enumerate(VOCABULARY)}
 IMAGE_SIZE = 32
+QFORMER = QFormerConfig(
+    vocabulary=60,
+    vision_width=24,
+    queries=5,
+    width=32,
+    layers=3,
+    heads=4,
+    projection=16,
+    max_text_tokens=9,
+    dropout=0.1,
+)
 
 
 def save_tokenizer(folder: Path) -> None:

@@ -7,21 +7,18 @@ import io
 import random
 import tarfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import small_models
 import torch
+from committed import write
 from PIL import Image
 from safetensors.torch import save_file
 
 from stages.contract import CorpusShard, QFormerRecipe, Result
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata
 from stages.models.tokens import Tokens
-from stages.shards import Artifact
 from stages.tables import CAPTIONS, IMAGES
 
 WORDS = small_models.TEXT.split()
@@ -86,11 +83,6 @@ def make_shard(tmp_path_factory) -> MakeShard:
         )
 
     return make
-
-
-def write(path: Path, rows: list[dict], schema: pa.Schema, metadata: dict[str, str] | None = None) -> Artifact:
-    pq.write_table(pa.Table.from_pylist(rows, schema).replace_schema_metadata(metadata), path)
-    return Artifact(str(path))
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.embed import ImageBatch
 from stages.evaluate.ranking import chance
 from stages.evaluate.rerank import rerank
-from stages.evaluate.similarity import BothWays, Embeddings, compare, find_candidates, similarities
+from stages.evaluate.similarity import BothWays, Embeddings, compare, find_candidates
 from stages.evaluate.spec import RANKS
-from stages.models.qformer import Text
+from stages.models.qformer import Text, similarities
 
 UNHURRIED = settings(deadline=None, max_examples=40)
 Scores = list[list[float]]

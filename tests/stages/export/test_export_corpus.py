@@ -5,20 +5,18 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from pathlib import Path
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from committed import write
 from PIL import Image
 
-from stages.export.captions import kept_captions
-from stages.export.job import CorpusShard
+from stages.contract import CorpusShard
+from stages.corpus import kept_captions
 from stages.export.pairs import write_pairs
 from stages.export.tars import write_shard
-from stages.shards import Artifact
 from stages.tables import CAPTIONS, IMAGES, SELECT, URLS
 
 
@@ -69,18 +67,13 @@ def shard(tmp_path) -> CorpusShard:
         {"key": key, "candidate": number, "rank": rank, "kept": kept, "reason": "kept" if kept else "outranked"}
         for key, number, _, rank, kept in reversed(CHOSEN)  # in no particular order
     ]
-    return CorpusShard(
-        "web-0-0",
-        write(tmp_path / "urls.parquet", urls, URLS),
-        write(tmp_path / "images.parquet", images, IMAGES, {"side.tar": "images.1.tar"}),
-        write(tmp_path / "captions.parquet", said, CAPTIONS),
-        write(tmp_path / "select.parquet", chosen, SELECT),
-    )
-
-
-def write(path: Path, rows: list[dict], schema: pa.Schema, metadata: dict[str, str] | None = None) -> Artifact:
-    pq.write_table(pa.Table.from_pylist(rows, schema).replace_schema_metadata(metadata), path)
-    return Artifact(str(path))
+    tables = {
+        "urls": write(tmp_path / "urls.parquet", urls, URLS),
+        "download": write(tmp_path / "images.parquet", images, IMAGES, {"side.tar": "images.1.tar"}),
+        "caption": write(tmp_path / "captions.parquet", said, CAPTIONS),
+        "select": write(tmp_path / "select.parquet", chosen, SELECT),
+    }
+    return CorpusShard("web", "web-0-0", tables)
 
 
 def test_lavis_pipeline_reads_the_images_with_their_ranked_captions(shard, tmp_path):

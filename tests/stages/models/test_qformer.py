@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import small_models
 import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
@@ -19,17 +20,7 @@ from stages.models.qformer import (
     load_qformer,
 )
 
-CONFIG = QFormerConfig(
-    vocabulary=60,
-    vision_width=24,
-    queries=5,
-    width=32,
-    layers=3,
-    heads=4,
-    projection=16,
-    max_text_tokens=9,
-    dropout=0.1,
-)
+CONFIG = small_models.QFORMER
 LENGTHS = (9, 4, 6)
 POSITION = 3
 

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import small_models
 import torch
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
-from stages.models.qformer import QFormer, QFormerConfig, Text
+from stages.models.qformer import QFormer, Text
 from stages.models.qformer_names import from_bert, from_lavis, from_transformers, to_lavis, to_transformers
 
-CONFIG = QFormerConfig(
-    vocabulary=60,
-    vision_width=24,
-    queries=5,
-    width=32,
-    layers=3,
-    heads=4,
-    projection=16,
-    max_text_tokens=9,
-    dropout=0.1,
-)
+CONFIG = small_models.QFORMER
 LANGUAGE = {"word_transform.weight", "word_transform.bias", "word_norm.weight", "word_norm.bias", "word_bias"}
 
 

@@ -6,16 +6,13 @@ import io
 import tarfile
 from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from committed import write
 from PIL import Image, ImageDraw
 
 from stages.contract import CorpusJob, CorpusShard
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
-from stages.shards import Artifact
 from stages.tables import CAPTIONS, IMAGES, SELECT
 
 COLOURS = ("red", "green", "blue", "black")
@@ -74,18 +71,13 @@ def make_corpus_shard(tmp_path_factory) -> MakeShard:
             "web",
             name,
             {
-                "download": _write(folder / "images.parquet", rows, IMAGES, {"side.tar": "images.1.tar"}),
-                "caption": _write(folder / "captions.parquet", said, CAPTIONS),
-                "select": _write(folder / "select.parquet", chosen, SELECT),
+                "download": write(folder / "images.parquet", rows, IMAGES, {"side.tar": "images.1.tar"}),
+                "caption": write(folder / "captions.parquet", said, CAPTIONS),
+                "select": write(folder / "select.parquet", chosen, SELECT),
             },
         )
 
     return make
-
-
-def _write(path: Path, rows: list[dict], schema: pa.Schema, metadata: dict[str, str] | None = None) -> Artifact:
-    pq.write_table(pa.Table.from_pylist(rows, schema).replace_schema_metadata(metadata), path)
-    return Artifact(str(path))
 
 
 @pytest.fixture(scope="session")

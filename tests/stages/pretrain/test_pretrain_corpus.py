@@ -33,6 +33,13 @@ def test_human_captions_have_no_rank_and_keep_their_order(make_corpus_shard):
     assert read_shard(shard, holdout=0).training[0].captions == ("one", "two")
 
 
+def test_a_kept_caption_that_is_missing_is_an_error(make_corpus_shard):
+    shard = make_corpus_shard({"a": b"1"}, [("a", 1, "one", 1, True), ("a", 2, "two", 2, True)])
+    lacking = make_corpus_shard({"a": b"1"}, [("a", 1, "one", 1, True)])
+    with pytest.raises(ValueError, match="lacks 1 caption"):
+        read_shard(replace(shard, inputs={**shard.inputs, "caption": lacking.captions}), holdout=0)
+
+
 def test_every_image_is_found_in_its_tar(corpus):
     found = [example for shard in corpus for example in read_shard(shard, holdout=0).training]
     assert len(found) == 48

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word, similarities
+from stages.models.qformer import similarities
+from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word
 
 
 @pytest.fixture

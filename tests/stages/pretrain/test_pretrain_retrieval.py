@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stages.models.qformer import QFormer, QFormerConfig, Text
-from stages.pretrain.losses import similarities
+from stages.models.qformer import QFormer, QFormerConfig, Text, similarities
 from stages.pretrain.retrieval import CHUNK, compare, recall_at_1
 
 

@@ -1,10 +1,10 @@
-"""The kept captions of a shard, by image."""
+"""The bootstrapped corpus, shard by shard: which captions each image keeps."""
 
 from __future__ import annotations
 
 import pyarrow.compute as pc
 
-from stages.export.job import CorpusShard
+from stages.contract import CorpusShard
 
 
 def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
