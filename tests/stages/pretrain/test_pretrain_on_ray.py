@@ -42,14 +42,20 @@ def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_jo
     assert found.sides["safetensors"].parent == work.scratch
 
 
-@pytest.mark.slow  # Ray Train takes minutes to replace a worker where other load runs
-def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, workers):
     from pipeline.ray_train import train_on_ray
 
-    recipe, work = make_recipe(dropout=0.1), make_job()
+    recipe, work, undisturbed = make_recipe(dropout=0.1), make_job(), make_job()
+    run = run.model_copy(update={"workers": workers})
     found = train_on_ray(job_of(recipe, run, work, DIES_ONCE), work)
     assert (work.scratch / "died").exists()
-    assert repeatable(found.table).equals(repeatable(Pretrain(recipe, run)(make_job()).table))
+    expected = (
+        train_on_ray(job_of(recipe, run, undisturbed), undisturbed)
+        if workers > 1
+        else Pretrain(recipe, run)(undisturbed)
+    )
+    assert repeatable(found.table).equals(repeatable(expected.table))
 
 
 def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
