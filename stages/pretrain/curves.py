@@ -20,7 +20,9 @@ class Curves:
 
     def __init__(self, folder: Path | None, done: int) -> None:
         """Begin behind step `done`."""
-        self._writer = None if folder is None else SummaryWriter(str(folder), purge_step=done + 1)
+        self._writer = None
+        if folder is not None:  # files are named by the second, in which two trainings may begin
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1, filename_suffix=f".{done:08d}")
 
     def __enter__(self) -> Self:
         return self
