@@ -30,6 +30,9 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/sharding.py
 	$(BIN)/python tests/benchmarks/compute.py --size base --dtype float32
 	$(BIN)/python tests/benchmarks/compute.py --size base --dtype bfloat16 --images 2
+	$(BIN)/python tests/benchmarks/qformer.py --batch 4
+	$(BIN)/capfilt run manifests/quickstart.yaml
+	$(BIN)/python tests/benchmarks/ablation.py
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
