@@ -14,7 +14,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,13 +93,10 @@ def main() -> None:
 
 
 def print_rows(corpus: str, found: list[Scores]) -> None:
-    """A line per direction of the re-ranked model; and once, of what needs no training."""
-    read: Callable[[str, str], list[float]] = lambda model, way: [scores[model, way] for scores in found]  # noqa: E731
+    """A line per direction of the re-ranked model, and beside it what needs no training."""
     for way in ("image_to_text", "text_to_image"):
-        values = read("qformer_itm", way)
-        others = ", ".join(
-            f"{model} {read(model, way)[0]:.3f}" for model in ("mean_pooled", "clip_zero_shot", "chance")
-        )
+        values = [scores["qformer_itm", way] for scores in found]
+        others = ", ".join(f"{model} {found[0][model, way]:.3f}" for model in BESIDE)
         spread = f"{min(values):.3f} to {max(values):.3f}"
         print(f"{corpus:14} {way:14} R@1 {statistics.mean(values):.3f} ({spread}); {others}", flush=True)
 
