@@ -41,9 +41,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@
 
-# needs uv; pins every version for every Python >= 3.10 and names no host
+# needs uv; pins every version for every Python >= 3.11 and names no host
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-annotate --no-header --no-emit-index-url --upgrade -o requirements.lock
 
 clean:

@@ -5,9 +5,7 @@ The views read the tables where they lie, by glob, so they show each shard as so
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,7 +16,7 @@ from pipeline.graph import Graph
 from pipeline.store import Store
 from stages import tables
 from stages.evaluate.tables import RETRIEVAL
-from stages.files import write_whole
+from stages.files import scratch_folder, write_whole
 from stages.pretrain.tables import METRICS
 
 FILE = "catalog.duckdb"
@@ -97,8 +95,8 @@ def write_catalog(graph: Graph, store: Store) -> str:
     Returns:
         The file's location.
     """
-    with tempfile.TemporaryDirectory(prefix="capfilt-") as folder:
-        path = Path(folder) / FILE
+    with scratch_folder() as folder:
+        path = folder / FILE
         with duckdb.connect(str(path)) as connection:
             if not store.is_local:
                 connection.register_filesystem(fsspec.core.url_to_fs(store.root)[0])

@@ -1,4 +1,4 @@
-"""The command: `capfilt run | plan | status | query | export | forget | validate`.
+"""The command: `capfilt run | plan | status | query | export | forget | clean | validate`.
 
 Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,14 +33,14 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-class ExecutorName(str, Enum):
+class ExecutorName(StrEnum):
     """Where shards are worked."""
 
     ray = "ray"
     local = "local"
 
 
-class ExportFormat(str, Enum):
+class ExportFormat(StrEnum):
     """What other programs read."""
 
     hf = "hf"
@@ -205,6 +205,39 @@ def forget(
     typer.echo(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
     for tar in sorted(done.elsewhere):
         typer.echo(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+
+
+@app.command()
+def clean(
+    manifest: ManifestPath,
+    older_than: Annotated[
+        float, typer.Option(metavar="MINUTES", min=0, help="What is younger may belong to a run under way.")
+    ] = 60.0,
+    unused: Annotated[  # noqa: FBT002
+        bool, typer.Option("--unused", help="Also results of recipes that this manifest does not ask for.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and leave it.")] = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Remove what died attempts have left: files that are not whole or that no table names, scratch folders here."""
+    from dataclasses import asdict
+    from datetime import timedelta
+
+    from pipeline.clean import clean as remove
+    from pipeline.session import open_session
+
+    session = open_session(manifest)
+    keep = {session.store.folder(node.spec.name, node.fingerprint) for node in session.graph.nodes.values()}
+    found = remove(
+        session.store, older_than=timedelta(minutes=older_than), keep=keep if unused else None, dry_run=dry_run
+    )
+    if as_json:
+        _print_json(asdict(found))
+        return
+    for path in (*found.unused, *found.strays):
+        typer.echo(path)
+    would = "would be removed" if dry_run else "removed"
+    typer.echo(f"{len(found.unused)} results and {len(found.strays)} strays {would}, {found.bytes / 1e6:,.1f} MB")
 
 
 @app.command()

@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import fsspec
@@ -32,6 +31,7 @@ import pyarrow.compute as pc
 from pipeline.store import Store
 from stages.contract import Output
 from stages.errors import UserError
+from stages.files import scratch_folder
 from stages.registry import STAGES
 from stages.removals import Removals, add_entries, is_entry, read_entries
 from stages.shards import Artifact
@@ -200,12 +200,9 @@ def _find(store: Store, lineage: _Lineage, removals: Removals, shard: str) -> pa
 def _clear(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: Forgotten) -> None:
     """Take rows out of every artifact of a shard."""
     for folder in (*lineage.made, lineage.urls):
-        artifact = store.artifact(folder.url, shard)
         if shard in folder.shards:
             _rewrite(store, folder, shard, keys, done)
-            store.remove_strays(folder.url, shard, keep=artifact.metadata())
-        else:
-            store.remove_strays(folder.url, shard, keep={})
+        store.remove_strays(folder.url, shard)
 
 
 def _rewrite(store: Store, folder: _Folder, shard: str, keys: pa.Array, done: Forgotten) -> None:
@@ -221,10 +218,10 @@ def _rewrite(store: Store, folder: _Folder, shard: str, keys: pa.Array, done: Fo
     if folder.stage == "download" and (images := _count_images(before.filter(hit))):
         done.images += images
         done.elsewhere.update(links.values())
-    with TemporaryDirectory(prefix="capfilt-") as scratch:
-        sides = _copy_sides(artifact, _sides(metadata, linked=False), set(keys.to_pylist()), Path(scratch))
+    with scratch_folder() as scratch:
+        sides = _copy_sides(artifact, _sides(metadata, linked=False), set(keys.to_pylist()), scratch)
         own = {name: value for name, value in metadata.items() if name != "attempt" and not name.startswith("side.")}
-        store.commit(folder.url, shard, Output(after, sides=sides, links=links), own)
+        store.commit(folder.url, shard, Output(after, sides=sides, links=links), own, replace=True)
 
 
 def _count_images(rows: pa.Table) -> int:

@@ -47,6 +47,7 @@ def open_session(path: Path, until: str | None = None) -> Session:
     graph = build_graph(manifest)
     graph = graph.until(until) if until else graph
     store = Store.open(manifest.output)
+    store.reach()
     return Session(manifest, graph, store, plan(graph, store))
 
 

@@ -7,15 +7,17 @@
     <output>/removals.json                                  which removal list the tables have been cleared of
 
 A side file carries its attempt in its name and the table is written last, so two hosts that work the same shard at the
-same time cannot mix: whichever table lands, it names its own side file.
+same time cannot mix: the first table to land stays, and names its own side file; the other host takes its own back.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +30,12 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import UserError
-from stages.files import write_whole
+from stages.files import TEMPORARY, create_whole, put_whole, write_whole
 from stages.shards import Artifact
 
 TABLE = ".parquet"
 FAILURE = ".failed.json"
+SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
 RECIPE = "recipe.json"
 REMOVALS = "removals.json"
 
@@ -51,13 +54,42 @@ class Store:
         return Store(str(Path(output).expanduser().absolute()) if local else output.rstrip("/"))
 
     @cached_property
-    def _fs(self) -> fsspec.AbstractFileSystem:
-        return fsspec.core.url_to_fs(self.root)[0]
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """What the output lies on.
+
+        Raises:
+            UserError: no such filesystem is installed.
+        """
+        try:
+            return fsspec.core.url_to_fs(self.root)[0]
+        except ImportError as error:
+            raise UserError(
+                f"output: {self.root}: {error}; pip install 'capfilt[cloud]' brings s3fs and gcsfs"
+            ) from None
+        except ValueError as error:
+            raise UserError(f"output: {self.root}: {error}") from None
+
+    def reach(self) -> None:
+        """See that the output can be read, or begun.
+
+        Raises:
+            UserError: it cannot: no credentials, no such server, no permission.
+        """
+        try:
+            self.filesystem.ls(self.root, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every kind of storage has errors of its own
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            hint = "check its permissions" if self.is_local else "the address and the credentials in the environment"
+            raise UserError(f"output: {self.root} cannot be reached ({reason}); check {hint}") from None
 
     @property
     def is_local(self) -> bool:
         """Whether a rename is atomic here; elsewhere one PUT is."""
-        return isinstance(self._fs, LocalFileSystem)
+        return isinstance(self.filesystem, LocalFileSystem)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (self.root,)
@@ -85,19 +117,54 @@ class Store:
         done = {name.removesuffix(TABLE) for name in names if name.endswith(TABLE)}
         return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - done)}
 
-    def commit(self, folder: str, shard: str, output: Output, metadata: Mapping[str, str]) -> None:
-        """Write the side files, then the table. When the table is there the shard is done."""
+    def commit(
+        self, folder: str, shard: str, output: Output, metadata: Mapping[str, str], *, replace: bool = False
+    ) -> None:
+        """Write the side files, then the table. When the table is there the shard is done.
+
+        Args:
+            folder: where the shard's artifacts lie.
+            shard: its name.
+            output: what was made of it.
+            metadata: what the table says of itself.
+            replace: take the place of a table that is there already. Else it stays, and this output is dropped: another
+                host has done the same shard meanwhile.
+        """
         attempt = uuid.uuid4().hex[:12]
-        self._fs.makedirs(folder, exist_ok=True)
-        named = {f"side.{ending}": url for ending, url in output.links.items()}
-        for ending, path in output.sides.items():
-            name = f"{shard}.{attempt}.{ending}"
-            self._fs.put_file(str(path), f"{folder}/{name}")
-            named[f"side.{ending}"] = name
-        table = output.table.replace_schema_metadata({**metadata, "attempt": attempt, **named})
-        write_whole(f"{folder}/{shard}{TABLE}", _parquet(table))
-        if self._fs.exists(f"{folder}/{shard}{FAILURE}"):
-            self._fs.rm_file(f"{folder}/{shard}{FAILURE}")
+        self.filesystem.makedirs(folder, exist_ok=True)
+        own = {ending: f"{shard}.{attempt}.{ending}" for ending in output.sides}
+        url = f"{folder}/{shard}{TABLE}"
+        try:
+            for ending, name in own.items():
+                put_whole(output.sides[ending], f"{folder}/{name}")
+        except BaseException:
+            self._take_back(folder, own.values())
+            raise
+        sides = {f"side.{ending}": name for ending, name in {**output.links, **own}.items()}
+        table = output.table.replace_schema_metadata({**metadata, "attempt": attempt, **sides})
+        try:
+            landed = self._land(url, _parquet(table), attempt, replace=replace)
+        except BaseException:
+            if self.is_local and not self.filesystem.exists(url):  # elsewhere, a PUT without an answer may still arrive
+                self._take_back(folder, own.values())
+            raise
+        if not landed:
+            self._take_back(folder, own.values())
+        if self.filesystem.exists(f"{folder}/{shard}{FAILURE}"):
+            self.filesystem.rm_file(f"{folder}/{shard}{FAILURE}")
+
+    def _land(self, url: str, content: bytes, attempt: str, *, replace: bool) -> bool:
+        """Write the table; whether it is this attempt's that lies there now."""
+        if replace:
+            write_whole(url, content)
+            return True
+        return create_whole(url, content) or Artifact(url).metadata().get("attempt") == attempt
+
+    def _take_back(self, folder: str, names: Iterable[str]) -> None:
+        """Remove side files that no table names."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                self.filesystem.rm_file(f"{folder}/{name}")
 
     def record_failure(self, folder: str, shard: str, failure: Mapping[str, Any]) -> None:
         """Say beside the tables why a shard has none."""
@@ -105,27 +172,37 @@ class Store:
 
     def record_recipe(self, folder: str, identity: Mapping[str, Any]) -> None:
         """Write what was hashed into the folder's fingerprint, once."""
-        if not self._fs.exists(f"{folder}/{RECIPE}"):
+        if not self.filesystem.exists(f"{folder}/{RECIPE}"):
             write_whole(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
 
     def recipe(self, folder: str) -> dict[str, Any] | None:
         """What was hashed into the folder's fingerprint, None where nobody wrote it."""
         url = f"{folder}/{RECIPE}"
-        return self.read_json(url) if self._fs.exists(url) else None
+        return self.read_json(url) if self.filesystem.exists(url) else None
 
-    def remove_strays(self, folder: str, shard: str, keep: Mapping[str, str]) -> None:
-        """Remove the side files of a shard that its table does not name: what attempts without a table left.
+    def strays(self, folder: str, shard: str | None = None) -> list[str]:
+        """The names in a folder that nothing reads: what is not whole, and side files that no table names.
 
         Args:
-            folder: where the shard's artifacts lie.
-            shard: its name.
-            keep: the metadata of its table; none where it has no table.
+            folder: any of the output's.
+            shard: the one to look at; None for all.
         """
-        named = {value for name, value in keep.items() if name.startswith("side.")}
-        own = {f"{shard}{TABLE}", f"{shard}{FAILURE}", *named}
-        for name in self._names(folder):
-            if name.startswith(f"{shard}.") and name not in own:
-                self._fs.rm_file(f"{folder}/{name}")
+        names = self._names(folder)
+        found = [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
+        sides: dict[str, list[str]] = {}
+        for name in names:
+            if name not in found and (side := SIDE.fullmatch(name)) and shard in (None, side[1]):
+                sides.setdefault(side[1], []).append(name)
+        for owner, own in sides.items():
+            there = f"{owner}{TABLE}" in names
+            named = self.artifact(folder, owner).metadata().values() if there else ()
+            found += [name for name in own if name not in named]
+        return found
+
+    def remove_strays(self, folder: str, shard: str) -> None:
+        """Remove the side files of a shard that its table does not name: what attempts without a table left."""
+        for name in self.strays(folder, shard):
+            self.filesystem.rm_file(f"{folder}/{name}")
 
     def record_removals(self, digest: str) -> None:
         """Write down which removal list the tables have been cleared of."""
@@ -134,16 +211,16 @@ class Store:
     def removals(self) -> str | None:
         """Which removal list the tables have been cleared of, None if of none."""
         url = f"{self.root}/{REMOVALS}"
-        return str(self.read_json(url)["sha256"]) if self._fs.exists(url) else None
+        return str(self.read_json(url)["sha256"]) if self.filesystem.exists(url) else None
 
     def read_json(self, url: str) -> dict[str, Any]:
         """A JSON object of the store's own."""
-        found: dict[str, Any] = json.loads(self._fs.cat_file(url))
+        found: dict[str, Any] = json.loads(self.filesystem.cat_file(url))
         return found
 
     def _names(self, folder: str) -> list[str]:
         try:
-            found = self._fs.ls(folder, detail=False, refresh=True)
+            found = self.filesystem.ls(folder, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError:

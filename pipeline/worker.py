@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +19,7 @@ from pipeline.graph import Graph, Node
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, RunOptions, Scope, Shard
+from stages.files import scratch_folder
 from stages.urls.parts import Part
 
 CHECKPOINTS = "checkpoints"
@@ -123,9 +122,9 @@ class Worker:
             return self._cut(job, shard, started)
         if job.scope != "shard":
             return work_corpus(self._store, job, shard, self._compute(job))
-        with tempfile.TemporaryDirectory(prefix="capfilt-") as scratch:
+        with scratch_folder() as scratch:
             inputs = {stage: self._store.artifact(folder, shard) for stage, folder in job.inputs.items()}
-            output = self._compute(job)(Shard(shard, inputs, Path(scratch)))
+            output = self._compute(job)(Shard(shard, inputs, scratch))
             return commit(self._store, job, shard, output, started)
 
     def _cut(self, job: Job, part: str, started: float) -> Report:
@@ -150,8 +149,8 @@ def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob
     """Hand all shards of a node's sources to `compute` at once, and commit what it returns."""
     started = time.monotonic()
     results = {stage: Result(store.artifact(folder, shard), job.recipes[stage]) for stage, folder in job.inputs.items()}
-    with tempfile.TemporaryDirectory(prefix="capfilt-") as scratch:
-        work = CorpusJob(list_corpus(store, job.sources), f"{job.folder}/{CHECKPOINTS}", Path(scratch), results)
+    with scratch_folder() as scratch:
+        work = CorpusJob(list_corpus(store, job.sources), f"{job.folder}/{CHECKPOINTS}", scratch, results)
         return commit(store, job, shard, compute(work), started)
 
 

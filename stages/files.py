@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -12,6 +14,11 @@ from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+SCRATCH = "capfilt-"
+"""How the names of scratch folders begin, in the system's folder for temporary files; the process follows."""
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}")
+"""What a file is called until it is whole, in the folder where it will lie."""
 
 
 def write_whole(url: str, content: bytes) -> None:
@@ -26,6 +33,62 @@ def write_whole(url: str, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(Path(path).parent)
+
+
+def create_whole(url: str, content: bytes) -> bool:
+    """Write a file unless there is one: by a hard link locally, with a conditional PUT (`If-None-Match: *`) elsewhere.
+
+    Returns:
+        Whether it was written. False does not say whose the file is that is there: a PUT that is repeated because its
+        answer was lost finds what it wrote itself.
+    """
+    filesystem, path = fsspec.core.url_to_fs(url)
+    if isinstance(filesystem, LocalFileSystem):
+        return _link_whole(Path(path), content)
+    try:
+        filesystem.pipe_file(path, content, mode="create")
+    except OSError:  # of which kind a refused condition is differs between filesystems
+        filesystem.invalidate_cache()
+        if not filesystem.exists(path):
+            raise
+        return False
+    return True
+
+
+def _link_whole(path: Path, content: bytes) -> bool:
+    with _beside(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            temporary.replace(path)  # a filesystem without hard links: the last one wins, whole as well
+        _sync_folder(path.parent)
+    return True
+
+
+def put_whole(source: Path, url: str) -> None:
+    """Copy a local file."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    if not isinstance(filesystem, LocalFileSystem):
+        filesystem.put_file(str(source), path)
+        return
+    with whole_file(url) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A local folder that is gone after the block; its name tells whose it is, should the process die in it."""
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as folder:
+        yield Path(folder)
 
 
 @contextmanager
@@ -33,8 +96,8 @@ def whole_file(url: str) -> Iterator[Path]:
     """A local path to write a file of any size at; it is put into place when the block ends without an error."""
     filesystem, path = fsspec.core.url_to_fs(url)
     if not isinstance(filesystem, LocalFileSystem):
-        with tempfile.TemporaryDirectory(prefix="capfilt-") as folder:
-            local = Path(folder) / "file"
+        with scratch_folder() as folder:
+            local = folder / "file"
             yield local
             filesystem.put_file(str(local), path)
         return
@@ -43,6 +106,7 @@ def whole_file(url: str) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+        _sync_folder(Path(path).parent)
 
 
 @contextmanager
@@ -53,15 +117,24 @@ def whole_folder(url: str) -> Iterator[Path]:
     """
     filesystem, path = fsspec.core.url_to_fs(url)
     if not isinstance(filesystem, LocalFileSystem):
-        with tempfile.TemporaryDirectory(prefix="capfilt-") as folder:
-            yield Path(folder)
-            for file in sorted(Path(folder).iterdir()):
+        with scratch_folder() as folder:
+            yield folder
+            for file in sorted(folder.iterdir()):
                 filesystem.put_file(str(file), f"{path}/{file.name}")
         return
     with _beside(Path(path)) as temporary:
         temporary.mkdir()
         yield temporary
         temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """See that a new name survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

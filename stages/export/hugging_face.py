@@ -115,11 +115,12 @@ def _image_processor(preprocess: dict[str, Any]) -> BlipImageProcessor | CLIPIma
     size, mode = preprocess["size"], preprocess["resize_mode"]
     height, width = size if isinstance(size, tuple | list) else (size, size)
     named = {"height": height, "width": width}
-    normalisation = {"image_mean": list(preprocess["mean"]), "image_std": list(preprocess["std"])}
+    mean, std = list(preprocess["mean"]), list(preprocess["std"])
     if preprocess["interpolation"] == "bicubic" and mode == "squash":
-        return BlipImageProcessor(size=named, **normalisation)
+        return BlipImageProcessor(size=named, image_mean=mean, image_std=std)
     if preprocess["interpolation"] == "bicubic" and mode == "shortest" and height == width:
-        return CLIPImageProcessor(size={"shortest_edge": height}, crop_size=named, **normalisation)
+        shortest = {"shortest_edge": height}
+        return CLIPImageProcessor(size=shortest, crop_size=named, image_mean=mean, image_std=std)
     raise UserError(
         f"pretrain.model: it wants images resized by '{mode}' with {preprocess['interpolation']} interpolation, "
         f"for which transformers has no image processor; export to lavis"

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,6 +28,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, normalize
 
+from stages.files import scratch_folder
 from stages.models.device import in_full
 from stages.models.qformer_layers import BERT_EPSILON, KeysValues, Layer
 
@@ -266,8 +266,8 @@ def load_qformer(url: str | Path) -> QFormer:
         KeyError: the file says nothing of its sizes.
     """
     filesystem, path = fsspec.core.url_to_fs(str(url))
-    with tempfile.TemporaryDirectory(prefix="capfilt-") as folder:
-        local = Path(folder) / "qformer.safetensors"  # safetensors reads no other than local files
+    with scratch_folder() as folder:
+        local = folder / "qformer.safetensors"  # safetensors reads no other than local files
         filesystem.get_file(path, str(local))
         with safe_open(local, framework="pt") as file:
             model = QFormer(QFormerConfig(**json.loads(file.metadata()["config"])))

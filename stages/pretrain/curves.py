@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tensorboardX import SummaryWriter
-from typing_extensions import Self
 
 NOT_DRAWN = ("phase", "step")
 

@@ -67,10 +67,18 @@ def open_binary(path: str, *, caching: Literal["none", "readahead"] = "none") ->
         path: the file.
         caching: on a remote filesystem, `none` for a reader that buffers itself and jumps, `readahead` for one that
             takes small steps forward.
+
+    Raises:
+        UserError: a web server that sends whole files only was asked for a piece of one.
     """
     files, inner = filesystem(path)
     with files.open(inner, "rb", cache_type=caching) as file:
-        yield file
+        try:
+            yield file
+        except ValueError as error:
+            if "range requests" not in str(error):
+                raise
+            raise UserError(f"{path}: its server sends whole files only; copy it to a disk or a bucket first") from None
 
 
 @contextlib.contextmanager

@@ -228,8 +228,8 @@ def test_an_interrupted_forget_goes_on(folder, web, capsys, monkeypatch):
     commits = iter([True, False])
     commit = Store.commit
 
-    def die(self, *arguments):
-        commit(self, *arguments)  # the table is there, the old tar still lies beside it
+    def die(self, *arguments, **options):
+        commit(self, *arguments, **options)  # the table is there, the old tar still lies beside it
         if not next(commits):
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What holds over the tables of a whole run, and what a changed manifest makes run again."""
+"""What holds over the tables of a whole run into object storage, and what a changed manifest makes run again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def rows(session, sql: str) -> list[tuple]:
 
 
 @pytest.fixture
-def session(manifest, tmp_path, monkeypatch):
+def session(manifest, s3_folder, monkeypatch):
     monkeypatch.chdir(ROOT)
-    content = yaml.safe_load(manifest.read_text()) | {"output": str(tmp_path / "out")}
+    content = yaml.safe_load(manifest.read_text()) | {"output": s3_folder}
     manifest.write_text(yaml.safe_dump(content))
     session = open_session(manifest)
     outcome = run_session(session, executor="local", address=None, console=Console(quiet=True))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -12,6 +16,7 @@ import pytest
 from pipeline.store import Store
 from stages.contract import Output
 from stages.files import write_whole
+from stages.shards import Artifact
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -41,13 +46,56 @@ def test_a_committed_shard_is_read_back_with_its_side_files(store, tmp_path):
     assert artifact.side("tar") == "s3://elsewhere/x.tar"
 
 
-def test_two_commits_of_one_shard_do_not_mix(store, tmp_path):
+def text_of(artifact: Artifact) -> str:
+    with fsspec.open(artifact.side("txt"), "rt") as file:
+        return str(file.read())
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_two_commits_of_one_shard_do_not_mix(store, tmp_path, replace):
     folder = store.folder("download", "00ff")
     for value in (1, 2):
-        store.commit(folder, "a-00000", output(tmp_path, value), {})
+        store.commit(folder, "a-00000", output(tmp_path, value), {}, replace=replace)
     artifact = store.artifact(folder, "a-00000")
-    with fsspec.open(artifact.side("txt"), "rt") as file:
-        assert file.read() == str(artifact.table().column("value")[0].as_py()) == "2"
+    stays = 2 if replace else 1
+    assert artifact.table().to_pylist() == [{"value": stays}]
+    assert text_of(artifact) == str(stays)
+    assert len(store.strays(folder)) == replace  # the loser has taken its own back
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_two_hosts_with_the_same_shard_leave_one_whole_artifact(place, tmp_path, request, monkeypatch):
+    """Both have put their side files when the first table lands: neither sees the other in time."""
+    store = Store.open(str(tmp_path / "out") if place == "local" else request.getfixturevalue("s3_folder"))
+    folder, both_there = store.folder("download", "00ff"), threading.Barrier(2)
+    land = Store._land
+
+    def together(*args, **options) -> bool:
+        both_there.wait(timeout=60)
+        return land(*args, **options)
+
+    monkeypatch.setattr(Store, "_land", together)
+    hosts = [tmp_path / name for name in ("a", "b")]
+    for host in hosts:
+        host.mkdir()
+    with ThreadPoolExecutor() as pool:
+        ends = [
+            pool.submit(store.commit, folder, "a-00000", output(host, value), {}) for value, host in enumerate(hosts)
+        ]
+        for end in ends:
+            end.result()
+    artifact = store.artifact(folder, "a-00000")
+    assert text_of(artifact) == str(artifact.table().column("value")[0].as_py())
+    assert store.strays(folder) == []
+    assert len(store.filesystem.ls(folder, detail=False, refresh=True)) == 2
+
+
+def test_a_put_that_is_repeated_because_its_answer_was_lost_keeps_its_side_files(tmp_path, monkeypatch):
+    store = Store.open("memory://out")
+    folder = store.folder("download", "00ff")
+    monkeypatch.setattr("pipeline.store.create_whole", lambda url, content: bool(write_whole(url, content)))
+    store.commit(folder, "a-00000", output(tmp_path, 7), {})
+    assert text_of(store.artifact(folder, "a-00000")) == "7"
 
 
 def test_a_failure_is_there_until_the_shard_is_done(store, tmp_path):
@@ -64,3 +112,31 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_whole(f"{tmp_path}/x/a.parquet", b"half")
     assert list((tmp_path / "x").iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A filesystem of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a filesystem")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("too_large", ["side file", "table"])
+def test_a_full_disk_gets_nothing_half(too_large, small_disk, tmp_path):
+    store = Store.open(str(small_disk / "out"))
+    folder = store.folder("rank", "00ff")
+    side = tmp_path / "side"
+    side.write_bytes(os.urandom(400_000 if too_large == "side file" else 100_000))
+    table = pa.table({"value": [os.urandom(300_000 if too_large == "table" else 10)]})
+    with pytest.raises(OSError, match="No space left on device"):
+        store.commit(folder, "a-00000", Output(table, sides={"tar": side}), {})
+    assert list(Path(folder).iterdir()) == []
+    side.write_bytes(b"small")
+    store.commit(folder, "a-00000", Output(pa.table({"value": [b"x"]}), sides={"tar": side}), {})
+    assert store.committed(folder) == {"a-00000"}
+    assert store.strays(folder) == []
