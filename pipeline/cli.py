@@ -1,6 +1,6 @@
 """The command: `capfilt run | plan | status | query | export | forget | clean | validate`.
 
-Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted.
+Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -62,15 +62,17 @@ def run(
     """Work everything that the manifest asks for and that is not done yet."""
     from pipeline.run import run_session
     from pipeline.session import open_session
+    from pipeline.stop import Stopped, stop_at_sigterm
 
     if address and executor is ExecutorName.local:
         raise UserError("--address names a Ray cluster; leave out --executor local")
+    stop_at_sigterm()
     try:
         session = open_session(manifest, until)
         outcome = run_session(session, executor=executor.value, address=address, console=Console(stderr=True))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         typer.echo("capfilt: interrupted; the same command goes on where this one stopped", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
     _print_outcome(outcome, as_json=as_json)
     if outcome["failed"] or outcome["blocked"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)

@@ -106,6 +106,10 @@ class LiveDisplay:
                 f"[yellow]{event.kind}[/] {event.node} {event.shard}: {event.error}", highlight=False
             )
 
+    def say(self, text: str) -> None:
+        """A line above the table."""
+        self._live.console.print(text, markup=False, highlight=False)
+
     def _table(self) -> ConsoleRenderable:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("stage", "shards", "", "running", "failed", "images/s", "left"):
@@ -154,7 +158,7 @@ class PlainDisplay:
         """Take in an event."""
         self._meter.note(event)
         if event.kind in ("retried", "failed"):
-            self._print(f"{event.kind} {event.node} {event.shard}: {event.error}")
+            self.say(f"{event.kind} {event.node} {event.shard}: {event.error}")
             return
         stage = event.node.split("/")[0]
         progress, now = progress_of(schedule)[stage], time.monotonic()
@@ -163,7 +167,7 @@ class PlainDisplay:
         if stage not in self._complete and (complete or due):
             self._said[stage] = now
             self._complete |= {stage} if complete else set()
-            self._print(self._line(stage, progress))
+            self.say(self._line(stage, progress))
 
     def _line(self, stage: str, progress: Progress) -> str:
         total = "?" if progress.total is None else progress.total
@@ -171,7 +175,8 @@ class PlainDisplay:
         pace = "" if rate is None else f", {rate:,.1f} images/s"
         return f"{stage}: {progress.done} of {total} shards done{pace}"
 
-    def _print(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from pipeline.events import Event, Listener
 from pipeline.graph import Graph
 from pipeline.listing import read_listing
 from pipeline.schedule import Schedule, Task
+from pipeline.stop import Stop
 from pipeline.store import Store
 from pipeline.worker import Job, Report, make_job
 from stages.errors import UserError
@@ -23,6 +24,7 @@ class Execution:
     graph: Graph
     store: Store
     schedule: Schedule
+    stop: Stop
 
     @cached_property
     def jobs(self) -> dict[str, Job]:

@@ -18,17 +18,19 @@ def run_locally(execution: Execution, listener: Listener) -> None:
 
     Raises:
         UserError: a stage cannot be set up at all, for example because its model is missing.
+        Stopped: a shard did not finish in time after a signal.
     """
     worker = Worker(execution.store, execution.jobs)
-    while task := _next(execution):
-        listener(Event("started", task.node, task.shard), execution.schedule)
-        worker.prepare(task.node)
-        try:
-            report = worker.work(task.node, task.shard)
-        except Exception as error:  # noqa: BLE001 - a failed shard is listed, the run goes on
-            execution.failed(task, one_line(error), listener, final=isinstance(error, UserError))
-        else:
-            execution.succeeded(task, report, listener)
+    with execution.stop.listening():
+        while not execution.stop.requested and (task := _next(execution)):
+            listener(Event("started", task.node, task.shard), execution.schedule)
+            worker.prepare(task.node)
+            try:
+                report = worker.work(task.node, task.shard)
+            except Exception as error:  # noqa: BLE001 - a failed shard is listed, the run goes on
+                execution.failed(task, one_line(error), listener, final=isinstance(error, UserError))
+            else:
+                execution.succeeded(task, report, listener)
 
 
 def _next(execution: Execution) -> Task | None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import ray
@@ -100,7 +102,7 @@ class RayRun:
         return list(pools.values())
 
     def run(self) -> None:
-        """Work everything that is left.
+        """Work everything that is left, or what is under way when somebody wants the run to end.
 
         Raises:
             UserError: a stage cannot be set up at all, for example because its model is missing.
@@ -108,12 +110,13 @@ class RayRun:
         for pool in self._pools:
             if not pool.reads_all:
                 self._staff(pool)
-        while not self._execution.schedule.is_finished:
-            self._release_finished_pools()
-            self._feed()
-            self._make_room()
-            if not self._calls and not self._train():
-                assert self._execution.schedule.is_finished, "shards are left that nothing will run"
+        while not self._execution.schedule.is_finished and (not self._execution.stop.requested or self._is_working()):
+            if not self._execution.stop.requested:
+                self._release_finished_pools()
+                self._feed()
+                self._make_room()
+                if not self._calls and not self._train():
+                    assert self._execution.schedule.is_finished, "shards are left that nothing will run"
             self._collect()
 
     def _staff(self, pool: Pool) -> None:
@@ -161,7 +164,7 @@ class RayRun:
         for pool in reversed(self._pools):
             if not pool.actors and pool.waiting(self._execution.schedule):
                 self._staff(pool)
-            while pool.idle and (task := self._take(pool, limit)):
+            while pool.idle and not self._execution.stop.requested and (task := self._take(pool, limit)):
                 actor = pool.idle.pop()
                 reference = actor.work.remote(task.node, task.shard)
                 self._calls[reference] = Call(pool, actor, task, time.monotonic() + pool.run.deadline)
@@ -170,6 +173,9 @@ class RayRun:
     def _has_live(self, pool: Pool) -> bool:
         return bool(pool.idle) or any(call.pool is pool and call.task for call in self._calls.values())
 
+    def _is_working(self) -> bool:
+        return any(call.task for call in self._calls.values())
+
     def _make_room(self) -> None:
         """Send idle actors home where the stages do not fit side by side.
 
@@ -177,7 +183,7 @@ class RayRun:
         staffed again when it has.
         """
         schedule, now = self._execution.schedule, time.monotonic()
-        if any(call.task for call in self._calls.values()):
+        if self._is_working():
             self._last_running = now
         starving = any(pool.waiting(schedule) and not pool.idle for pool in self._pools)
         if not starving or now - self._last_running < STALLED:
@@ -266,15 +272,27 @@ class RayRun:
         return False
 
     def _try_to_train(self, task: Task) -> None:
-        from pipeline.ray_train import train_on_ray  # brings torch into the driver, which only a training needs
-
+        """Train in another thread, since Ray Train takes Ctrl-C for itself in this one."""
+        training: Future[Report] = Future()
+        Thread(target=self._train_apart, args=(task, training), daemon=True).start()
+        while not wait([training], timeout=PATIENCE).done:
+            if self._execution.stop.requested:  # it would not be over in time, and goes on from its last checkpoint
+                self._execution.stop.now()
         try:
-            job = self._execution.jobs[task.node]
-            report = work_corpus(self._execution.store, job, task.shard, partial(train_on_ray, job))
+            report = training.result()
         except Exception as error:  # noqa: BLE001 - a failed training is listed like any failed shard
             self._execution.failed(task, one_line(error), self._listener, final=isinstance(error, UserError))
         else:
             self._execution.succeeded(task, report, self._listener)
+
+    def _train_apart(self, task: Task, training: Future[Report]) -> None:
+        from pipeline.ray_train import train_on_ray  # brings torch into the driver, which only a training needs
+
+        job = self._execution.jobs[task.node]
+        try:
+            training.set_result(work_corpus(self._execution.store, job, task.shard, partial(train_on_ray, job)))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            training.set_exception(error)
 
     def _tell(self, event: Event) -> None:
         self._listener(event, self._execution.schedule)
@@ -322,4 +340,5 @@ def run_on_ray(execution: Execution, listener: Listener, *, address: str | None 
     with ray_session(address):
         if address is None:
             check_room(execution)
-        RayRun(execution, listener).run()
+        with execution.stop.listening():  # Ray has just begun to listen to SIGTERM itself
+            RayRun(execution, listener).run()

@@ -16,6 +16,7 @@ from pipeline.graph import absolute
 from pipeline.report import failed_shards, funnel, retrieval
 from pipeline.schedule import Schedule
 from pipeline.session import Session, demo_web, write_recipes
+from pipeline.stop import Stop
 
 
 def run_session(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
+        Stopped: a signal ended the run.
     """
     started = time.monotonic()
     schedule = Schedule(session.graph, session.plans)
@@ -41,9 +43,11 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         write_recipes(session)
     apply_list(session.store, removed)
     if not schedule.is_finished:
-        execution = Execution(session.graph, session.store, schedule)
         with demo_web(session), make_display(console, session.graph) as display:
-            _executor(executor, address)(execution, display)
+            stop = Stop(display.say)
+            _executor(executor, address)(Execution(session.graph, session.store, schedule, stop), display)
+        if stop.requested and not schedule.is_finished:
+            stop.now()
         apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     return {

@@ -35,7 +35,8 @@ def serve_apart(folder: Path, *, port: int) -> Iterator[None]:
     """
     _give_way(port)
     command = [sys.executable, "-m", "stages.demo.web_process", str(folder), str(port)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as web:  # noqa: S603 - our own module
+    # in a process group of its own: Ctrl-C in a terminal is the program's to answer, whose downloads may finish
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as web:  # noqa: S603 - our own
         try:
             _wait_for(web, port)
             yield

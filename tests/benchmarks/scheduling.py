@@ -24,11 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from pipeline.execution import Execution
 from pipeline.local_executor import run_locally
 from pipeline.ray_executor import RayRun, ray_session
-from pipeline.schedule import Schedule
-from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import Output, RunOptions
-from tests.pipeline.stubs import make_graph
+from tests.pipeline.stubs import make_execution, make_graph
 
 
 def main() -> None:
@@ -49,11 +47,10 @@ def run(folder: Path, shards: int, executor: str) -> None:
     stages = len(graph.nodes) - 1
     bare = time_commits(Store.open(str(folder / "bare")), shards)
     store = Store.open(str(folder / "out"))
-    execution = Execution(graph, store, Schedule(graph, plan(graph, store)))
     # the source is cut first, so that the clock runs over the stages alone
     cut = graph.until("urls")
-    run_locally(Execution(cut, store, Schedule(cut, plan(cut, store))), lambda *_: None)
-    execution = Execution(graph, store, Schedule(graph, plan(graph, store)))
+    run_locally(make_execution(cut, store), lambda *_: None)
+    execution = make_execution(graph, store)
     seconds = time_local(execution) if executor == "local" else time_ray(execution)
     each = 1000 * seconds / shards / stages
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

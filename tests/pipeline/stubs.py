@@ -11,8 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.execution import Execution
 from pipeline.fingerprint import fingerprint, stage_identity
 from pipeline.graph import Graph, Node
+from pipeline.schedule import Schedule
+from pipeline.session import plan
+from pipeline.stop import Stop
+from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
 from stages.urls.parts import Part
@@ -148,6 +153,11 @@ def make_graph(sources: dict[str, list[int]], run: RunOptions | None = None, **r
             node = Node(found, source, recipe, options, inputs, identity, fingerprint(identity), own)
             nodes[node.name] = node
     return Graph(nodes)
+
+
+def make_execution(graph: Graph, store: Store) -> Execution:
+    """What is left of a graph, to be run."""
+    return Execution(graph, store, Schedule(graph, plan(graph, store)), Stop(print))
 
 
 def make_part(source: str, index: int, count: int) -> Part:

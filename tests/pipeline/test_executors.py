@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.events import Event
+from pipeline.events import Event, Listener
 from pipeline.execution import Execution
 from pipeline.graph import Graph
 from pipeline.local_executor import run_locally
 from pipeline.schedule import LOST_WORKERS, Schedule
-from pipeline.session import plan
+from pipeline.stop import Stopped
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_graph, with_last_stages
+from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_last_stages
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
 
@@ -34,15 +37,19 @@ def run(request) -> Run:
 def ray_run(ray_home) -> Iterator[Run]:
     from pipeline.ray_executor import RayRun, ray_session
 
+    def run(execution: Execution, listener: Listener) -> None:
+        with execution.stop.listening():
+            RayRun(execution, listener).run()
+
     with ray_session(None):
-        yield lambda execution, listener: RayRun(execution, listener).run()
+        yield run
 
 
 def execute(run: Run, graph: Graph, store: Store) -> tuple[Schedule, list[Event]]:
-    schedule = Schedule(graph, plan(graph, store))
+    execution = make_execution(graph, store)
     events: list[Event] = []
-    run(Execution(graph, store, schedule), lambda event, _: events.append(event))
-    return schedule, events
+    run(execution, lambda event, _: events.append(event))
+    return execution.schedule, events
 
 
 def rows(graph: Graph, store: Store, name: str) -> dict[str, list[dict]]:
@@ -156,15 +163,69 @@ def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
     from pipeline.ray_executor import check_room
 
     graph, store = make_graph({"a": [1]}, RunOptions(gpus=64)), Store.open(str(tmp_path))
-    execution = Execution(graph, store, Schedule(graph, plan(graph, store)))
+    execution = make_execution(graph, store)
     with pytest.raises(UserError, match=r"^urls.run.gpus: 64, but this machine has 0; set less, or name a cluster"):
         check_room(execution)
 
 
 @pytest.mark.ray
-def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path):
+def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.ray_executor.STALLED", 2.0)
     whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
     graph = make_graph({"a": [12]}, whole_machine)
     store = Store.open(str(tmp_path))
     execute(ray_run, graph, store)
     assert len(rows(graph, store, "select/a")) == 12
+
+
+def test_after_a_signal_shards_under_way_finish_and_none_is_begun(run, tmp_path):
+    graph = make_graph({"a": [5]}, caption=StubRecipe(seconds=0.5))
+    store = Store.open(str(tmp_path))
+    execution, started, after = make_execution(graph, store), [], []
+
+    def listen(event: Event, schedule: Schedule) -> None:
+        (after if execution.stop.requested else started).append((event.kind, event.node, event.shard))
+        if event.kind == "started" and event.node == "caption/a" and not execution.stop.requested:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run(execution, listen)
+    assert execution.stop.requested
+    assert not execution.schedule.is_finished
+    assert {kind for kind, *_ in after} == {"done"}
+    begun = [(node, shard) for kind, node, shard in started if kind == "started"]
+    done = [(node, shard) for kind, node, shard in started + after if kind == "done"]
+    assert sorted(begun) == sorted(done)
+    assert all(not state.running for state in execution.schedule.nodes.values())
+    assert execute(run, graph, store)[0].is_finished
+    assert len(rows(graph, store, "select/a")) == 5
+
+
+def test_a_second_signal_stops_at_once(run, tmp_path):
+    graph = make_graph({"a": [2]}, caption=StubRecipe(seconds=60))
+    execution = make_execution(graph, Store.open(str(tmp_path)))
+    started = time.monotonic()
+
+    def listen(event: Event, schedule: Schedule) -> None:
+        if event.kind == "started" and event.node == "caption/a":
+            for after in (0.5, 1.5):
+                Timer(after, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    with pytest.raises(Stopped) as stopped:
+        run(execution, listen)
+    assert stopped.value.exit_code == 143
+    assert time.monotonic() - started < 60
+
+
+def test_what_does_not_finish_in_time_is_dropped(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.stop.GRACE", 1)
+    graph = make_graph({"a": [1]}, caption=StubRecipe(seconds=60))
+    execution = make_execution(graph, Store.open(str(tmp_path)))
+
+    def listen(event: Event, schedule: Schedule) -> None:
+        if event.kind == "started" and event.node == "caption/a":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped) as stopped:
+        run(execution, listen)
+    assert stopped.value.exit_code == 130
+    assert rows(graph, execution.store, "caption/a") == {}
