@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 # albumentations, which img2dataset imports, otherwise asks the network for a newer version of itself
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: quickstart report test check test-slow benchmarks lock clean
+.PHONY: quickstart report test check test-slow torture benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
@@ -24,6 +24,9 @@ check: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+torture: $(INSTALLED)
+	$(BIN)/python tests/torture/torture.py --faults 200
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py

@@ -60,6 +60,7 @@ def run(
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Work everything that the manifest asks for and that is not done yet."""
+    from pipeline.execution import RunLostError
     from pipeline.run import run_session
     from pipeline.session import open_session
     from pipeline.stop import Stopped, stop_at_sigterm
@@ -73,6 +74,9 @@ def run(
     except KeyboardInterrupt as stop:
         typer.echo("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
+    except RunLostError as loss:
+        typer.echo(f"capfilt: {loss}", err=True)
+        raise typer.Exit(FINISHED_WITH_FAILURES) from None
     _print_outcome(outcome, as_json=as_json)
     if outcome["failed"] or outcome["blocked"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)

@@ -17,6 +17,10 @@ from pipeline.worker import Job, Report, make_job
 from stages.errors import UserError
 
 
+class RunLostError(Exception):
+    """What the run ran on is gone. What is committed stays, and the same command goes on."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """One run: what there is to do, where it goes, how far it is."""

@@ -22,7 +22,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from pipeline.events import Event, Listener, one_line
-from pipeline.execution import Execution
+from pipeline.execution import Execution, RunLostError
 from pipeline.schedule import Schedule, Task
 from pipeline.store import Store
 from pipeline.worker import Job, Report, Worker, work_corpus
@@ -106,6 +106,7 @@ class RayRun:
 
         Raises:
             UserError: a stage cannot be set up at all, for example because its model is missing.
+            RunLostError: Ray has lost all its nodes.
         """
         for pool in self._pools:
             if not pool.reads_all:
@@ -210,6 +211,8 @@ class RayRun:
         if not self._calls:
             return
         done, _ = ray.wait(list(self._calls), num_returns=1, timeout=PATIENCE)
+        if not done:
+            check_ray_lives()
         more, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         for reference in dict.fromkeys([*done, *more]):
             self._settle(reference, self._calls.pop(reference))
@@ -276,6 +279,7 @@ class RayRun:
         training: Future[Report] = Future()
         Thread(target=self._train_apart, args=(task, training), daemon=True).start()
         while not wait([training], timeout=PATIENCE).done:
+            check_ray_lives()
             if self._execution.stop.requested:  # it would not be over in time, and goes on from its last checkpoint
                 self._execution.stop.now()
         try:
@@ -296,6 +300,16 @@ class RayRun:
 
     def _tell(self, event: Event) -> None:
         self._listener(event, self._execution.schedule)
+
+
+def check_ray_lives() -> None:
+    """See that Ray has a node left, without which it would wait for ever.
+
+    Raises:
+        RunLostError: it has none.
+    """
+    if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+        raise RunLostError("all nodes of Ray are gone (out of memory, or killed); the same command goes on")
 
 
 def check_room(execution: Execution) -> None:

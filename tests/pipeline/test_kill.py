@@ -5,7 +5,6 @@ The whole main job on a small demo world, with the real command, the real models
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import signal
@@ -14,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-import fsspec
 import pytest
 import yaml
 
-from stages.shards import Artifact
+from tests.torture.contents import contents
+from tests.torture.processes import stage_workers
 
 ROOT = Path(__file__).parents[2]
 KILLS = 4
@@ -44,49 +43,6 @@ def finish(manifest: Path, executor: str) -> None:
     assert code == 0, manifest.with_suffix(".log").read_text()[-3000:]
 
 
-def children(process: int) -> list[int]:
-    """All processes below `process`, as /proc has them."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    below = parents.get(process, [])
-    return below + [found for child in below for found in children(child)]
-
-
-def stage_workers(process: int) -> list[int]:
-    """The processes of the stages' actors."""
-    found = []
-    for child in children(process):
-        try:
-            name = Path(f"/proc/{child}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if name.startswith(b"ray::StageActor"):
-            found.append(child)
-    return found
-
-
-def contents(output: Path) -> dict[str, tuple[list[dict], dict[str, str]]]:
-    """Of every committed table its rows, but how fast a training was, and the hash of its side files."""
-    found = {}
-    for path in sorted(output.glob("*/*/*.parquet")):
-        artifact = Artifact(str(path))
-        sides = {}
-        for ending in ("tar", "safetensors"):
-            if f"side.{ending}" in artifact.metadata():
-                with fsspec.open(artifact.side(ending), "rb") as file:
-                    sides[ending] = hashlib.sha256(file.read()).hexdigest()
-        table = artifact.table()
-        repeated = [name for name in table.column_names if name != "images_per_second"]
-        found[str(path.relative_to(output))] = (table.select(repeated).to_pylist(), sides)
-    return found
-
-
 @pytest.mark.ray
 @pytest.mark.timeout(1500)
 def test_killed_at_random_moments(manifest, tmp_path, ray_home):
@@ -109,7 +65,7 @@ def test_killed_at_random_moments(manifest, tmp_path, ray_home):
         run.send_signal(signal.SIGKILL)
         run.wait()
     finish(disturbed, "ray")
-    expected, found = contents(tmp_path / "undisturbed"), contents(tmp_path / "disturbed")
+    expected, found = contents(str(tmp_path / "undisturbed")), contents(str(tmp_path / "disturbed"))
     assert list(found) == list(expected)
     for table, rows in expected.items():
         assert found[table] == rows, table

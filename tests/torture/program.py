@@ -1,0 +1,51 @@
+"""A run of stub stages in a process of its own, through the real executor, store and schedule: `program OUTPUT SHARDS`.
+
+Its exit codes are those of `capfilt run`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.execution import RunLostError
+from pipeline.graph import Graph
+from pipeline.ray_executor import run_on_ray
+from pipeline.stop import Stopped, stop_at_sigterm
+from pipeline.store import Store
+from stages.contract import RunOptions
+from stages.errors import UserError
+from tests.pipeline.stubs import StubRecipe, make_execution, make_graph
+
+SECONDS = 0.15
+"""How long a stub works on a shard."""
+
+
+def graph_of(shards: int) -> Graph:
+    """Two sources, four stages behind each, two workers a stage."""
+    stub = StubRecipe(seconds=SECONDS)
+    run = RunOptions(cpus=0.05, actors=2)
+    counts = {"a": [shards // 4, shards // 4], "b": [shards // 2]}
+    return make_graph(counts, run, download=stub, caption=stub, rank=stub, select=stub)
+
+
+def main() -> int:
+    """Run what is left."""
+    output, shards, address = sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0]
+    stop_at_sigterm()
+    execution = make_execution(graph_of(shards), Store.open(output))
+    try:
+        run_on_ray(execution, lambda *_: None, address=address)
+    except KeyboardInterrupt as stopped:
+        return stopped.exit_code if isinstance(stopped, Stopped) else 130
+    except (RunLostError, UserError) as error:
+        print(error)
+        return 2
+    nodes = execution.schedule.nodes.values()
+    for state in nodes:
+        for shard, error in state.failed.items():
+            print("failed", shard, error)
+    return 1 if any(state.failed or state.blocked for state in nodes) else 0 if execution.schedule.is_finished else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""A few random faults; `make torture` has hundreds, in more places."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from tests.torture.torture import torture
+
+
+FAULTS = 3
+
+
+@pytest.mark.ray
+def test_a_few_faults(tmp_path, ray_home):
+    seed = secrets.randbelow(2**32)
+    print(f"seed {seed}")
+    figures = torture("disk", FAULTS, seed, tmp_path)
+    assert figures.faults.total() == FAULTS
+    assert figures.tables > 0

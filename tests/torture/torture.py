@@ -1,0 +1,250 @@
+"""Random faults without end: after the last rerun the tables are those of a run that nothing disturbed.
+
+    python tests/torture/torture.py [--faults 200] [--seed N] [--place disk]
+
+Every round begins with an empty output. Runs are started until one ends well, and while they live, faults come at
+random moments. Then the tables are compared, row by row, and `capfilt clean` must leave nothing but them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pipeline.clean import clean
+from pipeline.local_executor import run_locally
+from pipeline.store import Store
+from tests.pipeline.stubs import make_execution
+from tests.torture.contents import Contents, contents
+from tests.torture.places import PLACES, Place
+from tests.torture.processes import raylets, stage_workers
+from tests.torture.program import graph_of
+
+ROOT = Path(__file__).parents[2]
+SHARDS = 24
+LONGEST = 180.0
+"""Seconds that one run may take."""
+FAULTS_A_ROUND = 10
+"""Then the runs of a round are left alone, so that one of them ends well."""
+
+
+@dataclass
+class Figures:
+    """What happened."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    """How runs ended."""
+    rounds: int = 0
+    strays: int = 0
+    """What `clean` found."""
+    tables: int = 0
+    """Compared, and found equal."""
+
+
+def kill_driver(run: subprocess.Popen[bytes], _: random.Random) -> None:
+    run.kill()
+
+
+def terminate_driver(run: subprocess.Popen[bytes], rng: random.Random) -> None:
+    run.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT]))
+
+
+def kill_worker(run: subprocess.Popen[bytes], rng: random.Random) -> None:
+    _kill_one_of(stage_workers(run.pid), rng)
+
+
+def kill_raylet(run: subprocess.Popen[bytes], rng: random.Random) -> None:
+    _kill_one_of(raylets(run.pid), rng)
+
+
+def _kill_one_of(processes: list[int], rng: random.Random) -> None:
+    if not processes:
+        raise ProcessLookupError
+    os.kill(rng.choice(processes), signal.SIGKILL)
+
+
+KILLS: dict[str, tuple[Callable[[subprocess.Popen[bytes], random.Random], None], int]] = {
+    "driver killed": (kill_driver, 1),
+    "driver terminated": (terminate_driver, 1),
+    "worker killed": (kill_worker, 4),
+    "raylet killed": (kill_raylet, 1),
+}
+"""By name: what it does to a run, and how often it comes."""
+
+
+class Torture:
+    """Rounds in one place."""
+
+    def __init__(self, place: Place, folder: Path, seed: int) -> None:
+        self._place = place
+        self._folder = folder
+        self._rng = random.Random(seed)
+        self._kinds = {**{name: weight for name, (_, weight) in KILLS.items()}, **dict.fromkeys(place.faults, 2)}
+        self.figures = Figures()
+
+    def round(self, faults: int) -> None:
+        """Runs of one output, the first of them disturbed so many times."""
+        store = Store.open(self._place.output)
+        if store.filesystem.exists(store.root):
+            store.filesystem.rm(store.root, recursive=True)
+        left = faults
+        while True:
+            run = self._start()
+            left -= self._disturb(run, left)
+            code = self._wait(run)
+            self.figures.ends[str(code)] += 1
+            if code == 0:
+                break
+        self.figures.rounds += 1
+        self._compare()
+        self._clean(store)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.torture.program", self._place.output, str(SHARDS)]
+        scratch = self._folder / "tmp"
+        scratch.mkdir(exist_ok=True)
+        environment = {**os.environ, **self._place.environment, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)}
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+    def _disturb(self, run: subprocess.Popen[bytes], most: int) -> int:
+        """Faults at random moments of a run's life; how many there were."""
+        done = 0
+        while done < most and self._lives(run, self._rng.uniform(0.5, 3.0)):
+            kind = self._rng.choices(list(self._kinds), list(self._kinds.values()))[0]
+            while self._lives(run, 0.2):
+                try:
+                    self._inflict(kind, run)
+                except ProcessLookupError:  # there is no such process yet
+                    continue
+                self.figures.faults[kind] += 1
+                done += 1
+                break
+        return done
+
+    def _inflict(self, kind: str, run: subprocess.Popen[bytes]) -> None:
+        if kind in KILLS:
+            KILLS[kind][0](run, self._rng)
+        else:
+            self._place.faults[kind]()
+
+    def _lives(self, run: subprocess.Popen[bytes], seconds: float) -> bool:
+        try:
+            run.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def _wait(self, run: subprocess.Popen[bytes]) -> int:
+        try:
+            return run.wait(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            said = (self._folder / "log").read_text()[-2000:]
+            raise AssertionError(f"a run hangs; seed and log: {said}") from None
+
+    def _compare(self) -> None:
+        expected, found = undisturbed(self._folder), contents(self._place.output)
+        assert list(found) == list(expected), set(found) ^ set(expected)
+        for table, rows in expected.items():
+            assert found[table] == rows, table
+        self.figures.tables += len(found)
+
+    def _clean(self, store: Store) -> None:
+        """After `capfilt clean` there are tables and their side files, and no scratch folder of ours."""
+        for sign in range(50):  # Ray's processes of a killed driver take a moment to notice
+            if not list((self._folder / "tmp").glob("capfilt-*")) or sign:
+                break
+            time.sleep(0.2)
+        before, tempfile.tempdir = tempfile.tempdir, str(self._folder / "tmp")
+        try:
+            self.figures.strays += len(clean(store, older_than=timedelta(0), keep=None, dry_run=False).strays)
+        finally:
+            tempfile.tempdir = before
+        assert list((self._folder / "tmp").glob("capfilt-*")) == []
+        store.filesystem.invalidate_cache()
+        there = {name for name in store.filesystem.find(store.root) if not name.endswith("/")}
+        assert {name.rpartition("/")[2] for name in there} == self._named(store)
+
+    def _named(self, store: Store) -> set[str]:
+        """The names of all tables, and of all that they name."""
+        names = set()
+        for path in store.filesystem.glob(f"{store.root}/**/*.parquet"):
+            full = str(path) if store.is_local else f"s3://{path}"
+            folder, _, name = full.rpartition("/")
+            artifact = store.artifact(folder, name.removesuffix(".parquet"))
+            sides = {value for key, value in artifact.metadata().items() if key.startswith("side.")}
+            names |= {name, *sides}
+        return names
+
+
+_UNDISTURBED: dict[Path, Contents] = {}
+
+
+def undisturbed(folder: Path) -> Contents:
+    """What a run leaves that nothing disturbs."""
+    if folder not in _UNDISTURBED:
+        output = folder / "undisturbed"
+        execution = make_execution(graph_of(SHARDS), Store.open(str(output)))
+        run_locally(execution, lambda *_: None)
+        assert execution.schedule.is_finished
+        _UNDISTURBED[folder] = contents(str(output))
+        shutil.rmtree(output)
+    return _UNDISTURBED[folder]
+
+
+def torture(where: str, faults: int, seed: int, folder: Path) -> Figures:
+    """So many faults in one place.
+
+    Raises:
+        AssertionError: a table is not what it should be, a run hangs, or something is left over.
+    """
+    with PLACES[where](folder) as place:
+        os.environ.update(place.environment)
+        ordeal = Torture(place, folder, seed)
+        while (left := faults - ordeal.figures.faults.total()) > 0:
+            ordeal.round(min(left, FAULTS_A_ROUND))
+        return ordeal.figures
+
+
+def main() -> None:
+    """Every place gets its share of the faults; figures are printed place by place."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
+    parser.add_argument("--place", choices=PLACES, action="append")
+    args = parser.parse_args()
+    places = args.place or list(PLACES)
+    print(f"seed {args.seed}", flush=True)
+    for number, where in enumerate(places):
+        share = args.faults // len(places) + (number < args.faults % len(places))
+        with tempfile.TemporaryDirectory(prefix="cf-", dir="/tmp") as name:
+            os.environ["RAY_TMPDIR"] = f"{name}/ray"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            started = time.monotonic()
+            figures = torture(where, share, args.seed + number, Path(name))
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(figures.faults.items()))
+        ends = ", ".join(f"{count} with {code}" for code, count in sorted(figures.ends.items()))
+        print(f"{where}: {figures.faults.total()} faults ({told})")
+        print(f"  {figures.ends.total()} runs ended {ends}; {figures.rounds} rounds, {figures.tables} tables equal")
+        print(f"  {figures.strays} strays cleaned; {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
