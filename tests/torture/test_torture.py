@@ -8,7 +8,6 @@ import pytest
 
 from tests.torture.torture import torture
 
-
 FAULTS = 3
 
 
