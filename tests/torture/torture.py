@@ -19,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -105,9 +106,9 @@ class Torture:
             store.filesystem.rm(store.root, recursive=True)
         left = faults
         while True:
-            run = self._start()
-            left -= self._disturb(run, left)
-            code = self._wait(run)
+            with self._run() as run:
+                left -= self._disturb(run, left)
+                code = self._wait(run)
             self.figures.ends[str(code)] += 1
             if code == 0:
                 break
@@ -115,13 +116,19 @@ class Torture:
         self._compare()
         self._clean(store)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _run(self) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "tests.torture.program", self._place.output, str(SHARDS)]
         scratch = self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
         environment = {**os.environ, **self._place.environment, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)}
         with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            run = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            yield run
+        finally:
+            run.kill()  # Ray's processes follow it
+            run.wait()
 
     def _disturb(self, run: subprocess.Popen[bytes], most: int) -> int:
         """Faults at random moments of a run's life; how many there were."""
@@ -155,7 +162,6 @@ class Torture:
         try:
             return run.wait(timeout=LONGEST)
         except subprocess.TimeoutExpired:
-            run.kill()
             said = (self._folder / "log").read_text()[-2000:]
             raise AssertionError(f"a run hangs; seed and log: {said}") from None
 
