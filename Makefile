@@ -46,7 +46,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # needs uv; pins every version for every Python >= 3.11 and names no host
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --extra cluster --universal --python-version 3.11 \
 		--no-annotate --no-header --no-emit-index-url --upgrade -o requirements.lock
 
 clean:
