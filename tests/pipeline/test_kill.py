@@ -20,7 +20,6 @@ from tests.torture.contents import contents
 from tests.torture.processes import stage_workers
 
 ROOT = Path(__file__).parents[2]
-KILLS = 4
 LONGEST = 600.0
 """Seconds that one run may take."""
 
@@ -45,7 +44,8 @@ def finish(manifest: Path, executor: str) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(1500)
-def test_killed_at_random_moments(manifest, tmp_path, ray_home):
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(kills, manifest, tmp_path, ray_home):
     undisturbed = with_output(manifest, tmp_path / "undisturbed")
     started = time.monotonic()
     finish(undisturbed, "local")
@@ -54,7 +54,7 @@ def test_killed_at_random_moments(manifest, tmp_path, ray_home):
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     print(f"seed {seed}, a run takes {usual:.0f} s")
-    for kill in range(KILLS):
+    for kill in range(kills):
         run = start(disturbed, "ray")
         time.sleep(rng.uniform(3, usual))
         if kill % 2:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.torture.torture import torture
 
-FAULTS = 3
+FAULTS = 2
 
 
 @pytest.mark.ray
