@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 from tests.s3_server import BUCKET, Fault, S3Proxy, S3Server
+from tests.torture.hosts import hosts
 
+ROOT = Path(__file__).parents[2]
 HARM = 1.5
 """Seconds for which a disk is full or a server misbehaves."""
+DEAD = 8.0
+"""Seconds after which a host that is cut off has long been given up; when it is back it must join anew."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,10 @@ class Place:
     """By name; each does its harm and takes it back."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What a run needs to get there."""
+    host: str = ""
+    """The network namespace in which a run is driven; "" for none."""
+    cluster: str = ""
+    """The address of the Ray cluster that a run uses; "" for one of its own."""
 
 
 @contextmanager
@@ -79,4 +88,24 @@ def object_store(folder: Path) -> Iterator[Place]:
         yield Place(f"s3://{BUCKET}/{folder.name}", named, server.environment(proxy.port))
 
 
-PLACES = {"disk": disk, "small disk": small_disk, "s3": object_store}
+@contextmanager
+def several_hosts(folder: Path) -> Iterator[Place]:
+    """A plain folder, shared by the hosts of a Ray cluster.
+
+    Raises:
+        PermissionError: only root may make network namespaces.
+    """
+    environment = {"RAY_AUTH_MODE": "token", "TMPDIR": str(folder / "tmp")}
+    (folder / "tmp").mkdir()
+    with hosts(folder, {**environment, "PYTHONPATH": str(ROOT)}) as found:
+        turns = cycle(found.workers)
+        faults = {
+            "host cut off": lambda: found.cut(next(turns), DEAD),
+            "host cut off briefly": lambda: found.cut(next(turns), HARM),
+            "host killed": lambda: next(turns).kill(),
+            "worker on a host killed": lambda: next(turns).kill_worker(),
+        }
+        yield Place(str(folder / "out"), faults, environment, found.head.name, found.address)
+
+
+PLACES = {"disk": disk, "small disk": small_disk, "s3": object_store, "hosts": several_hosts}

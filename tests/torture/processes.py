@@ -21,7 +21,12 @@ def children(process: int) -> list[int]:
 
 def stage_workers(process: int) -> list[int]:
     """The processes of the stages' actors below `process`."""
-    return [child for child in children(process) if _command(child).startswith(b"ray::StageActor")]
+    return [child for child in children(process) if is_stage_worker(child)]
+
+
+def is_stage_worker(process: int) -> bool:
+    """Whether a process is that of a stage's actor."""
+    return _command(process).startswith(b"ray::StageActor")
 
 
 def raylets(process: int) -> list[int]:

@@ -87,6 +87,8 @@ KILLS: dict[str, tuple[Callable[[subprocess.Popen[bytes], random.Random], None],
     "raylet killed": (kill_raylet, 1),
 }
 """By name: what it does to a run, and how often it comes."""
+DRIVER_KILLS = ("driver killed", "driver terminated")
+"""Those that a run on a cluster knows: there, workers and raylets are no processes of the run's."""
 
 
 class Torture:
@@ -96,7 +98,8 @@ class Torture:
         self._place = place
         self._folder = folder
         self._rng = random.Random(seed)
-        self._kinds = {**{name: weight for name, (_, weight) in KILLS.items()}, **dict.fromkeys(place.faults, 2)}
+        kills = {name: weight for name, (_, weight) in KILLS.items() if name in DRIVER_KILLS or not place.cluster}
+        self._kinds = {**kills, **dict.fromkeys(place.faults, 2)}
         self.figures = Figures()
 
     def round(self, faults: int) -> None:
@@ -119,6 +122,8 @@ class Torture:
     @contextmanager
     def _run(self) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "tests.torture.program", self._place.output, str(SHARDS)]
+        command += [self._place.cluster] if self._place.cluster else []
+        command = ["ip", "netns", "exec", self._place.host, *command] if self._place.host else command
         scratch = self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
         environment = {**os.environ, **self._place.environment, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)}
