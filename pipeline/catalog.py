@@ -6,7 +6,7 @@ The views read the tables where they lie, by glob, so they show each shard as so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import fsspec
@@ -21,6 +21,9 @@ from stages.pretrain.tables import METRICS
 
 FILE = "catalog.duckdb"
 
+Catalog: TypeAlias = duckdb.DuckDBPyConnection
+"""A connection in which the views are."""
+
 RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
     "urls": (("urls",), tables.URLS),
     "raw_images": (("download",), tables.IMAGES),
@@ -34,8 +37,9 @@ RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
 """A view for every table: the stages that write it, and its columns where nothing is written yet."""
 
 JOINED = {
-    "images": """
-        SELECT images.*, urls.source, urls.text
+    "images": r"""
+        SELECT images.*, urls.source, urls.text,
+               lower(regexp_extract(images.url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1)) AS host
         FROM raw_images AS images JOIN urls USING (key)
     """,
     "captions": """
@@ -52,13 +56,23 @@ JOINED = {
         SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
     """,
     "failures": """
-        SELECT 'download' AS stage, source, shard, key, url, status AS reason, error
+        SELECT 'download' AS stage, source, shard, key, url, host, status AS reason, error
         FROM images WHERE status <> 'success'
         UNION ALL
-        SELECT 'select', source, any_value(shard), key, any_value(url),
+        SELECT 'select', source, any_value(shard), key, any_value(url), NULL,
                CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END,
                'no caption of this image was kept'
         FROM captions WHERE kept IS NOT NULL GROUP BY source, key HAVING NOT bool_or(kept)
+    """,
+    "losses": """
+        SELECT stage, source, reason, count(*) AS count
+        FROM failures GROUP BY ALL ORDER BY stage, source, count DESC, reason
+    """,
+    "hosts": """
+        SELECT host, count(*) AS urls, count(*) FILTER (status = 'success') AS images,
+               count(*) FILTER (status <> 'success') AS failed,
+               mode(status ORDER BY status) FILTER (status <> 'success') AS reason
+        FROM images WHERE host <> '' GROUP BY host ORDER BY failed DESC, urls DESC, host
     """,
     "funnel": """
         WITH steps AS (
@@ -80,7 +94,7 @@ JOINED = {
 """The views that people ask, in the order in which they build on one another."""
 
 
-def connect(graph: Graph, store: Store) -> duckdb.DuckDBPyConnection:
+def connect(graph: Graph, store: Store) -> Catalog:
     """An in-memory DuckDB with the catalog's views."""
     connection = duckdb.connect()
     if not store.is_local:
@@ -106,7 +120,7 @@ def write_catalog(graph: Graph, store: Store) -> str:
     return location
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of a query.
 
     Raises:

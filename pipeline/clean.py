@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline.lineage import CHECKPOINTS
 from pipeline.listing import PARTS
 from pipeline.store import Store
-from pipeline.worker import CHECKPOINTS
 from stages.files import SCRATCH
 from stages.registry import STAGES
 

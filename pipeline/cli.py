@@ -1,4 +1,4 @@
-"""The command: `capfilt run | plan | status | query | export | forget | clean | validate`.
+"""The command: `capfilt run | retry | plan | status | query | export | forget | clean | validate`.
 
 Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted, 143 terminated.
 """
@@ -40,6 +40,18 @@ class ExecutorName(StrEnum):
     local = "local"
 
 
+RunExecutor = Annotated[ExecutorName, typer.Option("--executor", help="Ray actors, or this process.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="An existing Ray cluster; without it one is started here.")
+]
+
+
+class RetryStage(StrEnum):
+    """Whose rows can be tried again."""
+
+    download = "download"
+
+
 class ExportFormat(StrEnum):
     """What other programs read."""
 
@@ -52,14 +64,43 @@ class ExportFormat(StrEnum):
 @app.command()
 def run(
     manifest: ManifestPath,
-    executor: Annotated[ExecutorName, typer.Option(help="Ray actors, or this process.")] = ExecutorName.ray,
-    address: Annotated[
-        str | None, typer.Option(help="An existing Ray cluster; without it one is started here.")
-    ] = None,
+    executor: RunExecutor = ExecutorName.ray,
+    address: Address = None,
     until: Until = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Work everything that the manifest asks for and that is not done yet."""
+    _work(manifest, until, executor, address, as_json=as_json)
+
+
+@app.command()
+def retry(  # noqa: PLR0913, PLR0917 - a command's options
+    manifest: ManifestPath,
+    stage: Annotated[RetryStage, typer.Option(help="Whose failed rows.")] = RetryStage.download,
+    status: Annotated[
+        str | None,
+        typer.Option(metavar="STATUS,...", help="The reasons meant, such as timeout,http_5xx; else all that may pass."),
+    ] = None,
+    until: Until = None,
+    executor: RunExecutor = ExecutorName.ray,
+    address: Address = None,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Try rows of finished shards again that failed, and work what follows from the images that come.
+
+    Keys stay, and so does every row that is not tried again. Not while a run of the same output is under way.
+    """
+    from pipeline.retry import mark, statuses_of
+    from pipeline.session import open_session
+
+    del stage  # there is one so far
+    marked = mark(open_session(manifest), statuses_of(status))
+    typer.echo(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
+    _work(manifest, until, executor, address, as_json=as_json)
+
+
+def _work(manifest: Path, until: str | None, executor: ExecutorName, address: str | None, *, as_json: bool) -> None:
+    """Work what is left of a manifest, and tell what became of it."""
     from pipeline.execution import RunLostError
     from pipeline.run import run_session
     from pipeline.session import open_session
@@ -99,16 +140,19 @@ def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> 
 def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
     """Say how far the run is, what it has lost and why, and which shards failed."""
     from pipeline import report
+    from pipeline.catalog import connect
     from pipeline.session import open_session
 
     session = open_session(manifest)
+    catalog = connect(session.graph, session.store)
     if as_json:
         _print_json(
             {
                 "stages": report.plan_rows(session.plans),
-                "funnel": report.funnel(session),
-                "losses": report.losses(session),
-                "retrieval": report.retrieval(session),
+                "funnel": report.funnel(catalog),
+                "losses": report.losses(catalog),
+                "hosts": report.worst_hosts(catalog),
+                "retrieval": report.retrieval(catalog),
                 "failed": report.failed_shards(session),
             }
         )
@@ -116,8 +160,9 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     console = Console()
     report.print_plan(console, session.plans)
     console.print()
-    report.print_funnel(console, session)
-    report.print_retrieval(console, report.retrieval(session))
+    report.print_funnel(console, catalog, session.manifest.evaluated)
+    report.print_worst_hosts(console, report.worst_hosts(catalog))
+    report.print_retrieval(console, report.retrieval(catalog))
     report.print_failed_shards(console, session)
 
 
@@ -127,7 +172,7 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="For example: SELECT * FROM corpus LIMIT 5")],
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Ask the tables with SQL (DuckDB): captions, corpus, images, urls, failures, funnel, pretraining, retrieval."""
+    """Ask the tables with SQL (DuckDB): captions, corpus, images, failures, hosts, funnel, ..."""
     import duckdb
 
     from pipeline.catalog import connect
@@ -278,12 +323,13 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_json(outcome)
         return
+    from pipeline.catalog import connect
     from pipeline.report import print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"], highlight=False)
     console.print()
-    print_funnel(console, session)
+    print_funnel(console, connect(session.graph, session.store), session.manifest.evaluated)
     print_retrieval(console, outcome["retrieval"])
     print_failed_shards(Console(stderr=True), session)
     console.print(

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.events import Event, Listener
-from pipeline.graph import Graph
+from pipeline.graph import Graph, Node
 from pipeline.listing import read_listing
 from pipeline.schedule import Schedule, Task
 from pipeline.stop import Stop
 from pipeline.store import Store
 from pipeline.worker import Job, Report, make_job
 from stages.errors import UserError
+
+JobOf = Callable[[Node, Graph, Store], Job]
 
 
 class RunLostError(Exception):
@@ -29,11 +31,13 @@ class Execution:
     store: Store
     schedule: Schedule
     stop: Stop
+    job_of: JobOf = make_job
+    """What a worker is told of a node."""
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
         """The job of every node, by name."""
-        return {name: make_job(node, self.graph, self.store) for name, node in self.graph.nodes.items()}
+        return {name: self.job_of(node, self.graph, self.store) for name, node in self.graph.nodes.items()}
 
     def is_training(self, node: str) -> bool:
         """Whether several workers do the node's work together."""

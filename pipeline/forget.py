@@ -28,11 +28,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.lineage import descendants
 from pipeline.store import Store
 from stages.contract import Output
 from stages.errors import UserError
 from stages.files import scratch_folder
-from stages.registry import STAGES
 from stages.removals import Removals, add_entries, is_entry, read_entries
 from stages.shards import Artifact
 
@@ -66,6 +66,11 @@ class _Folder:
     stage: str
     url: str
     shards: frozenset[str]
+
+    @staticmethod
+    def at(store: Store, stage: str, url: str) -> _Folder:
+        """What lies there."""
+        return _Folder(stage, url, frozenset(store.committed(url)))
 
 
 @dataclass(frozen=True)
@@ -138,31 +143,17 @@ def _digest(entries: Sequence[str]) -> str:
 
 def _lineages(store: Store) -> list[_Lineage]:
     """Everything in the output that has keys, by the cut source that the keys are of."""
-    folders = {
-        (stage, found): _Folder(stage, url, frozenset(store.committed(url)))
-        for stage, spec in STAGES.items()
-        if spec.scope == "shard"
-        for found in store.fingerprints(stage)
-        for url in [store.folder(stage, found)]
-    }
-    roots = {name: _root(store, *name) for name in folders}
     return [
-        _Lineage(folder, tuple(folders[name] for name, root in roots.items() if root == origin and name != origin))
-        for origin, folder in folders.items()
-        if origin[0] == "urls"
+        _Lineage(
+            _Folder.at(store, "urls", store.folder("urls", cut)),
+            tuple(
+                _Folder.at(store, made.stage, made.url)
+                for made in descendants(store, "urls", cut)
+                if made.scope == "shard"
+            ),
+        )
+        for cut in store.fingerprints("urls")
     ]
-
-
-def _root(store: Store, stage: str, fingerprint: str) -> tuple[str, str]:
-    """The stage `urls` and the fingerprint of the cut source that a folder was made of."""
-    if stage == "urls":
-        return stage, fingerprint
-    folder = store.folder(stage, fingerprint)
-    recipe = store.recipe(folder)
-    if recipe is None:
-        raise UserError(f"{folder} has lost its recipe.json, so nobody can tell whose images it holds; delete it")
-    name, found = next(iter(recipe["identity"]["inputs"].items()))
-    return _root(store, name.split("/")[0], found)
 
 
 def _of_shards(lineage: _Lineage, look: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
@@ -221,7 +212,8 @@ def _rewrite(store: Store, folder: _Folder, shard: str, keys: pa.Array, done: Fo
     with scratch_folder() as scratch:
         sides = _copy_sides(artifact, _sides(metadata, linked=False), set(keys.to_pylist()), scratch)
         own = {name: value for name, value in metadata.items() if name != "attempt" and not name.startswith("side.")}
-        store.commit(folder.url, shard, Output(after, sides=sides, links=links), own, replace=True)
+        done_again = Output(after, sides=sides, links=links)
+        store.commit(folder.url, shard, done_again, own, instead_of=metadata["attempt"])
 
 
 def _count_images(rows: pa.Table) -> int:

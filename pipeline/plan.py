@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class NodePlan:
 def make_plan(
     graph: Graph,
     committed: Mapping[str, frozenset[str]],
+    marked: Mapping[str, frozenset[str]],
     shards: Mapping[str, Sequence[str] | None],
     earlier: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> list[NodePlan]:
@@ -45,17 +46,18 @@ def make_plan(
     Args:
         graph: the DAG.
         committed: by node name, the shards that are there (for `urls`: the parts).
+        marked: by node name, those of them of which rows are to be tried again.
         shards: by source, its URL shards; None while not all of its files have been cut.
         earlier: by node name, the identities of earlier results of that stage and source under other fingerprints.
     """
     plans: dict[str, NodePlan] = {}
     for name, node in graph.nodes.items():
         expected = _expected(node, shards)
-        done = committed[name] & frozenset(expected) if expected is not None else frozenset()
+        done = (committed[name] - marked[name]) & frozenset(expected) if expected is not None else frozenset()
         plan = NodePlan(node, expected, done, "")
         if not plan.is_done:
-            changed = [before for before in node.inputs if plans[before].reason and not _is_resumed(plans[before])]
-            plan = NodePlan(node, expected, done, _reason(plan, changed, earlier[name]))
+            changed = [before for before in node.inputs if plans[before].reason and not _is_continued(plans[before])]
+            plan = NodePlan(node, expected, done, _reason(plan, marked[name], changed, earlier[name]))
         plans[name] = plan
     return list(plans.values())
 
@@ -69,11 +71,15 @@ def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[s
     return None if found is None else tuple(found)
 
 
-def _is_resumed(plan: NodePlan) -> bool:
-    return plan.reason.startswith("resumes")
+def _is_continued(plan: NodePlan) -> bool:
+    return plan.reason.startswith(("resumes", "tries"))
 
 
-def _reason(plan: NodePlan, changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]) -> str:
+def _reason(
+    plan: NodePlan, marked: Collection[str], changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]
+) -> str:
+    if marked:
+        return f"tries failed rows of {len(marked)} shards again"
     if plan.done:
         return f"resumes: {len(plan.done)} of {len(plan.shards or ())} shards are done"
     own = [found for before in earlier if (found := difference(before, plan.node.identity))]

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.catalog import connect, query
+from pipeline.catalog import Catalog, query
 from pipeline.plan import NodePlan
 from pipeline.session import Session
 
 
-def funnel(session: Session) -> list[dict[str, Any]]:
+def funnel(catalog: Catalog) -> list[dict[str, Any]]:
     """The funnel's rows: source, step, count."""
-    connection = connect(session.graph, session.store)
-    columns, rows = query(connection, "SELECT * FROM funnel")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return _rows(catalog, "SELECT * FROM funnel")
 
 
-def losses(session: Session) -> list[dict[str, Any]]:
+def losses(catalog: Catalog) -> list[dict[str, Any]]:
     """How many rows were lost at which stage, and why."""
-    sql = "SELECT stage, reason, count(*) AS count FROM failures GROUP BY ALL ORDER BY stage, count DESC, reason"
-    columns, rows = query(connect(session.graph, session.store), sql)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    sql = """
+        SELECT stage, reason, sum(count)::BIGINT AS count
+        FROM losses GROUP BY stage, reason ORDER BY stage, count DESC, reason
+    """
+    return _rows(catalog, sql)
 
 
-def retrieval(session: Session) -> list[dict[str, Any]]:
+def worst_hosts(catalog: Catalog, most: int = 5) -> list[dict[str, Any]]:
+    """The hosts from which most URLs failed: host, urls, images, failed, and the most frequent reason."""
+    return _rows(catalog, f"SELECT * FROM hosts WHERE failed > 0 LIMIT {most}")  # noqa: S608 - a number
+
+
+def retrieval(catalog: Catalog) -> list[dict[str, Any]]:
     """What `evaluate` measured: source, model, direction, and the recall at every k; nothing before it has run."""
     sql = """
         SELECT source, any_value(images) AS images, any_value(texts) AS texts, model, direction,
                max(recall) FILTER (k = 1) AS r1, max(recall) FILTER (k = 5) AS r5, max(recall) FILTER (k = 10) AS r10
         FROM retrieval GROUP BY source, model, direction ORDER BY source, direction, r1 DESC, model
     """
-    columns, rows = query(connect(session.graph, session.store), sql)
+    return _rows(catalog, sql)
+
+
+def _rows(catalog: Catalog, sql: str) -> list[dict[str, Any]]:
+    columns, rows = query(catalog, sql)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
@@ -61,51 +70,53 @@ def plan_rows(plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
     ]
 
 
-def print_funnel(console: Console, session: Session) -> None:
-    """The funnel as a table, a column per source, and what was lost on the way."""
-    rows = funnel(session)
+def print_funnel(console: Console, catalog: Catalog, evaluated: Collection[str]) -> None:
+    """The funnel as a table, a column per source, and what was lost on the way.
+
+    Args:
+        console: where it goes.
+        catalog: the views.
+        evaluated: the sources that are measured on, and do not go all the way.
+    """
+    rows = funnel(catalog)
     sources = list(dict.fromkeys(row["source"] for row in rows))
-    steps = list(dict.fromkeys(row["step"] for row in rows))
     counts = {(row["source"], row["step"]): row["count"] for row in rows}
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("funnel")
-    for source in sources:
-        table.add_column(source, justify="right")
-    for step in steps:
-        table.add_row(step, *(_count(session, source, counts.get((source, step))) for source in sources))
+    table = _table("funnel", *sources, left=1)
+    for step in dict.fromkeys(row["step"] for row in rows):
+        counted = [counts.get((source, step), None if source in evaluated else 0) for source in sources]
+        table.add_row(step, *("" if count is None else f"{count:,}" for count in counted))
     console.print(table)
-    for loss in losses(session):
+    for loss in losses(catalog):
         console.print(f"  lost at {loss['stage']}: {loss['count']:,} {loss['reason']}", highlight=False)
 
 
-def _count(session: Session, source: str, count: int | None) -> str:
-    """A count of the funnel; nothing where a source that is measured on does not go."""
-    if count is None and source in session.manifest.evaluated:
-        return ""
-    return f"{count or 0:,}"
+def print_worst_hosts(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """What `worst_hosts` found, if anything."""
+    if not rows:
+        return
+    table = _table("host", "most often", "URLs", "failed", left=2)
+    for row in rows:
+        table.add_row(row["host"], row["reason"], f"{row['urls']:,}", f"{row['failed']:,}")
+    console.print()
+    console.print(table)
 
 
 def print_retrieval(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """What `retrieval` found, in percent, if anything."""
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("retrieval")
-    for title in ("source", "images", "texts", "direction", "R@1", "R@5", "R@10"):
-        table.add_column(title, justify="left" if title in ("source", "direction") else "right")
+    table = _table("retrieval", "source", "direction", "images", "texts", "R@1", "R@5", "R@10", left=3)
     for row in rows:
         recalls = (f"{100 * row[name]:.1f}" for name in ("r1", "r5", "r10"))
         direction = row["direction"].replace("_", " ")
-        table.add_row(row["model"], row["source"], f"{row['images']:,}", f"{row['texts']:,}", direction, *recalls)
+        table.add_row(row["model"], row["source"], direction, f"{row['images']:,}", f"{row['texts']:,}", *recalls)
     console.print()
     console.print(table)
 
 
 def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
     """The plan as a table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("stage", "fingerprint", "done", "to do"):
-        table.add_column(title, overflow="fold")
+    table = _table("stage", "fingerprint", "done", "to do", left=4)
     for row in plan_rows(plans):
         total = "?" if row["total"] is None else row["total"]
         table.add_row(row["node"], row["fingerprint"], f"{row['done']}/{total}", row["reason"] or "nothing")
@@ -119,3 +130,11 @@ def print_failed_shards(console: Console, session: Session) -> None:
             f"failed: {failure['node']} {failure['shard']} after {failure['attempts']} attempt(s): {failure['error']}"
         )
         console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(*titles: str, left: int) -> Table:
+    """An empty table, its first columns of text, the others of numbers."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, title in enumerate(titles):
+        table.add_column(title, overflow="fold", justify="left" if number < left else "right")
+    return table

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rich.console import Console
 
-from pipeline.catalog import write_catalog
+from pipeline.catalog import connect, write_catalog
 from pipeline.display import duration, make_display
-from pipeline.execution import Execution
+from pipeline.execution import Execution, Executor, JobOf
 from pipeline.forget import apply_list
-from pipeline.graph import absolute
+from pipeline.graph import Graph, absolute
+from pipeline.plan import NodePlan
 from pipeline.report import failed_shards, funnel, retrieval
+from pipeline.retry import marked_plans, retry_job
 from pipeline.schedule import Schedule
-from pipeline.session import Session, demo_web, write_recipes
+from pipeline.session import Session, demo_web, plan, write_recipes
 from pipeline.stop import Stop
+from pipeline.worker import make_job
 
 
 def run_session(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
@@ -36,34 +41,53 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         Stopped: a signal ended the run.
     """
     started = time.monotonic()
-    schedule = Schedule(session.graph, session.plans)
-    done_before = sum(len(state.done) for state in schedule.nodes.values())
     removed = absolute(session.manifest.removed)
-    if not schedule.is_finished:
+    if not all(left.is_done for left in session.plans):
         write_recipes(session)
     apply_list(session.store, removed)
-    if not schedule.is_finished:
-        with demo_web(session), make_display(console, session.graph) as display:
-            stop = Stop(display.say)
-            _executor(executor, address)(Execution(session.graph, session.store, schedule, stop), display)
-        if stop.requested and not schedule.is_finished:
-            stop.now()
-        apply_list(session.store, removed)  # it may have grown while shards were under way
+    work = partial(_work, executor=_executor(executor, address), console=console)
+    again = marked_plans(session)
+    new, _ = work(session, again, job_of=retry_job)
+    if again:
+        session = replace(session, plans=plan(session.graph, session.store))
+    newer, schedule = work(session, session.plans, job_of=make_job)
+    apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
+    catalog = connect(session.graph, session.store)
     return {
         "session": session,
-        "summary": _summary(done - done_before, done, time.monotonic() - started),
-        "shards_done": done - done_before,
+        "summary": _summary(new + newer, done, time.monotonic() - started),
+        "shards_done": new + newer,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
-        "funnel": funnel(session),
-        "retrieval": retrieval(session),
+        "funnel": funnel(catalog),
+        "retrieval": retrieval(catalog),
         "output": session.store.root,
         "catalog": write_catalog(session.graph, session.store),
     }
 
 
-def _executor(name: str, address: str | None) -> Any:
+def _work(
+    session: Session, plans: Sequence[NodePlan], *, executor: Executor, console: Console, job_of: JobOf
+) -> tuple[int, Schedule]:
+    """Work what the plans leave; how many shards that were, and how it stands.
+
+    Raises:
+        Stopped: a signal ended the run.
+    """
+    graph = Graph({plan.node.name: plan.node for plan in plans})
+    schedule = Schedule(graph, plans)
+    done_before = sum(len(state.done) for state in schedule.nodes.values())
+    if not schedule.is_finished:
+        with demo_web(session), make_display(console, graph) as display:
+            stop = Stop(display.say)
+            executor(Execution(graph, session.store, schedule, stop, job_of), display)
+        if stop.requested and not schedule.is_finished:
+            stop.now()
+    return sum(len(state.done) for state in schedule.nodes.values()) - done_before, schedule
+
+
+def _executor(name: str, address: str | None) -> Executor:
     """The executor by name; Ray is imported only where it is used."""
     if name == "local":
         from pipeline.local_executor import run_locally

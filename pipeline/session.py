@@ -53,17 +53,18 @@ def open_session(path: Path, until: str | None = None) -> Session:
 
 def plan(graph: Graph, store: Store) -> list[NodePlan]:
     """What is left of the graph, as the store shows it now."""
-    committed, shards, earlier = {}, {}, {}
+    committed, marked, shards, earlier = {}, {}, {}, {}
     for name, node in graph.nodes.items():
         folder = store.folder(node.spec.name, node.fingerprint)
         own = f"{folder}/{PARTS}" if node.spec.name == "urls" else folder
         committed[name] = frozenset(store.committed(own))
+        marked[name] = store.marked(folder) if node.spec.name == "download" else frozenset()
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.name == "urls" and node.source:
             parts = [part.name for part in node.parts]
             cut = committed[name] >= set(parts)
             shards[node.source] = read_listing(store, folder, parts) if cut else None
-    return make_plan(graph, committed, shards, earlier)
+    return make_plan(graph, committed, marked, shards, earlier)
 
 
 def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
     <output>/<stage>/<fingerprint>/<shard>.parquet          the table; it is there <=> the shard is done
     <output>/<stage>/<fingerprint>/<shard>.<attempt>.tar    a side file, named by the table's metadata
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
+    <output>/<stage>/<fingerprint>/<shard>.retry.json       which of its rows are to be tried again, until they are
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
     <output>/removals.json                                  which removal list the tables have been cleared of
 
@@ -16,7 +17,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ from stages.shards import Artifact
 
 TABLE = ".parquet"
 FAILURE = ".failed.json"
+RETRY = ".retry.json"
 SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
 RECIPE = "recipe.json"
 REMOVALS = "removals.json"
@@ -113,12 +115,30 @@ class Store:
     def failures(self, folder: str) -> dict[str, dict[str, Any]]:
         """The shards that failed for good in the latest run that tried them: what `record_failure` wrote."""
         names = self._names(folder)
-        failed = {name.removesuffix(FAILURE) for name in names if name.endswith(FAILURE)}
-        done = {name.removesuffix(TABLE) for name in names if name.endswith(TABLE)}
-        return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - done)}
+        failed, done, again = (
+            {name.removesuffix(ending) for name in names if name.endswith(ending)} for ending in (FAILURE, TABLE, RETRY)
+        )
+        return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - (done - again))}
+
+    def marked(self, folder: str) -> frozenset[str]:
+        """The committed shards of which rows are to be tried again."""
+        return frozenset(name.removesuffix(RETRY) for name in self._names(folder) if name.endswith(RETRY))
+
+    def mark(self, folder: str, shard: str, statuses: Collection[str]) -> None:
+        """Have the rows of a committed shard that ended in one of these statuses tried again."""
+        write_whole(f"{folder}/{shard}{RETRY}", json.dumps({"statuses": sorted(statuses)}).encode())
+
+    def mark_of(self, folder: str, shard: str) -> frozenset[str]:
+        """The statuses that are tried again."""
+        return frozenset(self.read_json(f"{folder}/{shard}{RETRY}")["statuses"])
+
+    def unmark(self, folder: str, shard: str) -> None:
+        """They have been tried again."""
+        with suppress(FileNotFoundError):
+            self.filesystem.rm_file(f"{folder}/{shard}{RETRY}")
 
     def commit(
-        self, folder: str, shard: str, output: Output, metadata: Mapping[str, str], *, replace: bool = False
+        self, folder: str, shard: str, output: Output, metadata: Mapping[str, str], *, instead_of: str | None = None
     ) -> None:
         """Write the side files, then the table. When the table is there the shard is done.
 
@@ -127,8 +147,8 @@ class Store:
             shard: its name.
             output: what was made of it.
             metadata: what the table says of itself.
-            replace: take the place of a table that is there already. Else it stays, and this output is dropped: another
-                host has done the same shard meanwhile.
+            instead_of: the attempt whose table this one takes the place of; None where there should be none yet. If
+                another table lies there it stays, and this output is dropped: another host has done the same meanwhile.
         """
         attempt = uuid.uuid4().hex[:12]
         self.filesystem.makedirs(folder, exist_ok=True)
@@ -143,7 +163,7 @@ class Store:
         sides = {f"side.{ending}": name for ending, name in {**output.links, **own}.items()}
         table = output.table.replace_schema_metadata({**metadata, "attempt": attempt, **sides})
         try:
-            landed = self._land(url, _parquet(table), attempt, replace=replace)
+            landed = self._land(url, _parquet(table), attempt, instead_of)
         except BaseException:
             if self.is_local and not self.filesystem.exists(url):  # elsewhere, a PUT without an answer may still arrive
                 self._take_back(folder, own.values())
@@ -153,12 +173,26 @@ class Store:
         if self.filesystem.exists(f"{folder}/{shard}{FAILURE}"):
             self.filesystem.rm_file(f"{folder}/{shard}{FAILURE}")
 
-    def _land(self, url: str, content: bytes, attempt: str, *, replace: bool) -> bool:
+    def _land(self, url: str, content: bytes, attempt: str, instead_of: str | None) -> bool:
         """Write the table; whether it is this attempt's that lies there now."""
-        if replace:
-            write_whole(url, content)
-            return True
-        return create_whole(url, content) or Artifact(url).metadata().get("attempt") == attempt
+        if instead_of is None:
+            return create_whole(url, content) or Artifact(url).metadata()["attempt"] == attempt
+        if Artifact(url).metadata()["attempt"] != instead_of:
+            return False
+        write_whole(url, content)
+        return True
+
+    def remove(self, folder: str, shard: str) -> None:
+        """Remove a shard's table, if there is one, and then its side files: it is not done any more."""
+        url = f"{folder}/{shard}{TABLE}"
+        if self.filesystem.exists(url):
+            self.filesystem.rm_file(url)
+        self.remove_strays(folder, shard)
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder and all below it, if it is there."""
+        if self.filesystem.exists(folder):
+            self.filesystem.rm(folder, recursive=True)
 
     def _take_back(self, folder: str, names: Iterable[str]) -> None:
         """Remove side files that no table names."""

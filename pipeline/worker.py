@@ -8,22 +8,21 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.graph import Graph, Node
+from pipeline.lineage import CHECKPOINTS, Descendant
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.store import Store
-from stages.contract import CorpusJob, Output, Recipe, Result, RunOptions, Scope, Shard
+from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
 from stages.files import scratch_folder
 from stages.urls.parts import Part
-
-CHECKPOINTS = "checkpoints"
-"""The folder below a node's in which a stage that reads all shards at once keeps what it needs to resume."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class Job:
     """What it reads of sources, if it reads all shards at once."""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     """The recipe of every node in `inputs`, by stage name."""
+    retried: tuple[Descendant, ...] | None = None
+    """If its shards are committed ones of which rows are tried again: what was made of them."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,28 @@ class Worker:
             return work_corpus(self._store, job, shard, self._compute(job))
         with scratch_folder() as scratch:
             inputs = {stage: self._store.artifact(folder, shard) for stage, folder in job.inputs.items()}
-            output = self._compute(job)(Shard(shard, inputs, scratch))
-            return commit(self._store, job, shard, output, started)
+            work = Shard(shard, inputs, scratch)
+            if job.retried is not None:
+                return self._retry(job, work, job.retried, started)
+            return commit(self._store, job, shard, self._compute(job)(work), started)
+
+    def _retry(self, job: Job, work: Shard, descendants: Sequence[Descendant], started: float) -> Report:
+        """Try rows of a committed shard again.
+
+        In this order it can die anywhere and be done once more: what was made of the shard goes before its table
+        changes; the side files before and the mark go after.
+        """
+        before = self._store.artifact(job.folder, work.name)
+        retry = Retry(before, self._store.mark_of(job.folder, work.name))
+        output = self._compute(job)(replace(work, retry=retry))
+        if _successes(output.table) != _successes(before.table(["status"])):
+            for descendant in descendants:
+                descendant.remove(self._store, work.name)
+        attempt = before.metadata()["attempt"]
+        report = commit(self._store, job, work.name, output, started, instead_of=attempt)
+        self._store.remove_strays(job.folder, work.name)
+        self._store.unmark(job.folder, work.name)
+        return report
 
     def _cut(self, job: Job, part: str, started: float) -> Report:
         """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
@@ -145,6 +166,10 @@ class Worker:
         return self._computes[key]
 
 
+def _successes(images: pa.Table) -> int:
+    return int(pc.sum(pc.equal(images["status"], "success")).as_py() or 0)
+
+
 def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob], Output]) -> Report:
     """Hand all shards of a node's sources to `compute` at once, and commit what it returns."""
     started = time.monotonic()
@@ -154,10 +179,12 @@ def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob
         return commit(store, job, shard, compute(work), started)
 
 
-def commit(store: Store, job: Job, shard: str, output: Output, started: float) -> Report:
+def commit(  # noqa: PLR0913 - what a commit is made of, each with its name
+    store: Store, job: Job, shard: str, output: Output, started: float, *, instead_of: str | None = None
+) -> Report:
     """Commit a shard's output with what the table says of itself, and report it."""
     seconds = time.monotonic() - started
     counts = {name: int(count) for name, count in output.counts.items()}
     metadata = {**job.metadata, "counts": json.dumps(counts), "seconds": f"{seconds:.3f}"}
-    store.commit(job.folder, shard, output, metadata)
+    store.commit(job.folder, shard, output, metadata, instead_of=instead_of)
     return Report(output.table.num_rows, seconds, counts)

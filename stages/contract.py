@@ -102,6 +102,18 @@ class Shard:
     """The committed artifact of every input stage, by stage name."""
     scratch: Path
     """An empty local folder for side files; it is removed after the commit."""
+    retry: Retry | None = None
+    """With a shard that was committed before: what of it to do again."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Rows of a committed shard that are to be tried again; all others stay what they are."""
+
+    before: Artifact
+    """The shard as it is committed."""
+    statuses: frozenset[str]
+    """The rows meant: those that ended in one of these."""
 
 
 @dataclass(frozen=True)

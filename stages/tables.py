@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import pyarrow as pa
 
@@ -103,3 +103,4 @@ Status = Literal[
     "missing_file",  # a local image that is not there
     "error",  # anything else; `error` says what
 ]
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)

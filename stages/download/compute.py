@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contract import Output, Shard
+from stages.contract import Output, Retry, Shard
 from stages.download.existing import lies_in_tar, read_existing
 from stages.download.fit import Fit
 from stages.download.local import Local
@@ -19,6 +19,7 @@ from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.download.spool import Spool
 from stages.download.web import Web
 from stages.removals import RemovalList, Removals
+from stages.shards import read_images
 from stages.tables import URLS
 from stages.webdataset import json_part, write_tar
 
@@ -52,13 +53,15 @@ class Download:
             tar, found = read_existing(self._images, rows, self._max_pixels)
             by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
             return _output(rows, _without_removed(found, removals) | by_address, links={"tar": tar})
-        return self._store(urls, rows, removals, shard.scratch)
+        return self._store(urls, rows, removals, shard)
 
-    def _store(self, urls: pa.Table, rows: Sequence[Row], removals: Removals, scratch: Path) -> Output:
-        outcomes = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
-        left = [row for row in rows if row.index not in outcomes]
+    def _store(self, urls: pa.Table, rows: Sequence[Row], removals: Removals, shard: Shard) -> Output:
+        scratch = shard.scratch
         tar = scratch / "images.tar"
         with Spool(scratch / "images.spool") as spool:
+            outcomes = _take_over(shard.retry, spool) if shard.retry else {}
+            outcomes |= {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
+            left = [row for row in rows if row.index not in outcomes]
             outcomes |= _without_removed(self._fetch(left, removals, spool, scratch), removals)
             named = {
                 row.index: replace(outcomes[row.index], member=f"{row.key}.{self._extension}")
@@ -90,6 +93,15 @@ class Download:
                         "json": json_part(_description(row, own, successes[row.index])),
                     },
                 )
+
+
+def _take_over(retry: Retry, spool: Spool) -> dict[int, Outcome]:
+    """The rows that are not tried again, as they were, their images in the spool."""
+    before = retry.before.table().drop_columns("url").to_pylist()
+    places = {row.pop("key"): index for index, row in enumerate(before)}
+    for key, image in read_images(retry.before):
+        spool.put(places[key], image)
+    return {index: Outcome(**row) for index, row in enumerate(before) if row["status"] not in retry.statuses}
 
 
 def _without_removed(outcomes: dict[int, Outcome], removals: Removals) -> dict[int, Outcome]:

@@ -20,7 +20,7 @@ class DownloadRecipe(Recipe):
     image_size: Annotated[int, Field(ge=1)] = 384
     """Pixels of the stored image's shorter side. Larger images are scaled down, smaller ones are left as they are."""
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
-    """The format of the stored images. One that comes in it and is not resized is stored as it came."""
+    """The format of the stored images. A JPEG or WebP that comes in it and is not resized is stored as it came."""
     encode_quality: Annotated[int, Field(ge=0, le=100)] = 95
     """JPEG or WebP quality in [0, 100]; for png the compression level in [0, 9]."""
     min_image_size: Annotated[int, Field(ge=0)] = 0

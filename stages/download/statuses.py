@@ -12,9 +12,9 @@ import http.client
 import re
 import socket
 import ssl
-from typing import Final, get_args
+from typing import Final
 
-from stages.tables import Status
+from stages.tables import STATUSES, Status
 
 _OWN_MESSAGES: Final[dict[str, Status]] = {
     "Image decoding error": "not_an_image",
@@ -77,6 +77,6 @@ def parse(message: str) -> tuple[Status, str]:
     if message in _OWN_MESSAGES:
         return _OWN_MESSAGES[message], message
     status, colon, words = message.partition(": ")
-    if colon and status in get_args(Status):
-        return status, words  # type: ignore[return-value]
+    if colon and status in STATUSES:
+        return status, words
     return "error", tidy(message)

@@ -138,6 +138,8 @@ def test_a_run_its_plan_its_status_and_its_tables(folder, capsys):
     assert {row["status"] for row in rows} == {"connection"}
     code, out, _ = capfilt(capsys, "status", "m.yaml", "--json")
     assert json.loads(out)["losses"] == [{"stage": "download", "reason": "connection", "count": 5}]
+    (host,) = json.loads(out)["hosts"]
+    assert host == {"host": "127.0.0.1", "urls": 5, "images": 0, "failed": 5, "reason": "connection"}
     with duckdb.connect("out/catalog.duckdb", read_only=True) as catalog:
         assert catalog.sql("SELECT count(*) FROM urls").fetchall() == [(5,)]
         assert catalog.sql("SELECT count(*) FROM captions").fetchall() == [(0,)]

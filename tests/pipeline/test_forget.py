@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from picture_web import Web, picture, serving
 from test_cli import LOCAL, capfilt
 
 from pipeline.forget import forget
@@ -27,48 +23,10 @@ from stages.shards import read_images
 from stages.tables import CAPTIONS, RANK
 
 
-def picture(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (40, 30), (number, 90, 255 - number)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-class Web(ThreadingHTTPServer):
-    """Pictures by number; /again/N has the bytes of /N, /to/N redirects to it."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: Counter[str] = Counter()
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}{path}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Web
-
-    def do_GET(self) -> None:
-        self.server.asked[self.path] += 1
-        kind, number = self.path.strip("/").rpartition("/")[::2]
-        self.send_response(302 if kind == "to" else 200)
-        if kind == "to":
-            self.send_header("Location", f"/{number}")
-        self.end_headers()
-        if kind != "to":
-            self.wfile.write(picture(int(number)))
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
-    with Web() as running:
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving() as running:
         yield running
-        running.shutdown()
 
 
 PATHS = ["/1", "/2", "/again/1", "/3", "/4", "/to/2"]

@@ -13,13 +13,16 @@ def fingerprints(graph: Graph) -> dict[str, str]:
     return {name: node.fingerprint for name, node in graph.nodes.items()}
 
 
-def plan(graph: Graph, done: dict[str, set[str]], before: Graph | None = None):
+def plan(
+    graph: Graph, done: dict[str, set[str]], before: Graph | None = None, marked: dict[str, set[str]] | None = None
+):
     committed = {name: frozenset(done.get(name, ())) for name in graph.nodes}
+    again = {name: frozenset((marked or {}).get(name, ())) for name in graph.nodes}
     earlier = {
         name: [before.nodes[name].identity] if before and before.nodes[name].fingerprint != node.fingerprint else []
         for name, node in graph.nodes.items()
     }
-    return {found.node.name: found for found in make_plan(graph, committed, {"a": SHARDS}, earlier)}
+    return {found.node.name: found for found in make_plan(graph, committed, again, {"a": SHARDS}, earlier)}
 
 
 def test_a_changed_recipe_moves_its_stage_and_what_follows_and_nothing_else():
@@ -49,3 +52,12 @@ def test_a_half_done_node_resumes_with_the_shards_that_are_missing():
     assert plans["download/a"].missing == (SHARDS[1],)
     assert plans["download/a"].reason == "resumes: 1 of 2 shards are done"
     assert plans["caption/a"].reason == "not run yet"
+
+
+def test_marked_shards_are_to_do_and_what_follows_is_not_until_they_change():
+    graph = make_graph({"a": [2]})
+    done = {name: set(SHARDS) for name in graph.nodes} | {"urls/a": {"a-00000"}}
+    plans = plan(graph, done, marked={"download/a": {SHARDS[1]}})
+    assert plans["download/a"].missing == (SHARDS[1],)
+    assert plans["download/a"].reason == "tries failed rows of 1 shards again"
+    assert all(found.is_done for name, found in plans.items() if name != "download/a")

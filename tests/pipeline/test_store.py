@@ -51,16 +51,16 @@ def text_of(artifact: Artifact) -> str:
         return str(file.read())
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_two_commits_of_one_shard_do_not_mix(store, tmp_path, replace):
+@pytest.mark.parametrize(("instead_of", "stays"), [("nothing", 1), ("the first", 2), ("another", 1)])
+def test_two_commits_of_one_shard_do_not_mix(store, tmp_path, instead_of, stays):
     folder = store.folder("download", "00ff")
-    for value in (1, 2):
-        store.commit(folder, "a-00000", output(tmp_path, value), {}, replace=replace)
     artifact = store.artifact(folder, "a-00000")
-    stays = 2 if replace else 1
+    store.commit(folder, "a-00000", output(tmp_path, 1), {})
+    attempt = {"nothing": None, "the first": artifact.metadata()["attempt"], "another": "0" * 12}[instead_of]
+    store.commit(folder, "a-00000", output(tmp_path, 2), {}, instead_of=attempt)
     assert artifact.table().to_pylist() == [{"value": stays}]
     assert text_of(artifact) == str(stays)
-    assert len(store.strays(folder)) == replace  # the loser has taken its own back
+    assert len(store.strays(folder)) == (stays == 2)  # the loser has taken its own back
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])

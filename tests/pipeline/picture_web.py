@@ -1,0 +1,61 @@
+"""A small web of pictures on loopback."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from PIL import Image
+
+
+def picture(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), (number, 90, 255 - number)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Web(ThreadingHTTPServer):
+    """Pictures by number; /again/N has the bytes of /N, /to/N redirects to it. What is `down` answers 503."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: Counter[str] = Counter()
+        self.down: set[str] = set()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Web
+
+    def do_GET(self) -> None:
+        self.server.asked[self.path] += 1
+        if self.path in self.server.down:
+            self.send_error(503)
+            return
+        kind, number = self.path.strip("/").rpartition("/")[::2]
+        self.send_response(302 if kind == "to" else 200)
+        if kind == "to":
+            self.send_header("Location", f"/{number}")
+        self.end_headers()
+        if kind != "to":
+            self.wfile.write(picture(int(number)))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[Web]:
+    """Serve while the block lasts."""
+    with Web() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield running
+        running.shutdown()
