@@ -82,7 +82,8 @@ class Picture:
         reduced = self.is_large and min(image.size) >= 4 * shorter
         with _refusing():
             if self._turn is None and not reduced and _is_read_alike(image):
-                _decode_cheaply(image)
+                if not _has_jpeg_end(self._encoded):
+                    _decode_cheaply(image)
                 return self._encoded
             if reduced:
                 image.draft(None, (2 * shorter, 2 * shorter))  # what a JPEG can be spared of being decoded to
@@ -95,6 +96,13 @@ class Picture:
 
 def _is_read_alike(image: Image.Image) -> bool:
     return (image.format, image.mode) in _READ_ALIKE and not getattr(image, "is_animated", False)
+
+
+def _has_jpeg_end(encoded: bytes) -> bool:
+    """Whether the last bytes are a JPEG's end marker: then no decoder runs out of data, and OpenCV sees what else is
+    wrong. Without it, OpenCV paints what is missing grey and says nothing.
+    """
+    return encoded.endswith(b"\xff\xd9")
 
 
 def _decode_cheaply(image: Image.Image) -> None:

@@ -6,26 +6,18 @@ Prints JSON: the status and the words of every row, the seconds, and the process
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from hostile import guard
+from hostile import guard, peak_memory
 
 from stages.contract import Shard
 from stages.download.compute import Download
 from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.shards import Artifact
 from stages.tables import URLS
-
-
-def peak_memory() -> float:
-    """MiB of this process at its largest; `getrusage` would count the process that started it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 def main() -> None:
