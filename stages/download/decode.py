@@ -99,8 +99,9 @@ def _is_read_alike(image: Image.Image) -> bool:
 
 
 def _has_jpeg_end(encoded: bytes) -> bool:
-    """Whether the last bytes are a JPEG's end marker: then no decoder runs out of data, and OpenCV sees what else is
-    wrong. Without it, OpenCV paints what is missing grey and says nothing.
+    """Whether the last bytes are a JPEG's end marker: then no decoder runs out of data.
+
+    OpenCV sees what else may be wrong. Without the marker it paints what is missing grey, and says nothing.
     """
     return encoded.endswith(b"\xff\xd9")
 
