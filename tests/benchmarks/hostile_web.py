@@ -2,10 +2,10 @@
 
     python tests/benchmarks/hostile_web.py
 
-Both get the list of `tests/stages/download/hostile.py` (no packet leaves the loopback) with the same threads and timeout.
-capfilt works all of it as one shard; so does img2dataset, and then every kind of trap by itself, since the first one that
-holds it loses it all rows. A process is ended after a minute or at 3 GiB. A row is right if it has an outcome, and that
-is a picture where one is to be had and none where not.
+Both get the list of `tests/stages/download/hostile.py` (no packet leaves the loopback) with the same threads and
+timeout. capfilt works all of it as one shard; so does img2dataset, and then every kind of trap by itself, since the
+first one that holds it loses it all rows. A process is ended after a minute or at 3 GiB. A row is right if it has an
+outcome, and that is a picture where one is to be had and none where not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DOWNLOAD = ROOT / "tests/stages/download"
-sys.path[:0] = [str(ROOT), str(DOWNLOAD)]
+sys.path.insert(0, str(DOWNLOAD))
 
 from hostile import Case, HostileWeb, cases, dump, hostile_web, resident_memory
 
@@ -63,20 +63,25 @@ def main() -> None:
         print(f"{len(listed)} URLs as one shard, {THREADS} threads, timeout {TIMEOUT} s")
         for name, done in (("capfilt", ours), ("img2dataset", theirs)):
             print(
-                f"{name:12} {done.right:4} right, {done.hits} requests to refused addresses, {done.read} local files read, "
-                f"{done.seconds:.1f} s, {done.memory:.0f} MiB{', ' + done.end if done.end else ''}"
+                f"{name:12} {done.right:4} right, {done.hits} requests to refused addresses, "
+                f"{done.read} local files read, {done.seconds:.1f} s, {done.memory:.0f} MiB{', ' + done.end if done.end else ''}"
             )
         print(f"\n{'one kind of trap at a time':28} {'URLs':>5} {'capfilt':>8} {'img2dataset':>12}")
         for kind, own in kinds.items():
             good = sum(right(case, row) for case, row in zip(listed, rows, strict=True) if case in own)
             plain = img2dataset(web, own)
-            told = [
-                f"{plain.hits} reached" * bool(plain.hits),
-                f"{plain.read} local files" * bool(plain.read),
-                plain.end,
-            ]
-            told += [f"{plain.memory / 1024:.1f} GiB" * (plain.memory > 1024)]
-            print(f"{kind:28} {len(own):5} {good:8} {plain.right:12}  {', '.join(filter(None, told))}", flush=True)
+            print(f"{kind:28} {len(own):5} {good:8} {plain.right:12}  {harm(plain)}", flush=True)
+
+
+def harm(done: Done) -> str:
+    """What else a trap has done, in words."""
+    told = [
+        (done.hits, f"{done.hits} reached"),
+        (done.read, f"{done.read} local files"),
+        (done.end, done.end),
+        (done.memory > 1024, f"{done.memory / 1024:.1f} GiB"),
+    ]
+    return ", ".join(words for happened, words in told if happened)
 
 
 def right(case: Case, row: dict[str, Any]) -> bool:
@@ -109,22 +114,9 @@ def work(web: HostileWeb, listed: Sequence[Case], command: Sequence[Any]) -> tup
             seconds, memory, end = _watch(process)
         told = Path(folder, "said").read_text().splitlines()
     if not end and process.returncode:
-        end = "all rows lost: it raised"
-    rows = [] if end else json.loads(told[-1])["rows"]
-    good = sum(right(case, row) for case, row in zip(listed, rows, strict=False))
-    return Done(good, end, web.hits - hits, _read(web, rows), seconds, memory), rows
-
-
-def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float, str]:
-    """Seconds, MiB at the largest, and why it was ended."""
-    started, memory, end = time.monotonic(), 0.0, ""
-    while process.poll() is None:
-        memory = max(memory, resident_memory(process.pid))
-        seconds = time.monotonic() - started
-        end = f"all rows lost: held for {SECONDS:g} s" * (seconds > SECONDS) or "all rows lost: memory" * (
-            memory > MEMORY
-        )
+        end = f"held for {SECONDS:g} s" if seconds > SECONDS else "memory" if memory > MEMORY else ""
         if end:
+            end = f"all rows lost: {end}"
             process.kill()
             process.wait()
         time.sleep(0.05)

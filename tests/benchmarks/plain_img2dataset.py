@@ -1,7 +1,7 @@
 """Downloads a list as img2dataset does by itself: `plain_img2dataset.py <list> <folder> <threads> <timeout>`.
 
-In this one process, so that what keeps a test on the loopback (`guard`) holds. Prints JSON: every row's status and words,
-the seconds, and the process's peak memory in MiB.
+In this one process, so that what keeps a test on the loopback (`guard`) holds. Prints JSON: every row's status and
+words, the seconds, and the process's peak memory in MiB.
 """
 
 from __future__ import annotations
