@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-DOWNLOAD = ROOT / "tests/stages/download"
-sys.path.insert(0, str(DOWNLOAD))
+sys.path.insert(0, str(Path(__file__).parents[1] / "stages/download"))
 
 from hostile import Case, HostileWeb, cases, dump, hostile_web, resident_memory
 
+ROOT = Path(__file__).parents[2]
+DOWNLOAD = ROOT / "tests/stages/download"
 THREADS = 64
 TIMEOUT = 0.5
 SECONDS = 60.0
@@ -64,7 +64,7 @@ def main() -> None:
         for name, done in (("capfilt", ours), ("img2dataset", theirs)):
             print(
                 f"{name:12} {done.right:4} right, {done.hits} requests to refused addresses, "
-                f"{done.read} local files read, {done.seconds:.1f} s, {done.memory:.0f} MiB{', ' + done.end if done.end else ''}"
+                f"{done.read} local files read, {done.seconds:.1f} s, {done.memory:.0f} MiB {done.end}"
             )
         print(f"\n{'one kind of trap at a time':28} {'URLs':>5} {'capfilt':>8} {'img2dataset':>12}")
         for kind, own in kinds.items():
@@ -114,6 +114,18 @@ def work(web: HostileWeb, listed: Sequence[Case], command: Sequence[Any]) -> tup
             seconds, memory, end = _watch(process)
         told = Path(folder, "said").read_text().splitlines()
     if not end and process.returncode:
+        end = "all rows lost: it raised"
+    rows = [] if end else json.loads(told[-1])["rows"]
+    good = sum(right(case, row) for case, row in zip(listed, rows, strict=False))
+    return Done(good, end, web.hits - hits, _read(web, rows), seconds, memory), rows
+
+
+def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float, str]:
+    """Seconds, MiB at the largest, and why it was ended."""
+    started, memory, end = time.monotonic(), 0.0, ""
+    while process.poll() is None:
+        memory = max(memory, resident_memory(process.pid))
+        seconds = time.monotonic() - started
         end = f"held for {SECONDS:g} s" if seconds > SECONDS else "memory" if memory > MEMORY else ""
         if end:
             end = f"all rows lost: {end}"
