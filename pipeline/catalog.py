@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.graph import Graph
 from pipeline.store import Store
+from pipeline.text_tags import text_tag
 from stages import tables
 from stages.evaluate.tables import RETRIEVAL
 from stages.files import scratch_folder, write_whole
@@ -21,12 +22,17 @@ from stages.pretrain.tables import METRICS
 
 FILE = "catalog.duckdb"
 
+_PATH = "table_path"
+"""DuckDB's column with a row's file while a view is read; its own name, `filename`, is one that COCO's files have."""
+
 Catalog: TypeAlias = duckdb.DuckDBPyConnection
 """A connection in which the views are."""
 
 RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
     "urls": (("urls",), tables.URLS),
     "raw_images": (("download",), tables.IMAGES),
+    "raw_hashes": (("hash",), tables.HASHES),
+    "raw_duplicates": (("dedup",), tables.DUPLICATES),
     "raw_captions": (("caption", "annotate"), tables.CAPTIONS),
     "raw_rank": (("rank",), tables.RANK),
     "raw_filter": (("filter",), tables.FILTER),
@@ -36,15 +42,21 @@ RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
 }
 """A view for every table: the stages that write it, and its columns where nothing is written yet."""
 
+# ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
 JOINED = {
-    "images": r"""
-        SELECT images.*, urls.source, urls.text,
+    "images": rf"""
+        SELECT images.*, urls.source, urls.text, {text_tag("urls.text")} AS text_tag,
                lower(regexp_extract(images.url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1)) AS host
         FROM raw_images AS images JOIN urls USING (key)
     """,
-    "captions": """
-        SELECT key, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason, shard, source, url
-        FROM (SELECT captions.*, urls.source, urls.url FROM raw_captions AS captions JOIN urls USING (key))
+    "duplicates": """
+        SELECT duplicates.*, urls.source FROM raw_duplicates AS duplicates JOIN urls USING (key)
+    """,
+    "captions": f"""
+        SELECT key, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason,
+               CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
+               urls.* EXCLUDE (key, shard, text, texts, file)
+        FROM raw_captions AS captions JOIN urls USING (key)
         LEFT JOIN (SELECT key, candidate, clip_score FROM raw_rank) USING (key, candidate)
         LEFT JOIN (SELECT key, candidate, itm_score FROM raw_filter) USING (key, candidate)
         LEFT JOIN (SELECT key, candidate, "rank", kept, reason FROM raw_select) USING (key, candidate)
@@ -58,6 +70,10 @@ JOINED = {
     "failures": """
         SELECT 'download' AS stage, source, shard, key, url, host, status AS reason, error
         FROM images WHERE status <> 'success'
+        UNION ALL
+        SELECT 'dedup', images.source, images.shard, key, images.url, images.host, 'duplicate by ' || rule,
+               'a copy of ' || original
+        FROM images JOIN raw_duplicates USING (key) WHERE status = 'success'
         UNION ALL
         SELECT 'select', source, any_value(shard), key, any_value(url), NULL,
                CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END,
@@ -80,13 +96,16 @@ JOINED = {
             UNION ALL
             SELECT source, 2, 'images', count(*) FROM images WHERE status = 'success' GROUP BY source
             UNION ALL
-            SELECT source, 3, 'captioned', count(DISTINCT key) FROM captions WHERE origin <> 'web' GROUP BY source
+            SELECT source, 3, 'distinct', count(*) FROM images ANTI JOIN raw_duplicates USING (key)
+            WHERE status = 'success' AND source IN (SELECT source FROM duplicates) GROUP BY source
             UNION ALL
-            SELECT source, 4, 'passed', count(DISTINCT key) FROM captions WHERE "rank" IS NOT NULL GROUP BY source
+            SELECT source, 4, 'captioned', count(DISTINCT key) FROM captions WHERE origin <> 'web' GROUP BY source
             UNION ALL
-            SELECT source, 5, 'kept', count(DISTINCT key) FROM captions WHERE kept GROUP BY source
+            SELECT source, 5, 'passed', count(DISTINCT key) FROM captions WHERE "rank" IS NOT NULL GROUP BY source
             UNION ALL
-            SELECT source, 6, 'captions kept', count(*) FROM captions WHERE kept GROUP BY source
+            SELECT source, 6, 'kept', count(DISTINCT key) FROM captions WHERE kept GROUP BY source
+            UNION ALL
+            SELECT source, 7, 'captions kept', count(*) FROM captions WHERE kept GROUP BY source
         )
         SELECT source, step, count FROM steps ORDER BY source, position
     """,
@@ -134,23 +153,25 @@ def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -
     for view, (stages, schema) in RAW.items():
         folders = [store.folder(stage, node.fingerprint) for stage in stages for node in graph.of_stage(stage)]
         globs = [f"{folder}/*.parquet" for folder in folders if store.committed(folder)]
-        connection.execute(f"CREATE VIEW {view} AS {_scan(globs) if globs else _empty(connection, view, schema)}")
+        named = "shard" in schema.names  # where it says itself of which shard a row is
+        sql = _scan(globs, named=named) if globs else _empty(connection, view, schema, named=named)
+        connection.execute(f"CREATE VIEW {view} AS {sql}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
-def _scan(globs: Sequence[str]) -> str:
+def _scan(globs: Sequence[str], *, named: bool) -> str:
+    shard = "" if named else f", parse_filename({_PATH}, true) AS shard"
     listed = ", ".join("'" + glob.replace("'", "''") + "'" for glob in globs)
     return (
-        "SELECT * EXCLUDE (filename), parse_filename(filename, true) AS shard "  # noqa: S608 - our own paths
-        f"FROM read_parquet([{listed}], union_by_name = true, filename = true)"
+        f"SELECT * EXCLUDE ({_PATH}){shard} FROM read_parquet([{listed}], union_by_name = true, filename = '{_PATH}')"
     )
 
 
-def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:
+def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema, *, named: bool) -> str:
     """A select without rows that has the columns of `schema`."""
     connection.register(f"empty_{view}", schema.empty_table())
     described = connection.sql(f"DESCRIBE empty_{view}").fetchall()
     connection.unregister(f"empty_{view}")
     columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind, *_ in described)
-    return f"SELECT {columns}, CAST(NULL AS VARCHAR) AS shard WHERE false"
+    return f"SELECT {columns}{'' if named else ', CAST(NULL AS VARCHAR) AS shard'} WHERE false"

@@ -38,7 +38,7 @@ from stages.shards import Artifact
 
 READERS: Final = 8
 """Shards that are looked through at once."""
-_KEPT: Final = {"urls": ("key", "source", "url", "file"), "download": ("key", "url", "sha256")}
+_KEPT: Final = {"urls": ("key", "source", "url", "file"), "download": ("key", "url", "sha256", "retry")}
 """What stays of a row, by stage; other stages' tables lose the row."""
 _MARKS: Final = {"status": "removed", "error": "forgotten: it is on the removal list"}
 

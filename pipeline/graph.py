@@ -20,10 +20,11 @@ from stages.urls.spec import Source
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of one source; one that reads all shards at once, such as `pretrain`, has no source."""
+    """One stage of one source, or, as `pretrain`, of all."""
 
     spec: StageSpec
     source: str | None
+    """None for one that reads several sources alike."""
     recipe: Recipe
     run: RunOptions
     inputs: tuple[str, ...]
@@ -77,7 +78,7 @@ def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]
                 node = _source_node(manifest, stage, source_name, parts, nodes)
                 nodes[node.name] = node
     for spec in STAGES.values():
-        if spec.scope != "shard" and spec.name in manifest.stages:
+        if spec.scope in ("corpus", "training") and spec.name in manifest.stages:
             node = _corpus_node(manifest, spec, nodes)
             nodes[node.name] = node
     return Graph(nodes)
@@ -92,7 +93,8 @@ def _source_node(
 ) -> Node:
     source, spec, (recipe, run) = manifest.sources[source_name], STAGES[stage], manifest.stages[stage]
     wanted = ("annotate",) if stage == "select" and source.human else spec.inputs
-    inputs = tuple(f"{name}/{source_name}" for name in wanted if f"{name}/{source_name}" in nodes)
+    sources = _sources_up_to(source_name, stage, manifest) if spec.scope == "source" else (source_name,)
+    inputs = tuple(found for of in sources for name in wanted if (found := f"{name}/{of}") in nodes)
     values = recipe_identity(recipe)
     if stage == "urls":
         values |= {"source": source_name, **source.identity(), "content": [part.digest for part in parts]}
@@ -101,6 +103,12 @@ def _source_node(
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
     recipe, own_parts = with_absolute_paths(recipe), parts if stage == "urls" else ()
     return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
+
+
+def _sources_up_to(source: str, stage: str, manifest: Manifest) -> list[str]:
+    """The sources that pass through a stage, up to and including one of them."""
+    names = list(manifest.sources)
+    return [name for name in names[: names.index(source) + 1] if stage in manifest.chain(name)]
 
 
 def absolute(folder: str | None) -> str | None:

@@ -21,7 +21,7 @@ from stages.errors import UserError
 from stages.registry import EVALUATION_CHAIN, HUMAN_CHAIN, STAGES, WEB_CHAIN
 from stages.urls.spec import Source
 
-OPTIONAL_STAGES = ("filter", "pretrain", "evaluate")
+OPTIONAL_STAGES = ("hash", "dedup", "filter", "pretrain", "evaluate")
 """Stages that run only where the manifest has a section for them."""
 
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -160,12 +160,23 @@ def _contradictions(document: Any) -> list[Problem]:
     for stage in ("caption", "rank"):
         if web and getattr(document, stage) is None:
             problems.append(Problem((), f"missing section '{stage}'; the web source '{web[0]}' needs it"))
+    problems += _dedup_problems(document)
     select = document.select or _SECTIONS["select"]()
     threshold = getattr(select, "itm_threshold", None)
     if web and document.filter is None and threshold is not None:
         message = f"found {threshold}, but there is no 'filter' section; add one, or set null to rank by CLIP alone"
         problems.append(Problem(("select", "itm_threshold"), message))
     return problems
+
+
+def _dedup_problems(document: Any) -> list[Problem]:
+    """Whether perceptual hashes are made where, and only where, something compares them."""
+    near = document.dedup and document.dedup.near
+    if near is not None and document.hash is None:
+        return [Problem(("dedup", "near"), f"found {near}, but there is no 'hash' section; add 'hash: {{}}'")]
+    if near is None and document.hash is not None:
+        return [Problem(("hash",), "nothing reads these hashes; set 'dedup.near', or leave this section out")]
+    return []
 
 
 def _evaluation_problems(document: Any) -> list[Problem]:
@@ -207,7 +218,7 @@ def _manifest(document: Any) -> Manifest:
     stages = {}
     for name, spec in STAGES.items():
         section = getattr(document, name)
-        if (spec.scope == "shard" and name not in used) or (section is None and name in OPTIONAL_STAGES):
+        if (spec.scope in ("shard", "source") and name not in used) or (section is None and name in OPTIONAL_STAGES):
             continue
         values = (section or _SECTIONS[name]()).model_dump()
         run = values.pop("run")

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.graph import Graph, Node
 
 CORPUS_SHARD = "corpus"
-"""The one shard of a node that reads all sources."""
+"""The one shard of a node that works all shards at once."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def make_plan(
 def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[str, ...] | None:
     if node.spec.name == "urls":
         return tuple(part.name for part in node.parts)
-    if node.source is None:
+    if node.spec.scope != "shard":
         return (CORPUS_SHARD,)
+    assert node.source is not None
     found = shards[node.source]
     return None if found is None else tuple(found)
 

@@ -1,8 +1,8 @@
 """Which shard goes next: a state machine over node and shard names, without clocks, workers or storage.
 
-A shard of a node is ready when the same shard of every input node is done. A node is not fed while a node that reads
-from it has a full queue, so that no stage runs far ahead of the next one and fills the disk. Every step costs O(inputs
-+ readers), whatever the number of shards.
+A shard of a node is ready when the same shard of every input node is done, or the whole of one that works all shards at
+once. A node is not fed while a node that reads from it has a full queue, so that no stage runs far ahead of the next
+one and fills the disk. Every step of a shard costs O(inputs + readers), whatever the number of shards.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Schedule:
         self._errors: dict[Task, int] = {}
         self._losses: dict[Task, int] = {}
         self.nodes: dict[str, NodeState] = {name: NodeState() for name in graph.nodes}
-        self._shards: dict[str, list[str]] = {}
+        self._shards: dict[str, Sequence[str]] = {}
         self._done = {plan.node.name: plan.done for plan in plans}
         for plan in plans:
             self._open(plan)
@@ -70,7 +70,7 @@ class Schedule:
             state.total = len(node.parts)
             state.done.update(plan.done)
             state.ready.extend(plan.missing or ())
-        elif node.source is None:
+        elif node.spec.scope != "shard":
             state.total = 1
             if plan.is_done:
                 state.done.add(CORPUS_SHARD)
@@ -82,19 +82,20 @@ class Schedule:
     def cut(self, source: str, shards: Sequence[str]) -> None:
         """All files of a source have been cut into these URL shards: open them to the nodes that read them."""
         for name, node in self._graph.nodes.items():
-            if node.source == source and node.spec.name != "urls":
+            if node.source == source and node.spec.name != "urls" and node.spec.scope == "shard":
                 self._add(name, shards)
         self._offer_readers_of_all()
 
     def _add(self, name: str, shards: Sequence[str]) -> None:
         state, inputs = self.nodes[name], self._graph.nodes[name].inputs
         state.total = len(shards)
+        self._shards[name] = shards
         for shard in shards:
             if shard in self._done[name]:
                 state.done.add(shard)
                 continue
             waits = sum(not self._is_done(before, shard) for before in inputs)
-            if any(shard in self.nodes[before].blocked for before in inputs):
+            if any(self._shard_of(before, shard) in self.nodes[before].blocked for before in inputs):
                 state.blocked.add(shard)
             elif waits:
                 self._waits[name, shard] = waits
@@ -102,7 +103,21 @@ class Schedule:
                 state.ready.append(shard)
 
     def _is_done(self, name: str, shard: str) -> bool:
-        return self._graph.nodes[name].spec.name == "urls" or shard in self.nodes[name].done
+        return self._graph.nodes[name].spec.name == "urls" or self._shard_of(name, shard) in self.nodes[name].done
+
+    def _shard_of(self, name: str, shard: str) -> str:
+        """What of a node a reader of this shard waits for."""
+        return shard if self._graph.nodes[name].spec.scope == "shard" else CORPUS_SHARD
+
+    def _waiting_for(self, task: Task) -> list[tuple[str, str]]:
+        """The nodes and shards that wait for it."""
+        at_once = self._graph.nodes[task.node].spec.scope != "shard"
+        waiting = [
+            (reader, shard)
+            for reader in self._readers[task.node]
+            for shard in (self._shards.get(reader, ()) if at_once else (task.shard,))
+        ]
+        return [pair for pair in waiting if pair in self._waits]
 
     def take(self, name: str, *, limit: Mapping[str, int] | None = None) -> Task | None:
         """The node's next shard, now running; None if none is ready or a reader's queue is full.
@@ -126,13 +141,11 @@ class Schedule:
         state = self.nodes[task.node]
         state.running.discard(task.shard)
         state.done.add(task.shard)
-        for reader in self._readers[task.node]:
-            if (reader, task.shard) not in self._waits:
-                continue
-            self._waits[reader, task.shard] -= 1
-            if not self._waits[reader, task.shard]:
-                del self._waits[reader, task.shard]
-                self.nodes[reader].ready.append(task.shard)
+        for reader, shard in self._waiting_for(task):
+            self._waits[reader, shard] -= 1
+            if not self._waits[reader, shard]:
+                del self._waits[reader, shard]
+                self.nodes[reader].ready.append(shard)
         if state.is_finished:
             self._offer_readers_of_all()
 
@@ -170,25 +183,29 @@ class Schedule:
         return again
 
     def _block_readers(self, task: Task) -> None:
-        for reader in self._readers[task.node]:
-            if self._waits.pop((reader, task.shard), None) is not None:
-                self.nodes[reader].blocked.add(task.shard)
-                self._block_readers(Task(reader, task.shard))
+        for reader, shard in self._waiting_for(task):
+            if self._waits.pop((reader, shard), None) is not None:  # it may have been blocked by another way
+                self.nodes[reader].blocked.add(shard)
+                self._block_readers(Task(reader, shard))
 
     def _offer_readers_of_all(self) -> None:
         for name, node in self._graph.nodes.items():
-            if node.source is None:
+            if node.spec.scope != "shard":
                 self._offer_corpus(name)
 
     def _offer_corpus(self, name: str) -> None:
-        """Make a node that reads every source ready, or blocked, once its inputs have finished."""
+        """Make a node that works all shards at once ready, or blocked, once its inputs have finished."""
         state = self.nodes[name]
         if state.done or state.ready or state.running or state.failed or state.blocked:
             return
         inputs = [self.nodes[before] for before in self._graph.nodes[name].inputs]
         if all(found.is_finished for found in inputs):
             whole = not any(found.failed or found.blocked for found in inputs)
-            (state.ready.append if whole else state.blocked.add)(CORPUS_SHARD)
+            if whole:
+                state.ready.append(CORPUS_SHARD)
+            else:
+                state.blocked.add(CORPUS_SHARD)
+                self._block_readers(Task(name, CORPUS_SHARD))
 
     def give_up_source(self, source: str) -> None:
         """A file of the source could not be cut: nothing that reads the source can run."""

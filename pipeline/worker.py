@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.graph import Graph, Node
 from pipeline.lineage import CHECKPOINTS, Descendant
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
+from pipeline.plan import CORPUS_SHARD
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
 from stages.files import scratch_folder
@@ -35,11 +36,13 @@ class Job:
     run: RunOptions
     folder: str
     inputs: Mapping[str, str]
-    """Folder of every input node of the same scope, by stage name."""
+    """Folder of every input node whose artifacts it is given one by one, by stage name."""
     metadata: Mapping[str, str]
     """What every table of the node says of itself."""
     parts: Mapping[str, Part]
     scope: Scope = "shard"
+    at_once: frozenset[str] = frozenset()
+    """Those of `inputs` that have one artifact for all shards."""
     sources: tuple[SourceFolders, ...] = ()
     """What it reads of sources, if it reads all shards at once."""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
@@ -66,7 +69,9 @@ class Report:
 
 def make_job(node: Node, graph: Graph, store: Store) -> Job:
     """The job of a node."""
-    before = [found for name in node.inputs if (found := graph.nodes[name]).source == node.source]
+    per_shard = node.spec.scope == "shard"
+    inputs = [graph.nodes[name] for name in node.inputs]
+    before = [found for found in inputs if per_shard or found.spec.scope != "shard"]
     return Job(
         stage=node.spec.name,
         compute=node.spec.compute,
@@ -77,7 +82,8 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         metadata=_metadata(node),
         parts={part.name: part for part in node.parts},
         scope=node.spec.scope,
-        sources=source_folders(node, graph, store) if node.source is None else (),
+        at_once=frozenset(found.spec.name for found in before if found.spec.scope != "shard"),
+        sources=() if per_shard else source_folders(node, graph, store),
         recipes={found.spec.name: found.recipe for found in before},
     )
 
@@ -124,7 +130,10 @@ class Worker:
         if job.scope != "shard":
             return work_corpus(self._store, job, shard, self._compute(job))
         with scratch_folder() as scratch:
-            inputs = {stage: self._store.artifact(folder, shard) for stage, folder in job.inputs.items()}
+            inputs = {
+                stage: self._store.artifact(folder, CORPUS_SHARD if stage in job.at_once else shard)
+                for stage, folder in job.inputs.items()
+            }
             work = Shard(shard, inputs, scratch)
             if job.retried is not None:
                 return self._retry(job, work, job.retried, started)

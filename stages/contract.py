@@ -181,9 +181,10 @@ class Output:
     """What happened, for the display and the table's metadata (`{"success": 9120, "timeout": 31}`)."""
 
 
-Scope = Literal["shard", "corpus", "training"]
-"""What a stage works at once: one shard of one source; all shards of all its sources (`CorpusJob`); or those by several
-workers that train together."""
+Scope = Literal["shard", "source", "corpus", "training"]
+"""What a stage works at once: one shard of one source; all shards of one source and of those above it in the manifest
+that pass through the stage too (`CorpusJob`); all shards of all its sources (`CorpusJob`); or those by several workers
+that train together."""
 
 
 class Compute(Protocol):

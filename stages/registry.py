@@ -5,19 +5,22 @@ from __future__ import annotations
 from stages.annotate.spec import SPEC as ANNOTATE
 from stages.caption.spec import SPEC as CAPTION
 from stages.contract import StageSpec
+from stages.dedup.spec import SPEC as DEDUP
 from stages.download.spec import SPEC as DOWNLOAD
 from stages.evaluate.spec import SPEC as EVALUATE
 from stages.filter.spec import SPEC as FILTER
+from stages.hash.spec import SPEC as HASH
 from stages.pretrain.spec import SPEC as PRETRAIN
 from stages.rank.spec import SPEC as RANK
 from stages.select.spec import SPEC as SELECT
 from stages.urls.spec import SPEC as URLS
 
 STAGES: dict[str, StageSpec] = {
-    spec.name: spec for spec in (URLS, DOWNLOAD, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN, EVALUATE)
+    spec.name: spec
+    for spec in (URLS, DOWNLOAD, HASH, DEDUP, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN, EVALUATE)
 }
 
-WEB_CHAIN = ("urls", "download", "caption", "rank", "filter", "select")
+WEB_CHAIN = ("urls", "download", "hash", "dedup", "caption", "rank", "filter", "select")
 """What the rows of a web source pass through."""
 
 HUMAN_CHAIN = ("urls", "download", "annotate", "select")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from stages.contract import Shard
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,22 @@ class Artifact:
         return location if "/" in location else f"{self.url.rsplit('/', 1)[0]}/{location}"
 
 
-def read_images(images: Artifact) -> Iterator[tuple[str, bytes]]:
+def duplicates(shard: Shard) -> frozenset[str]:
+    """The keys of the shard's images that are copies of others; nothing is to be computed for them."""
+    if "dedup" not in shard.inputs:
+        return frozenset()
+    with fsspec.open(shard.inputs["dedup"].url, "rb") as file:  # of all shards, ordered by them: little of it is read
+        return frozenset(pq.read_table(file, columns=["key"], filters=[("shard", "=", shard.name)])["key"].to_pylist())
+
+
+def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     """Yield (key, encoded image) of every downloaded image of a download shard, in the tar's order.
 
     The tar is streamed, so that memory stays at one image whatever the shard's size.
+
+    Args:
+        images: the download shard.
+        without: keys to leave out.
 
     Raises:
         ValueError: the tar lacks an image that the table lists as downloaded.
@@ -51,7 +67,7 @@ def read_images(images: Artifact) -> Iterator[tuple[str, bytes]]:
     wanted = {
         member: key
         for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
-        if status == "success"
+        if status == "success" and key not in without
     }
     if not wanted:
         return

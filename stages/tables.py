@@ -32,9 +32,31 @@ IMAGES = pa.schema(
         pa.field("original_height", pa.int32()),
         pa.field("sha256", pa.string()),  # of the bytes as they came
         pa.field("member", pa.string()),  # the image's name in the tar, None where there is none
+        pa.field("retry", pa.int16(), nullable=False),  # the `capfilt retry` that it came by, 0 = without one
     ]
 )
 """One row per row of the URL shard, in its order."""
+
+HASHES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("hash", pa.uint64(), nullable=False),  # 64 bits, few of which differ between pictures that look alike
+    ]
+)
+"""One row per downloaded image."""
+
+DUPLICATES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("original", pa.string(), nullable=False),  # the key of the earliest image that it is a copy of
+        pa.field("rule", pa.string(), nullable=False),  # Rule
+    ]
+)
+"""One row per image that is a copy of an earlier one, of all shards of a source, ordered by shard and key."""
+
+Rule = Literal["url", "content", "near"]
+"""What makes an image a copy: the same address, the same bytes, or (nearly) the same looks."""
 
 CAPTIONS = pa.schema(
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from stages.models.feed import batches
 from stages.models.loading import find_source
 from stages.models.randomness import uniform_grid
 from stages.models.sampling import Sampling
-from stages.shards import Artifact
+from stages.shards import Artifact, duplicates
 from stages.tables import CAPTIONS
 
 
@@ -36,19 +36,20 @@ class Caption:
 
     def __call__(self, shard: Shard) -> Output:
         """Caption one shard; the table is `tables.CAPTIONS`, in the order of the images table."""
-        images = shard.inputs["download"]
+        images, copies = shard.inputs["download"], duplicates(shard)
         web_texts = _web_texts(shard.inputs["urls"])
-        written = self._write(images)
-        rows = [row for key in _downloaded(images) for row in _rows(key, web_texts[key], written[key])]
+        written = self._write(images, copies)
+        keys = (key for key in _downloaded(images) if key not in copies)
+        rows = [row for key in keys for row in _rows(key, web_texts[key], written[key])]
         return Output(
             pa.Table.from_pylist(rows, schema=CAPTIONS), counts={"images": len(written), "captions": len(rows)}
         )
 
-    def _write(self, images: Artifact) -> dict[str, list[captioner.Caption]]:
-        """The sampled captions of every image, by key."""
+    def _write(self, images: Artifact, copies: Collection[str]) -> dict[str, list[captioner.Caption]]:
+        """The sampled captions of every image that is no copy, by key."""
         recipe = self._recipe
         written: dict[str, list[captioner.Caption]] = {}
-        for keys, pixels in batches(images, self._captioner.preprocess, self._batch_size):
+        for keys, pixels in batches(images, self._captioner.preprocess, self._batch_size, copies):
             uniforms = uniform_grid(recipe.seed, keys, recipe.candidates, recipe.max_length)
             written |= zip(keys, self._captioner.caption(pixels, uniforms), strict=True)
         return written

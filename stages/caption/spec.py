@@ -46,7 +46,7 @@ class CaptionRecipe(PretrainedRecipe):
 SPEC = StageSpec(
     name="caption",
     version=1,
-    inputs=("urls", "download"),
+    inputs=("urls", "download", "dedup"),
     recipe=CaptionRecipe,
     run=ModelRunOptions,
     compute="stages.caption.compute:Caption",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.contract import Output, Retry, Shard
 from stages.download.existing import lies_in_tar, read_existing
@@ -62,7 +63,9 @@ class Download:
             outcomes = _take_over(shard.retry, spool) if shard.retry else {}
             outcomes |= {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
             left = [row for row in rows if row.index not in outcomes]
-            outcomes |= _without_removed(self._fetch(left, removals, spool, scratch), removals)
+            fetched = _without_removed(self._fetch(left, removals, spool, scratch), removals)
+            number = _number(shard.retry)
+            outcomes |= {index: replace(outcome, retry=number) for index, outcome in fetched.items()}
             named = {
                 row.index: replace(outcomes[row.index], member=f"{row.key}.{self._extension}")
                 for row in rows
@@ -104,6 +107,11 @@ def _take_over(retry: Retry, spool: Spool) -> dict[int, Outcome]:
     return {index: Outcome(**row) for index, row in enumerate(before) if row["status"] not in retry.statuses}
 
 
+def _number(retry: Retry | None) -> int:
+    """Which retry of the shard this is; 0 where it is none."""
+    return 0 if retry is None else 1 + int(pc.max(retry.before.table(["retry"])["retry"]).as_py() or 0)
+
+
 def _without_removed(outcomes: dict[int, Outcome], removals: Removals) -> dict[int, Outcome]:
     return {
         index: _by_content(outcome) if removals.has_digest(outcome.sha256) else outcome
@@ -117,7 +125,7 @@ def _by_content(outcome: Outcome) -> Outcome:
 
 def _description(row: Row, own_columns: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
     """The JSON beside an image: img2dataset's field names, and the source's own columns."""
-    known = {name: value for name, value in asdict(outcome).items() if name not in ("error", "member")}
+    known = {name: value for name, value in asdict(outcome).items() if name not in ("error", "member", "retry")}
     return {**own_columns, "key": row.key, "url": row.url, "caption": row.text, **known}
 
 

@@ -35,6 +35,8 @@ class Outcome:
     sha256: str | None = None
     member: str | None = None
     """The image's name in a tar that exists already; images that this stage stores are named by `compute`."""
+    retry: int = 0
+    """The `capfilt retry` that it came by; 0 = without one."""
 
 
 def read_rows(urls: pa.Table) -> list[Row]:

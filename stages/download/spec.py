@@ -103,7 +103,7 @@ class DownloadRun(RunOptions):
 
 SPEC = StageSpec(
     name="download",
-    version=2,
+    version=3,
     inputs=("urls",),
     recipe=DownloadRecipe,
     run=DownloadRun,

@@ -10,6 +10,7 @@ from stages.models.device import limit_threads, resolve_device, torch_dtype
 from stages.models.itm import load_itm
 from stages.models.loading import find_source
 from stages.models.scoring import score_captions
+from stages.shards import duplicates
 from stages.tables import FILTER
 
 
@@ -28,7 +29,9 @@ class Filter:
     def __call__(self, shard: Shard) -> Output:
         """Score one shard; the table is `tables.FILTER`, row for row as the caption table."""
         captions = shard.inputs["caption"].table(["key", "candidate", "caption"])
-        scores = score_captions(self._scorer, shard.inputs["download"], captions, self._batch_size)
+        scores = score_captions(
+            self._scorer, shard.inputs["download"], captions, self._batch_size, without=duplicates(shard)
+        )
         table = pa.table([captions["key"], captions["candidate"], pa.array(scores, pa.float32())], schema=FILTER)
         unscored = scores.count(None)
         return Output(table, counts={"scored": len(scores) - unscored, "empty": unscored})

@@ -12,7 +12,7 @@ class FilterRecipe(PretrainedRecipe):
 SPEC = StageSpec(
     name="filter",
     version=1,
-    inputs=("download", "caption"),
+    inputs=("download", "dedup", "caption"),
     recipe=FilterRecipe,
     run=ModelRunOptions,
     compute="stages.filter.compute:Filter",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -17,8 +17,10 @@ Preprocess = Callable[[Image.Image], Tensor]
 """An RGB image to a model's input, (3, height, width), float32."""
 
 
-def batches(images: Artifact, preprocess: Preprocess, batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
-    """Yield (keys, pixels) of every downloaded image of a shard, in the tar's order.
+def batches(
+    images: Artifact, preprocess: Preprocess, batch_size: int, without: Collection[str] = ()
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Yield (keys, pixels) of every downloaded image of a shard, but for some keys, in the tar's order.
 
     Pixels are (images, 3, height, width), float32, on the CPU. At most three batches are in memory, whatever the
     shard's size: one in use, one waiting, and one being made.
@@ -26,13 +28,15 @@ def batches(images: Artifact, preprocess: Preprocess, batch_size: int) -> Iterat
     Raises:
         ValueError: an image cannot be decoded, which the download stage rules out.
     """
-    return in_background(_make_batches(images, preprocess, batch_size), depth=1)
+    return in_background(_make_batches(read_images(images, without), preprocess, batch_size), depth=1)
 
 
-def _make_batches(images: Artifact, preprocess: Preprocess, batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+def _make_batches(
+    images: Iterable[tuple[str, bytes]], preprocess: Preprocess, batch_size: int
+) -> Iterator[tuple[list[str], Tensor]]:
     pending: dict[str, Future[Tensor]] = {}
     with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="decode") as pool:
-        for key, encoded in read_images(images):
+        for key, encoded in images:
             pending[key] = pool.submit(_prepare, key, encoded, preprocess)
             if len(pending) == batch_size:
                 yield _collect(pending)

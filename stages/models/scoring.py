@@ -5,7 +5,7 @@ An image is encoded once, equal texts of an image are scored once, and an empty 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -40,7 +40,9 @@ class Scorer(Protocol):
         ...
 
 
-def score_captions(scorer: Scorer, images: Artifact, captions: pa.Table, batch_size: int) -> list[float | None]:
+def score_captions(
+    scorer: Scorer, images: Artifact, captions: pa.Table, batch_size: int, without: Collection[str] = ()
+) -> list[float | None]:
     """Score every row of a caption table against its image.
 
     Args:
@@ -48,6 +50,7 @@ def score_captions(scorer: Scorer, images: Artifact, captions: pa.Table, batch_s
         images: the download shard that the captions belong to.
         captions: a caption table (`tables.CAPTIONS`).
         batch_size: images per forward pass.
+        without: keys of downloaded images that have no captions, and should have none.
 
     Returns:
         One score per row, in the table's order; None where the text is empty.
@@ -58,7 +61,7 @@ def score_captions(scorer: Scorer, images: Artifact, captions: pa.Table, batch_s
     texts = [scorer.prepare(text) if text.strip() else None for text in captions["caption"].to_pylist()]
     rows = _rows_by_key(captions)
     scores: list[float | None] = [None] * len(texts)
-    for keys, pixels in batches(images, scorer.preprocess, batch_size):
+    for keys, pixels in batches(images, scorer.preprocess, batch_size, without):
         found = [_take(rows, key) for key in keys]
         distinct = [_distinct(texts[row] for row in of_image) for of_image in found]
         for of_image, said, values in zip(found, distinct, scorer.score(pixels, distinct), strict=True):

@@ -9,6 +9,7 @@ from stages.models.clip_loading import ClipName, load_clip
 from stages.models.device import limit_threads, resolve_device
 from stages.models.scoring import score_captions
 from stages.rank.spec import RankRecipe
+from stages.shards import duplicates
 from stages.tables import RANK
 
 
@@ -27,7 +28,9 @@ class Rank:
     def __call__(self, shard: Shard) -> Output:
         """Score one shard; the table is `tables.RANK`, row for row as the caption table."""
         captions = shard.inputs["caption"].table(["key", "candidate", "caption"])
-        scores = score_captions(self._scorer, shard.inputs["download"], captions, self._batch_size)
+        scores = score_captions(
+            self._scorer, shard.inputs["download"], captions, self._batch_size, without=duplicates(shard)
+        )
         table = pa.table([captions["key"], captions["candidate"], pa.array(scores, pa.float32())], schema=RANK)
         unscored = scores.count(None)
         return Output(table, counts={"scored": len(scores) - unscored, "empty": unscored})

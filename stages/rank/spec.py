@@ -15,7 +15,7 @@ class RankRecipe(PretrainedRecipe):
 SPEC = StageSpec(
     name="rank",
     version=1,
-    inputs=("download", "caption"),
+    inputs=("download", "dedup", "caption"),
     recipe=RankRecipe,
     run=ModelRunOptions,
     compute="stages.rank.compute:Rank",

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 
 from stages.contract import Recipe, RunOptions, Settings, StageSpec
 
-RESERVED = ("key", "source", "url", "text", "texts", "file")
-"""The columns that every URL table has; `keep:` cannot name them (a test holds this to `tables.URLS`)."""
+RESERVED = ("key", "source", "url", "text", "texts", "file", "shard")
+"""The columns that every URL table and view has; `keep:` cannot name them (a test holds this to `tables.URLS`)."""
 
 
 def is_web(path: str) -> bool:

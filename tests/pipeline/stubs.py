@@ -66,6 +66,18 @@ class Double:
         return Output(pa.table(rows), sides={"txt": side}, counts={"images": 1})
 
 
+class Compare:
+    """Adds the stage's value to what its source and those above it were downloaded as."""
+
+    def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
+        self._recipe = recipe
+
+    def __call__(self, work: CorpusJob) -> Output:
+        misbehave(self._recipe, "corpus")
+        total = sum(shard.images.table()["value"][0].as_py() for shard in work.corpus)
+        return Output(pa.table({"value": [total + self._recipe.value]}))
+
+
 class Gather:
     """Adds the stage's value to what all shards of all its sources say together, and to the results that it reads."""
 
@@ -115,6 +127,9 @@ CHAIN = (
 )
 
 
+COMPARE = StageSpec("compare", 1, ("download",), StubRecipe, RunOptions, f"{HERE}:Compare", scope="source")
+"""A stage that every shard of its source waits for."""
+
 LAST = (
     StageSpec("learn", 1, ("select",), StubRecipe, RunOptions, f"{HERE}:Gather", scope="corpus"),
     StageSpec("judge", 1, ("select", "learn"), StubRecipe, RunOptions, f"{HERE}:Gather", scope="corpus"),
@@ -129,10 +144,37 @@ def with_last_stages(graph: Graph, **recipes: StubRecipe) -> Graph:
     for found in LAST:
         recipe = recipes.get(found.name, StubRecipe())
         inputs = tuple(name for name, node in nodes.items() if node.spec.name in found.inputs)
-        before = {name: nodes[name].fingerprint for name in inputs}
-        identity = stage_identity(found, {"value": recipe.value}, before)
-        nodes[found.name] = Node(found, None, recipe, options, inputs, identity, fingerprint(identity))
+        nodes[found.name] = _node(found, None, recipe, options, inputs, nodes)
     return Graph(nodes)
+
+
+def with_compare(graph: Graph, **recipes: StubRecipe) -> Graph:
+    """The graph with a stage between `download` and `caption` that works a source, and those above it, at once."""
+    nodes: dict[str, Node] = {}
+    for name, node in graph.nodes.items():
+        if node.spec.name == "caption":
+            recipe = recipes.get("compare", StubRecipe())
+            inputs = tuple(before for before in nodes if before.startswith("download/"))
+            found = _node(COMPARE, node.source, recipe, node.run, inputs, nodes)
+            nodes[found.name] = found
+        above = (*node.inputs, f"compare/{node.source}") if node.spec.name in ("caption", "rank") else node.inputs
+        nodes[name] = (
+            node if node.spec.name == "urls" else _node(node.spec, node.source, node.recipe, node.run, above, nodes)
+        )
+    return Graph(nodes)
+
+
+def _node(
+    found: StageSpec,
+    source: str | None,
+    recipe: Recipe,
+    run: RunOptions,
+    inputs: tuple[str, ...],
+    nodes: dict[str, Node],
+) -> Node:
+    before = {name: nodes[name].fingerprint for name in inputs}
+    identity = stage_identity(found, {"value": recipe.value}, before)
+    return Node(found, source, recipe, run, inputs, identity, fingerprint(identity))
 
 
 def make_graph(sources: dict[str, list[int]], run: RunOptions | None = None, **recipes: StubRecipe) -> Graph:

@@ -21,7 +21,7 @@ from pipeline.stop import Stopped
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_last_stages
+from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_compare, with_last_stages
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
 
@@ -82,6 +82,21 @@ def test_stages_that_read_all_shards_at_once_run_last_and_in_their_order(run, tm
     assert rows(graph, store, "judge") == {"corpus": [{"value": 4 + 104 + 1000, "shards": shards}]}
     done = [event.node for event in events if event.kind == "done"]
     assert done[-2:] == ["learn", "judge"]
+    assert execute(run_locally, graph, store)[1] == []
+
+
+def test_every_shard_reads_what_was_found_out_about_its_whole_source(run, tmp_path):
+    graph = with_compare(
+        make_graph({"a": [2, 1], "b": [1]}, download=StubRecipe(value=1)), compare=StubRecipe(value=100)
+    )
+    store = Store.open(str(tmp_path))
+    schedule, _ = execute(run, graph, store)
+    assert schedule.is_finished
+    assert rows(graph, store, "compare/a") == {"corpus": [{"value": 3 + 100}]}
+    assert rows(graph, store, "compare/b") == {"corpus": [{"value": 4 + 100}]}
+    for source, shards, compared in (("a", 3, 103), ("b", 1, 104)):
+        captions = rows(graph, store, f"caption/{source}")
+        assert [{row["value"] for row in found} for found in captions.values()] == [{1 + compared}] * shards
     assert execute(run_locally, graph, store)[1] == []
 
 

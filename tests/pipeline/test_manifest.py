@@ -52,9 +52,17 @@ WRONG = {
     "mistyped key": (change("top_p:", "topp:"), "10: caption.topp: unknown key; did you mean 'top_p'?"),
     "mistyped section": (change("select:", "selct:"), "16: selct: unknown key; did you mean 'select'?"),
     "unknown stage": (
-        GOOD + "deduplicate: {}\n",
-        "18: deduplicate: unknown key; the keys here are output, demo, removed, sources, urls, download, annotate, "
-        "caption, rank, filter, select, pretrain, evaluate",
+        GOOD + "translate: {}\n",
+        "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
+        "annotate, caption, rank, filter, select, pretrain, evaluate",
+    ),
+    "near duplicates without hashes": (
+        GOOD + "dedup: {near: 2}\n",
+        "18: dedup.near: found 2, but there is no 'hash' section; add 'hash: {}'",
+    ),
+    "hashes that nothing reads": (
+        GOOD + "hash: {}\n",
+        "18: hash: nothing reads these hashes; set 'dedup.near', or leave this section out",
     ),
     "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
     "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),

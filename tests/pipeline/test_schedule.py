@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.graph import Graph
 from pipeline.plan import NodePlan
 from pipeline.schedule import LOST_WORKERS, Schedule, Task
-from tests.pipeline.stubs import make_graph, with_last_stages
+from tests.pipeline.stubs import make_graph, with_compare, with_last_stages
 
 
 def fresh(graph: Graph) -> Schedule:
@@ -131,3 +131,37 @@ def test_what_reads_all_shards_at_once_waits_for_every_source_or_is_blocked(rng,
         assert [task.node for task in order[-2:]] == ["learn", "judge"]
     else:
         assert schedule.nodes["learn"].blocked == schedule.nodes["judge"].blocked == {"corpus"}
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from([None, 1, 2]))
+def test_what_compares_a_source_waits_for_it_and_those_above_and_every_shard_for_it(rng, limit):
+    graph = with_compare(make_graph({"a": [2, 1], "b": [3]}))
+    order = drain(graph, fresh(graph), rng, set(), limit)
+    at = {task: index for index, task in enumerate(order)}
+    for source, above in (("a", "a"), ("b", "ab")):
+        compared = at[Task(f"compare/{source}", "corpus")]
+        assert all(at[Task(f"download/{of}", shard)] < compared for of in above for shard in shards_of(graph, of))
+        assert all(compared < at[Task(f"caption/{source}", shard)] for shard in shards_of(graph, source))
+    assert len(order) == len(set(order))
+    assert sum(not task.node.startswith("urls/") for task in order) == 6 * 4 + 2
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 2))
+def test_a_source_that_cannot_be_compared_blocks_those_below_it(rng, which):
+    graph = with_compare(make_graph({"a": [1], "b": [3], "c": [2]}))
+    schedule = fresh(graph)
+    bad = shards_of(graph, "b")[which]
+    drain(graph, schedule, rng, {Task("download/b", bad)})
+    assert len(schedule.nodes["select/a"].done) == 1
+    assert schedule.nodes["compare/b"].blocked == schedule.nodes["compare/c"].blocked == {"corpus"}
+    assert schedule.nodes["select/b"].blocked == set(shards_of(graph, "b"))
+    assert schedule.nodes["select/c"].blocked == set(shards_of(graph, "c"))
+
+
+def test_a_comparison_that_fails_blocks_every_shard_of_its_source():
+    graph = with_compare(make_graph({"a": [3], "b": [1]}))
+    schedule = fresh(graph)
+    drain(graph, schedule, random.Random(0), {Task("compare/a", "corpus")})
+    for stage in ("caption", "rank", "select"):
+        assert schedule.nodes[f"{stage}/a"].blocked == set(shards_of(graph, "a"))
+    assert len(schedule.nodes["select/b"].done) == 1

@@ -121,7 +121,7 @@ def _write_images(folder: Path, images: Mapping[str, Image.Image | bytes | None]
 
 
 def _image_row(key: str, image: Image.Image | bytes | None) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(IMAGES.names)
+    row: dict[str, object] = dict.fromkeys(IMAGES.names) | {"retry": 0}
     if image is None:
         return row | {"key": key, "status": "timeout", "error": "no answer"}
     return row | {"key": key, "status": "success", "member": f"{key}.png"}

@@ -94,7 +94,7 @@ def test_images_root(source: Any) -> None:
 
 
 def test_reserved_columns_are_those_of_the_table() -> None:
-    assert list(RESERVED) == URLS.names
+    assert list(RESERVED) == [*URLS.names, "shard"]
 
 
 def test_spec_names_its_compute() -> None:

@@ -1,0 +1,44 @@
+"""The dedup stage, declared: which images are copies of earlier ones, so that no caption is written for them.
+
+It reads its own source and the web sources that stand above it in the manifest, so that a source added below leaves the
+verdicts, and with them the captions, of those above as they are. Human sources, and those that `evaluate` measures on,
+are no part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.contract import Recipe, RunOptions, StageSpec
+
+
+class DedupRecipe(Recipe):
+    """What makes an image a copy of an earlier one."""
+
+    url: bool = True
+    """It has the same address."""
+    content: bool = True
+    """It came as the same bytes (sha256)."""
+    near: Annotated[int, Field(ge=0, le=7)] | None = None
+    """It looks alike: its perceptual hash (section `hash`) differs in at most so many of 64 bits. 0 finds other sizes
+    and compressions of a picture; from about 4 on, pictures of one series are taken for copies. None looks at none."""
+
+
+class DedupRun(RunOptions):
+    """What finding them may take."""
+
+    memory: Annotated[float, Field(gt=0)] = 4.0
+    """GB of tables in memory; beyond it DuckDB goes on on the scratch disk."""
+
+
+SPEC = StageSpec(
+    name="dedup",
+    version=1,
+    inputs=("download", "hash"),
+    recipe=DedupRecipe,
+    run=DedupRun,
+    compute="stages.dedup.compute:Dedup",
+    scope="source",
+)

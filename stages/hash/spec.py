@@ -1,0 +1,34 @@
+"""The hash stage, declared: a perceptual hash of every downloaded image, by which `dedup` finds near duplicates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.contract import Recipe, RunOptions, StageSpec
+
+
+class HashRecipe(Recipe):
+    """What pictures that look alike have in common."""
+
+    method: Literal["phash", "dhash"] = "phash"
+    """`phash`: the signs of the lowest frequencies (a DCT of 32 x 32 pixels); `dhash`: where brightness rises from left
+    to right in 8 x 9 pixels, which is faster and takes more pictures for alike."""
+
+
+class HashRun(RunOptions):
+    """How fast a shard is hashed."""
+
+    threads: Annotated[int, Field(ge=1)] = 2
+    """Images that are decoded at once in one worker."""
+
+
+SPEC = StageSpec(
+    name="hash",
+    version=1,
+    inputs=("download",),
+    recipe=HashRecipe,
+    run=HashRun,
+    compute="stages.hash.compute:Hash",
+)
