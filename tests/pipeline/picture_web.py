@@ -9,17 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 from PIL import Image
 
 
-def picture(number: int) -> bytes:
+def picture(number: int, size: tuple[int, int] = (40, 30)) -> bytes:
+    """Large patches of colours, others for every number."""
+    colours = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.new("RGB", (40, 30), (number, 90, 255 - number)).save(buffer, "PNG")
+    Image.fromarray(colours).resize((160, 120), Image.Resampling.BICUBIC).resize(size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 class Web(ThreadingHTTPServer):
-    """Pictures by number; /again/N has the bytes of /N, /to/N redirects to it. What is `down` answers 503."""
+    """Pictures by number; /again/N has the bytes of /N, /small/N its looks, /to/N redirects to it.
+
+    What is `down` answers 503.
+    """
 
     daemon_threads = True
 
@@ -46,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", f"/{number}")
         self.end_headers()
         if kind != "to":
-            self.wfile.write(picture(int(number)))
+            self.wfile.write(picture(int(number), (32, 24) if kind == "small" else (40, 30)))
 
     def log_message(self, *_: object) -> None:
         pass

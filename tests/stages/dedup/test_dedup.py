@@ -132,10 +132,18 @@ def test_copies_are_those_of_the_definition(images, url, content, near):
 @pytest.mark.parametrize("memory", [0.05, 4.0])
 def test_a_larger_source_whatever_the_memory(memory, tmp_path):
     images = [
-        Image("own", f"own-{number // 500}", f"own-{number // 500}-{number:05d}", f"http://x/{number % 3000}", str(number),
-              number * 0x9E3779B97F4A7C15 % 2**64, 0, "success")
+        Image(
+            "own",
+            f"own-{number // 500}",
+            f"own-{number // 500}-{number:05d}",
+            f"http://x/{number % 3000}",
+            str(number),
+            number * 0x9E3779B97F4A7C15 % 2**64,
+            0,
+            "success",
+        )
         for number in range(4000)
-    ]  # fmt: skip
+    ]
     output = Dedup(DedupRecipe(near=3), DedupRun(memory=memory))(job(images, tmp_path, with_looks=True))
     by_address = [row for row in output.table.to_pylist() if row["rule"] == "url"]
     assert [row["key"][-5:] for row in by_address] == [f"{number:05d}" for number in range(3000, 4000)]
