@@ -1,6 +1,7 @@
 """DuckDB views over what is committed: the same in `capfilt query` and in the catalog file beside the tables.
 
-The views read the tables where they lie, by glob, so they show each shard as soon as it is done.
+The views read the tables where they lie, by glob, so they show each shard as soon as it is done. Of a folder that has
+been compacted they read the large tables, and those of the shards that came later.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import duckdb
 import fsspec
 import pyarrow as pa
 
+from pipeline.compaction import compaction
 from pipeline.graph import Graph
-from pipeline.store import Store
+from pipeline.store import TABLE, Store
 from pipeline.text_tags import text_tag
 from stages import tables
 from stages.evaluate.tables import RETRIEVAL
@@ -152,12 +154,27 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
     for view, (stages, schema) in RAW.items():
         folders = [store.folder(stage, node.fingerprint) for stage in stages for node in graph.of_stage(stage)]
-        globs = [f"{folder}/*.parquet" for folder in folders if store.committed(folder)]
+        small, large = _files(store, folders)
         named = "shard" in schema.names  # where it says itself of which shard a row is
-        sql = _scan(globs, named=named) if globs else _empty(connection, view, schema, named=named)
+        scans = [_scan(small, named=named)] if small else []
+        scans += [_scan(large, named=True)] if large else []
+        sql = " UNION ALL BY NAME ".join(scans) or _empty(connection, view, schema, named=named)
         connection.execute(f"CREATE VIEW {view} AS {sql}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
+
+
+def _files(store: Store, folders: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The tables of single shards, by name or by glob, and those of many."""
+    small, large = [], []
+    for folder in folders:
+        shards, compacted = store.committed(folder), compaction(store, folder)
+        large += [f"{folder}/{name}" for name in compacted.files]
+        if compacted.files:
+            small += [f"{folder}/{shard}{TABLE}" for shard in sorted(shards - compacted.shards)]
+        elif shards:
+            small.append(f"{folder}/*{TABLE}")
+    return small, large
 
 
 def _scan(globs: Sequence[str], *, named: bool) -> str:

@@ -14,9 +14,11 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.compaction import stray_tables
 from pipeline.lineage import CHECKPOINTS
 from pipeline.listing import PARTS
 from pipeline.store import Store
@@ -63,9 +65,10 @@ def clean(store: Store, *, older_than: timedelta, keep: Collection[str] | None, 
 def _strays(store: Store, folders: list[str]) -> list[str]:
     places = [store.root]
     places += [place for folder in folders for place in (folder, f"{folder}/{PARTS}", f"{folder}/{CHECKPOINTS}")]
+    looks = [(store.strays, place) for place in places] + [(partial(stray_tables, store), place) for place in folders]
     with ThreadPoolExecutor(READERS) as pool:
-        found = zip(places, pool.map(store.strays, places), strict=True)
-        return [f"{place}/{name}" for place, names in found for name in names]
+        found = zip(looks, pool.map(lambda look: look[0](look[1]), looks), strict=True)
+        return [f"{place}/{name}" for (_, place), names in found for name in names]
 
 
 def _remove(store: Store, url: str, *, dry_run: bool, into: list[str], done: Cleaned) -> None:

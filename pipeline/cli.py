@@ -1,4 +1,4 @@
-"""The command: `capfilt run | retry | plan | status | query | export | forget | clean | validate`.
+"""The command: `capfilt run | retry | plan | status | query | compact | export | forget | clean | validate`.
 
 Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 interrupted, 143 terminated.
 """
@@ -191,6 +191,27 @@ def query(
 
 
 @app.command()
+def compact(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
+    """Write the tables of many shards once more as few large ones, which queries then read, in seconds.
+
+    Worth its while from some thousands of shards on. Not while a retry or a forget is under way.
+    """
+    from dataclasses import asdict
+
+    from pipeline.catalog import write_catalog
+    from pipeline.compaction import compact as put_together
+    from pipeline.session import open_session
+
+    session = open_session(manifest)
+    done = put_together(session.graph, session.store)
+    write_catalog(session.graph, session.store)
+    if as_json:
+        _print_json(asdict(done))
+    else:
+        typer.echo(f"{done.shards} tables read, {done.files} large tables written")
+
+
+@app.command()
 def export(
     manifest: ManifestPath,
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A local path, or an fsspec URL.")],
@@ -249,6 +270,8 @@ def forget(
     if removal_list is None:
         raise UserError(f"{manifest}: it has no removal list; add a line such as 'removed: removed.txt'")
     done: Forgotten = clear(Store.open(loaded.output), removal_list, entries_of(entries or [], listed))
+    if done.tables:
+        _renew_catalog(manifest)
     if as_json:
         _print_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
         return
@@ -306,6 +329,19 @@ def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST..
             typer.echo(f"{path}: fine")
     if wrong:
         raise UserError("\n".join(wrong))
+
+
+def _renew_catalog(manifest: Path) -> None:
+    """Write the views anew, which may name tables that are gone; that takes the sources, which may be gone too."""
+    from pipeline.catalog import write_catalog
+    from pipeline.session import open_session
+
+    try:
+        session = open_session(manifest)
+    except UserError as error:
+        typer.echo(f"catalog.duckdb is not up to date, and the next run writes it: {error}", err=True)
+    else:
+        write_catalog(session.graph, session.store)
 
 
 def main() -> None:

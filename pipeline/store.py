@@ -5,6 +5,7 @@
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
     <output>/<stage>/<fingerprint>/<shard>.retry.json       which of its rows are to be tried again, until they are
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
+    <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`pipeline.compaction`)
     <output>/removals.json                                  which removal list the tables have been cleared of
 
 A side file carries its attempt in its name and the table is written last, so two hosts that work the same shard at the
@@ -39,6 +40,7 @@ FAILURE = ".failed.json"
 RETRY = ".retry.json"
 SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
 RECIPE = "recipe.json"
+COMPACTED = "compacted"
 REMOVALS = "removals.json"
 
 
@@ -179,6 +181,7 @@ class Store:
             return create_whole(url, content) or Artifact(url).metadata()["attempt"] == attempt
         if Artifact(url).metadata()["attempt"] != instead_of:
             return False
+        self._drop_compaction(url.rpartition("/")[0])
         write_whole(url, content)
         return True
 
@@ -186,8 +189,19 @@ class Store:
         """Remove a shard's table, if there is one, and then its side files: it is not done any more."""
         url = f"{folder}/{shard}{TABLE}"
         if self.filesystem.exists(url):
+            self._drop_compaction(folder)
             self.filesystem.rm_file(url)
         self.remove_strays(folder, shard)
+
+    def compacted(self, folder: str) -> list[str]:
+        """The names of the large tables below a folder, whether they count or not."""
+        return self._names(f"{folder}/{COMPACTED}")
+
+    def _drop_compaction(self, folder: str) -> None:
+        """A table is about to change: its rows must not be read, nor lie, anywhere else."""
+        if self.filesystem.exists(index := f"{folder}/{COMPACTED}.json"):
+            self.filesystem.rm_file(index)
+        self.remove_folder(f"{folder}/{COMPACTED}")
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder and all below it, if it is there."""
