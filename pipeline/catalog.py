@@ -6,7 +6,7 @@ been compacted they read the large tables, and those of the shards that came lat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import duckdb
@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 
 from pipeline.compaction import compaction
-from pipeline.graph import Graph
+from pipeline.graph import Graph, Node
 from pipeline.store import TABLE, Store
 from pipeline.text_tags import text_tag
 from stages import tables
@@ -34,7 +34,7 @@ RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
     "urls": (("urls",), tables.URLS),
     "raw_images": (("download",), tables.IMAGES),
     "raw_hashes": (("hash",), tables.HASHES),
-    "raw_duplicates": (("dedup",), tables.DUPLICATES),
+    "duplicates": (("dedup",), tables.DUPLICATES),
     "raw_captions": (("caption", "annotate"), tables.CAPTIONS),
     "raw_rank": (("rank",), tables.RANK),
     "raw_filter": (("filter",), tables.FILTER),
@@ -45,14 +45,11 @@ RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
 """A view for every table: the stages that write it, and its columns where nothing is written yet."""
 
 # ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
+_HOST = r"lower(regexp_extract(url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1))"
 JOINED = {
-    "images": rf"""
-        SELECT images.*, urls.source, urls.text, {text_tag("urls.text")} AS text_tag,
-               lower(regexp_extract(images.url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1)) AS host
+    "images": f"""
+        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text, {text_tag("urls.text")} AS text_tag
         FROM raw_images AS images JOIN urls USING (key)
-    """,
-    "duplicates": """
-        SELECT duplicates.*, urls.source FROM raw_duplicates AS duplicates JOIN urls USING (key)
     """,
     "captions": f"""
         SELECT key, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason,
@@ -69,45 +66,57 @@ JOINED = {
     "evaluation": """
         SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
     """,
-    "failures": """
-        SELECT 'download' AS stage, source, shard, key, url, host, status AS reason, error
-        FROM images WHERE status <> 'success'
+    "unselected": """
+        SELECT source, any_value(shard) AS shard, key,
+               CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END AS reason
+        FROM raw_select GROUP BY source, key HAVING NOT bool_or(kept)
+    """,
+    "failures": f"""
+        SELECT 'download' AS stage, source, shard, key, url, {_HOST} AS host, status AS reason, error
+        FROM raw_images WHERE status <> 'success'
         UNION ALL
-        SELECT 'dedup', images.source, images.shard, key, images.url, images.host, 'duplicate by ' || rule,
-               'a copy of ' || original
-        FROM images JOIN raw_duplicates USING (key) WHERE status = 'success'
+        SELECT 'dedup', source, shard, key, url, {_HOST}, 'duplicate by ' || rule, 'a copy of ' || original
+        FROM raw_images JOIN (SELECT key, original, rule FROM duplicates) USING (key) WHERE status = 'success'
         UNION ALL
-        SELECT 'select', source, any_value(shard), key, any_value(url), NULL,
-               CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END,
+        SELECT 'select', unselected.source, unselected.shard, key, url, NULL, reason,
                'no caption of this image was kept'
-        FROM captions WHERE kept IS NOT NULL GROUP BY source, key HAVING NOT bool_or(kept)
+        FROM unselected JOIN urls USING (key)
     """,
     "losses": """
+        WITH lost AS (
+            SELECT 'download' AS stage, source, status AS reason FROM raw_images WHERE status <> 'success'
+            UNION ALL
+            SELECT 'dedup', source, 'duplicate by ' || rule
+            FROM raw_images JOIN (SELECT key, rule FROM duplicates) USING (key) WHERE status = 'success'
+            UNION ALL
+            SELECT 'select', source, reason FROM unselected
+        )
         SELECT stage, source, reason, count(*) AS count
-        FROM failures GROUP BY ALL ORDER BY stage, source, count DESC, reason
+        FROM lost GROUP BY ALL ORDER BY stage, source, count DESC, reason
     """,
-    "hosts": """
+    "hosts": f"""
         SELECT host, count(*) AS urls, count(*) FILTER (status = 'success') AS images,
                count(*) FILTER (status <> 'success') AS failed,
                mode(status ORDER BY status) FILTER (status <> 'success') AS reason
-        FROM images WHERE host <> '' GROUP BY host ORDER BY failed DESC, urls DESC, host
+        FROM (SELECT status, {_HOST} AS host FROM raw_images)
+        WHERE host <> '' GROUP BY host ORDER BY failed DESC, urls DESC, host
     """,
+    # each image that has captions has one that is number 1, and each that has an allowed one has one of rank 1, which
+    # is kept; so no step has to join, or to count distinct keys
     "funnel": """
         WITH steps AS (
             SELECT source, 1 AS position, 'URLs' AS step, count(*) AS count FROM urls GROUP BY source
             UNION ALL
-            SELECT source, 2, 'images', count(*) FROM images WHERE status = 'success' GROUP BY source
+            SELECT source, 2, 'images', count(*) FROM raw_images WHERE status = 'success' GROUP BY source
             UNION ALL
-            SELECT source, 3, 'distinct', count(*) FROM images ANTI JOIN raw_duplicates USING (key)
+            SELECT source, 3, 'distinct', count(*) FROM raw_images ANTI JOIN duplicates USING (key)
             WHERE status = 'success' AND source IN (SELECT source FROM duplicates) GROUP BY source
             UNION ALL
-            SELECT source, 4, 'captioned', count(DISTINCT key) FROM captions WHERE origin <> 'web' GROUP BY source
+            SELECT source, 4, 'captioned', count(*) FROM raw_captions WHERE candidate = 1 GROUP BY source
             UNION ALL
-            SELECT source, 5, 'passed', count(DISTINCT key) FROM captions WHERE "rank" IS NOT NULL GROUP BY source
+            SELECT source, 5, 'kept', count(*) FROM raw_select WHERE "rank" = 1 AND kept GROUP BY source
             UNION ALL
-            SELECT source, 6, 'kept', count(DISTINCT key) FROM captions WHERE kept GROUP BY source
-            UNION ALL
-            SELECT source, 7, 'captions kept', count(*) FROM captions WHERE kept GROUP BY source
+            SELECT source, 6, 'captions kept', count(*) FROM raw_select WHERE kept GROUP BY source
         )
         SELECT source, step, count FROM steps ORDER BY source, position
     """,
@@ -153,42 +162,44 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
     for view, (stages, schema) in RAW.items():
-        folders = [store.folder(stage, node.fingerprint) for stage in stages for node in graph.of_stage(stage)]
-        small, large = _files(store, folders)
-        named = "shard" in schema.names  # where it says itself of which shard a row is
-        scans = [_scan(small, named=named)] if small else []
-        scans += [_scan(large, named=True)] if large else []
-        sql = " UNION ALL BY NAME ".join(scans) or _empty(connection, view, schema, named=named)
+        nodes = [node for stage in stages for node in graph.of_stage(stage)]
+        scans = [scan for node in nodes for scan in _scans(store, node, schema.names)]
+        sql = " UNION ALL BY NAME ".join(scans) or _empty(connection, view, schema)
         connection.execute(f"CREATE VIEW {view} AS {sql}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
-def _files(store: Store, folders: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The tables of single shards, by name or by glob, and those of many."""
-    small, large = [], []
-    for folder in folders:
-        shards, compacted = store.committed(folder), compaction(store, folder)
-        large += [f"{folder}/{name}" for name in compacted.files]
-        if compacted.files:
-            small += [f"{folder}/{shard}{TABLE}" for shard in sorted(shards - compacted.shards)]
-        elif shards:
-            small.append(f"{folder}/*{TABLE}")
-    return small, large
+def _scans(store: Store, node: Node, columns: Collection[str]) -> list[str]:
+    """What reads a node's tables: those of single shards, by name or by glob, and those of many."""
+    folder = store.folder(node.spec.name, node.fingerprint)
+    shards, compacted = store.committed(folder), compaction(store, folder)
+    own = {"shard": f"parse_filename({_PATH}, true)", "source": _text(node.source) if node.source else "NULL"}
+    added = {name: sql for name, sql in own.items() if name not in columns}
+    if not compacted.files:
+        return [_scan([f"{folder}/*{TABLE}"], added)] if shards else []
+    small = [f"{folder}/{shard}{TABLE}" for shard in sorted(shards - compacted.shards)]
+    large = _scan([f"{folder}/{name}" for name in compacted.files], {**added, "shard": None})
+    return [large, _scan(small, added)] if small else [large]
 
 
-def _scan(globs: Sequence[str], *, named: bool) -> str:
-    shard = "" if named else f", parse_filename({_PATH}, true) AS shard"
-    listed = ", ".join("'" + glob.replace("'", "''") + "'" for glob in globs)
-    return (
-        f"SELECT * EXCLUDE ({_PATH}){shard} FROM read_parquet([{listed}], union_by_name = true, filename = '{_PATH}')"
-    )
+def _scan(paths: Sequence[str], added: Mapping[str, str | None]) -> str:
+    """A select of all rows; tables of one folder have the same columns, so that one of them tells DuckDB all."""
+    more = "".join(f", {sql} AS {name}" for name, sql in added.items() if sql is not None)
+    listed = ", ".join(map(_text, paths))
+    return f"SELECT * EXCLUDE ({_PATH}){more} FROM read_parquet([{listed}], filename = '{_PATH}')"
 
 
-def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema, *, named: bool) -> str:
-    """A select without rows that has the columns of `schema`."""
+def _text(text: str) -> str:
+    """A string as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:
+    """A select without rows that has the columns of `schema`, and those that every view has."""
     connection.register(f"empty_{view}", schema.empty_table())
-    described = connection.sql(f"DESCRIBE empty_{view}").fetchall()
+    described = [tuple(row[:2]) for row in connection.sql(f"DESCRIBE empty_{view}").fetchall()]
     connection.unregister(f"empty_{view}")
-    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind, *_ in described)
-    return f"SELECT {columns}{'' if named else ', CAST(NULL AS VARCHAR) AS shard'} WHERE false"
+    described += [(name, "VARCHAR") for name in ("shard", "source") if name not in schema.names]
+    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in described)
+    return f"SELECT {columns} WHERE false"

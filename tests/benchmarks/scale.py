@@ -1,0 +1,151 @@
+"""What the commands take on an output of a LAION's size: 40,000 shards, a small table for each stage and shard.
+
+    python tests/benchmarks/scale.py [--shards 40000]
+
+Every command is a process of its own; its seconds and its peak memory are printed, the queries before and after
+`capfilt compact`. It ends with code 1 if the plan of the finished run takes more than 20 s, a query after the
+compaction more than 10 s, or a command more than 1 GB. What the run itself takes: `scheduling.py --shards 40000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import Pool
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pipeline.listing import PARTS
+from pipeline.session import open_session
+from stages import tables
+
+ROWS = 10
+"""Images of a shard."""
+HOSTS = 50
+PLAN, QUERY, MEMORY = 20.0, 10.0, 1.0
+"""Bounds: seconds, seconds, GB."""
+
+MANIFEST = """\
+output: out
+sources:
+  web: {format: csv, path: list.csv}
+caption: {model: none/none}
+rank: {model: none/none}
+select: {itm_threshold: null}
+"""
+
+QUERIES = {
+    "count": "SELECT count(*) FROM captions WHERE kept",
+    "group by": "SELECT status, count(*) FROM images GROUP BY status ORDER BY 2 DESC",
+    "scores by origin": "SELECT origin, count(*), avg(clip_score) FROM captions GROUP BY origin",
+}
+
+
+def shard_tables(shard: str) -> dict[str, pa.Table]:
+    """The tables of one shard, by stage; one image in ten is missing."""
+    keys = [f"{shard}-{row:05d}" for row in range(ROWS)]
+    urls = [f"http://host{row % HOSTS}.example/{key}.jpg" for row, key in enumerate(keys)]
+    images = [
+        dict.fromkeys(tables.IMAGES.names)
+        | {"key": key, "url": url, "status": "success" if row else "timeout", "retry": 0}
+        for row, (key, url) in enumerate(zip(keys, urls, strict=True))
+    ]
+    candidates = [{"key": key, "candidate": number} for key in keys[1:] for number in range(2)]
+    origins = ({"origin": "synthetic" if row["candidate"] else "web", "caption": "a picture"} for row in candidates)
+    return {
+        "urls": pa.Table.from_pylist(
+            [
+                {"key": key, "source": "web", "url": url, "text": "a text", "texts": None, "file": None}
+                for key, url in zip(keys, urls, strict=True)
+            ],
+            tables.URLS,
+        ),
+        "download": pa.Table.from_pylist(images, tables.IMAGES),
+        "caption": pa.Table.from_pylist(
+            [row | own | {"logprob": None} for row, own in zip(candidates, origins, strict=True)], tables.CAPTIONS
+        ),
+        "rank": pa.Table.from_pylist([row | {"clip_score": 0.25} for row in candidates], tables.RANK),
+        "select": pa.Table.from_pylist(
+            [row | {"rank": 1, "kept": True, "reason": "kept"} for row in candidates], tables.SELECT
+        ),
+    }
+
+
+def write_shard(work: tuple[dict[str, str], str]) -> None:
+    """Write the tables of one shard, without the care of a commit."""
+    folders, shard = work
+    for stage, table in shard_tables(shard).items():
+        described = table.replace_schema_metadata({"stage": stage, "attempt": "0" * 12})
+        pq.write_table(described, f"{folders[stage]}/{shard}.parquet", compression="zstd")
+
+
+def make_output(shards: int) -> None:
+    """A finished run in the working folder."""
+    Path("list.csv").write_text("URL,TEXT\nhttp://host/1,a text\n")
+    Path("m.yaml").write_text(MANIFEST)
+    session = open_session(Path("m.yaml"))
+    nodes = {node.spec.name: node for node in session.graph.nodes.values()}
+    folders = {stage: session.store.folder(stage, node.fingerprint) for stage, node in nodes.items()}
+    for folder in folders.values():
+        Path(folder).mkdir(parents=True)
+    (part,) = (part.name for part in nodes["urls"].parts)
+    names = [f"{part}-{index:05d}" for index in range(shards)]
+    with Pool(os.cpu_count()) as pool:
+        for _ in pool.imap_unordered(write_shard, ((folders, name) for name in names), chunksize=100):
+            pass
+    listing = pa.table({"shard": names, "rows": [ROWS] * shards})
+    Path(folders["urls"], PARTS).mkdir()
+    pq.write_table(listing, f"{folders['urls']}/{PARTS}/{part}.parquet")
+
+
+def measure(*command: str) -> tuple[float, float]:
+    """Seconds and peak memory in GB of a command."""
+    program = [str(Path(sys.executable).with_name("capfilt")), *command]
+    started = time.perf_counter()
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return time.perf_counter() - started, used.ru_maxrss * 1024 / 1e9
+
+
+def report(name: str, seconds: float, memory: float, bound: float = float("inf")) -> list[str]:
+    """Print a row; what is over its bound."""
+    print(f"{name:32}{seconds:10.2f} s{memory:10.2f} GB", flush=True)
+    over = [f"{name} takes {seconds:.1f} s; the bound is {bound:g}"] if seconds > bound else []
+    return over + ([f"{name} takes {memory:.2f} GB; the bound is {MEMORY:g}"] if memory > MEMORY else [])
+
+
+def main() -> None:
+    """Make the output and print a row per command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, default=40_000)
+    shards = parser.parse_args().shards
+    over: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="cf-") as folder:
+        os.chdir(folder)
+        make_output(shards)
+        print(f"{shards} shards of {ROWS} images, {5 * shards} tables")
+        over += report("plan", *measure("plan", "m.yaml"), PLAN)
+        over += report("run, nothing to do", *measure("run", "m.yaml", "--executor", "local"))
+        for name, sql in QUERIES.items():
+            report(f"query: {name}", *measure("query", "m.yaml", sql))
+        over += report("compact", *measure("compact", "m.yaml"))
+        for name, sql in QUERIES.items():
+            over += report(f"query: {name}, compacted", *measure("query", "m.yaml", sql), QUERY)
+        over += report("status, compacted", *measure("status", "m.yaml"))
+        os.chdir("/")
+    if over:
+        sys.exit("\n".join(over))
+
+
+if __name__ == "__main__":
+    main()
