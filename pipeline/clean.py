@@ -1,7 +1,8 @@
 """`capfilt clean`: what died attempts have left, and results that nobody asks for any more.
 
 A stray is what nothing will ever read: a file that was not whole when its process died, a side file whose table did not
-land, an upload in parts that was never completed, a scratch folder of a process that is gone from this host. What a run
+land, an upload in parts that was never completed, a scratch folder of a process that is gone from this host, what a
+killed run said of itself. What a run
 under way is just writing looks the same, so that only what is old enough is removed.
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 from pipeline.compaction import stray_tables
 from pipeline.lineage import CHECKPOINTS
 from pipeline.listing import PARTS
-from pipeline.store import Store
+from pipeline.store import RUNS, Store
 from stages.files import SCRATCH
 from stages.registry import STAGES
 
@@ -63,12 +64,12 @@ def clean(store: Store, *, older_than: timedelta, keep: Collection[str] | None, 
 
 
 def _strays(store: Store, folders: list[str]) -> list[str]:
-    places = [store.root]
+    places = [store.root, f"{store.root}/{RUNS}"]
     places += [place for folder in folders for place in (folder, f"{folder}/{PARTS}", f"{folder}/{CHECKPOINTS}")]
     looks = [(store.strays, place) for place in places] + [(partial(stray_tables, store), place) for place in folders]
     with ThreadPoolExecutor(READERS) as pool:
         found = zip(looks, pool.map(lambda look: look[0](look[1]), looks), strict=True)
-        return [f"{place}/{name}" for (_, place), names in found for name in names]
+        return store.run_files() + [f"{place}/{name}" for (_, place), names in found for name in names]
 
 
 def _remove(store: Store, url: str, *, dry_run: bool, into: list[str], done: Cleaned) -> None:

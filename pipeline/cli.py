@@ -148,6 +148,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     if as_json:
         _print_json(
             {
+                "runs": session.store.runs(),
                 "stages": report.plan_rows(session.plans),
                 "funnel": report.funnel(catalog),
                 "losses": report.losses(catalog),
@@ -158,6 +159,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
         )
         return
     console = Console()
+    report.print_runs(console, session.store.runs())
     report.print_plan(console, session.plans)
     console.print()
     report.print_funnel(console, catalog, session.manifest.evaluated)

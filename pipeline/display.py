@@ -24,6 +24,8 @@ class Progress:
     """One stage's progress, all sources together."""
 
     done: int = 0
+    ready: int = 0
+    """Shards that wait for a worker, their inputs being there."""
     running: int = 0
     failed: int = 0
     blocked: int = 0
@@ -76,6 +78,7 @@ def progress_of(schedule: Schedule) -> dict[str, Progress]:
 
 def _add(progress: Progress, state: NodeState) -> None:
     progress.done += len(state.done)
+    progress.ready += len(state.ready)
     progress.running += len(state.running)
     progress.failed += len(state.failed)
     progress.blocked += len(state.blocked)
@@ -98,13 +101,11 @@ class LiveDisplay:
         self._live.stop()
 
     def __call__(self, event: Event, schedule: Schedule) -> None:
-        """Take in an event; retried and failed shards also leave a line above the table."""
+        """Take in an event; what is amiss also leaves a line above the table."""
         self._meter.note(event)
         self._stages = progress_of(schedule)
-        if event.kind in ("retried", "failed"):
-            self._live.console.print(
-                f"[yellow]{event.kind}[/] {event.node} {event.shard}: {event.error}", highlight=False
-            )
+        if event.trouble:
+            self._live.console.print(event.trouble, style="yellow", markup=False, highlight=False)
 
     def say(self, text: str) -> None:
         """A line above the table."""
@@ -157,8 +158,8 @@ class PlainDisplay:
     def __call__(self, event: Event, schedule: Schedule) -> None:
         """Take in an event."""
         self._meter.note(event)
-        if event.kind in ("retried", "failed"):
-            self.say(f"{event.kind} {event.node} {event.shard}: {event.error}")
+        if event.trouble:
+            self.say(event.trouble)
             return
         stage = event.node.split("/")[0]
         progress, now = progress_of(schedule)[stage], time.monotonic()

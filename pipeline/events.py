@@ -11,15 +11,22 @@ from pipeline.worker import Report
 
 @dataclass(frozen=True)
 class Event:
-    """A change in a shard's state."""
+    """A change in a shard's state, or (`waiting`) a stage that cannot begin."""
 
-    kind: Literal["started", "done", "retried", "failed"]
+    kind: Literal["started", "done", "retried", "failed", "waiting"]
     node: str
-    shard: str
+    shard: str = ""
+    """Of which shard; "" with `waiting`."""
     report: Report | None = None
     """With `done`."""
     error: str = ""
-    """With `retried` and `failed`: one line."""
+    """With `retried`, `failed` and `waiting`: one line."""
+
+    @property
+    def trouble(self) -> str:
+        """A line for people; "" where all is well."""
+        where = " ".join(word for word in (self.kind, self.node, self.shard) if word)
+        return f"{where}: {self.error}" if self.error else ""
 
 
 class Listener(Protocol):

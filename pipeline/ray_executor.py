@@ -35,6 +35,10 @@ PATIENCE = 1.0
 """Seconds that the loop waits for a result before it looks at deadlines again."""
 STALLED = 10.0
 """Seconds without a running shard, while some are ready, before idle actors give up their place to those that wait."""
+ROOMLESS = 30.0
+"""Seconds for which a stage's shards wait for its first actor to arrive before somebody is told."""
+NODES_NAMED = 4
+"""Nodes of which it is said what they have."""
 SETUP_ATTEMPTS = 3
 """How often in a row an actor may die or raise while it loads its model."""
 
@@ -44,6 +48,9 @@ class StageActor:
 
     def __init__(self, store: Store, jobs: Mapping[str, Job]) -> None:
         self._worker = Worker(store, jobs)
+
+    def arrive(self) -> None:
+        """Show that the process lives: Ray has found room for it."""
 
     def prepare(self, node: str) -> None:
         """Load what the node's compute needs."""
@@ -64,8 +71,14 @@ class Pool:
     reads_all: bool
     """Whether it waits for whole sources; its actors are hired when those are there, so that none idles till then."""
     actors: list[Any] = field(default_factory=list)
+    arrived: list[Any] = field(default_factory=list)
+    """Those of `actors` that Ray has found room for."""
     idle: list[Any] = field(default_factory=list)
     setup_failures: int = 0
+    starving_since: float | None = None
+    """Since when it has shards to work and not one actor that has arrived."""
+    told: bool = False
+    """Whether somebody was told."""
 
     def waiting(self, schedule: Schedule) -> bool:
         """Whether shards of this stage are ready to be worked."""
@@ -74,12 +87,13 @@ class Pool:
 
 @dataclass(frozen=True)
 class Call:
-    """A call under way: a shard being worked, or (task None) an actor that loads its model."""
+    """A call under way: a shard being worked, or (task None) an actor that arrives, or loads its model."""
 
     pool: Pool
     actor: Any
     task: Task | None
     deadline: float
+    arrives: bool = False
 
 
 class RayRun:
@@ -116,6 +130,7 @@ class RayRun:
                 self._release_finished_pools()
                 self._feed()
                 self._make_room()
+                self._tell_who_waits()
                 if not self._calls and not self._train():
                     assert self._execution.schedule.is_finished, "shards are left that nothing will run"
             self._collect()
@@ -127,14 +142,17 @@ class RayRun:
         )
         own = {name: self._execution.jobs[name] for name in pool.nodes}
         while len(pool.actors) < pool.run.actors:
-            actor = actor_type.remote(self._execution.store, own)
+            actor: Any = actor_type.remote(self._execution.store, own)
             pool.actors.append(actor)
+            self._calls[actor.arrive.remote()] = Call(pool, actor, None, float("inf"), arrives=True)
             self._prepare(pool, actor)
 
     def _replace(self, pool: Pool, actor: Any) -> None:
         """Dismiss an actor that is dead, hangs or cannot be reached, and hire another."""
         ray.kill(actor)
         pool.actors.remove(actor)
+        if actor in pool.arrived:
+            pool.arrived.remove(actor)
         self._staff(pool)
 
     def _prepare(self, pool: Pool, actor: Any) -> None:
@@ -194,11 +212,23 @@ class RayRun:
                 self._send_home(pool)
         self._last_running = now
 
+    def _tell_who_waits(self) -> None:
+        """Say once if a stage cannot begin because Ray has no room for a single one of its actors."""
+        now = time.monotonic()
+        for pool in self._pools:
+            if pool.arrived or not pool.waiting(self._execution.schedule):
+                pool.starving_since, pool.told = None, False
+                continue
+            pool.starving_since = pool.starving_since or now
+            if not pool.told and now - pool.starving_since > ROOMLESS:
+                pool.told = True
+                self._tell(Event("waiting", pool.nodes[0], error=f"{_wants(pool.run)}; {_offers()}"))
+
     def _send_home(self, pool: Pool) -> None:
         for actor in pool.actors:
             ray.kill(actor)
         self._calls = {reference: call for reference, call in self._calls.items() if call.pool is not pool}
-        pool.actors, pool.idle = [], []
+        pool.actors, pool.arrived, pool.idle = [], [], []
 
     def _take(self, pool: Pool, limit: Mapping[str, int]) -> Task | None:
         for name in pool.nodes:
@@ -219,6 +249,9 @@ class RayRun:
         self._enforce_deadlines()
 
     def _settle(self, reference: Any, call: Call) -> None:
+        if call.arrives:
+            self._note_arrival(reference, call)
+            return
         try:
             report = ray.get(reference)
         except (ActorDiedError, ActorUnavailableError, RayActorError) as error:
@@ -230,6 +263,13 @@ class RayRun:
             call.pool.setup_failures = 0
             if call.task:
                 self._execution.succeeded(call.task, report, self._listener)
+
+    def _note_arrival(self, reference: Any, call: Call) -> None:
+        try:
+            ray.get(reference)
+        except RayActorError:
+            return  # the next call to this actor says the same, and is seen to
+        call.pool.arrived.append(call.actor)
 
     def _after_loss(self, call: Call, error: str) -> None:
         """The actor's process is gone; another one must load its model first."""
@@ -300,6 +340,18 @@ class RayRun:
 
     def _tell(self, event: Event) -> None:
         self._listener(event, self._execution.schedule)
+
+
+def _wants(run: RunOptions) -> str:
+    gpus = f" and {run.gpus:g} GPUs" if run.gpus else ""
+    return f"no worker yet, since each takes {run.cpus:g} CPUs{gpus} of one node"
+
+
+def _offers() -> str:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    offered = ", ".join(f"{each.get('CPU', 0):g} CPUs and {each.get('GPU', 0):g} GPUs" for each in nodes[:NODES_NAMED])
+    more = f" and {len(nodes) - NODES_NAMED} more" if len(nodes) > NODES_NAMED else ""
+    return f"the nodes have {offered}{more}, partly taken; it begins when one has room"
 
 
 def check_ray_lives() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalog import Catalog, query
+from pipeline.display import duration
 from pipeline.plan import NodePlan
 from pipeline.session import Session
+
+SILENT: Final = 60.0
+"""Seconds after which a run that says nothing may be dead; it speaks every ten."""
 
 
 def funnel(catalog: Catalog) -> list[dict[str, Any]]:
@@ -112,6 +117,31 @@ def print_retrieval(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(row["model"], row["source"], direction, f"{row['images']:,}", f"{row['texts']:,}", *recalls)
     console.print()
     console.print(table)
+
+
+def print_runs(console: Console, runs: Sequence[dict[str, Any]]) -> None:
+    """How far runs under way are, as `Monitor.state` says it."""
+    for run in runs:
+        age = (datetime.now(UTC) - datetime.fromisoformat(run["written"])).total_seconds()
+        console.print(
+            f"run of process {run['process']} on {run['host']} since {run['started']}, {_heard_of(age)}",
+            highlight=False,
+        )
+        table = _table("stage", "queued", "running", "done", "failed", "images/s", "workers busy", "GPUs busy", left=1)
+        for row in run["stages"]:
+            counts = (f"{row[name]:,}" if row[name] else "" for name in ("queued", "running"))
+            done = f"{row['done']:,}/{'?' if row['total'] is None else format(row['total'], ',')}"
+            rate = "" if row["images_per_second"] is None else f"{row['images_per_second']:,.1f}"
+            shares = ("" if share is None else f"{share:.0%}" for share in (row["workers_busy"], row["gpus_busy"]))
+            table.add_row(row["stage"], *counts, done, str(row["failed"] or ""), rate, *shares)
+        console.print(table)
+        console.print()
+
+
+def _heard_of(age: float) -> str:
+    if age < SILENT:
+        return f"as of {duration(max(age, 0))} ago"
+    return f"last heard of {duration(age)} ago: it may have been killed"
 
 
 def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:

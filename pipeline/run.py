@@ -15,6 +15,7 @@ from pipeline.display import duration, make_display
 from pipeline.execution import Execution, Executor, JobOf
 from pipeline.forget import apply_list
 from pipeline.graph import Graph, absolute
+from pipeline.monitor import Monitor
 from pipeline.plan import NodePlan
 from pipeline.report import failed_shards, funnel, retrieval
 from pipeline.retry import marked_plans, retry_job
@@ -81,7 +82,8 @@ def _work(
     if not schedule.is_finished:
         with demo_web(session), make_display(console, graph) as display:
             stop = Stop(display.say)
-            executor(Execution(graph, session.store, schedule, stop, job_of), display)
+            with Monitor(session.store, graph, schedule, display) as monitor:
+                executor(Execution(graph, session.store, schedule, stop, job_of), monitor)
         if stop.requested and not schedule.is_finished:
             stop.now()
     return sum(len(state.done) for state in schedule.nodes.values()) - done_before, schedule

@@ -6,6 +6,7 @@
     <output>/<stage>/<fingerprint>/<shard>.retry.json       which of its rows are to be tried again, until they are
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
     <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`pipeline.compaction`)
+    <output>/runs/<host>-<process>.json                     how far a run is that is under way (`pipeline.monitor`)
     <output>/removals.json                                  which removal list the tables have been cleared of
 
 A side file carries its attempt in its name and the table is written last, so two hosts that work the same shard at the
@@ -41,6 +42,7 @@ RETRY = ".retry.json"
 SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
 RECIPE = "recipe.json"
 COMPACTED = "compacted"
+RUNS = "runs"
 REMOVALS = "removals.json"
 
 
@@ -260,6 +262,27 @@ class Store:
         """Which removal list the tables have been cleared of, None if of none."""
         url = f"{self.root}/{REMOVALS}"
         return str(self.read_json(url)["sha256"]) if self.filesystem.exists(url) else None
+
+    def record_run(self, name: str, state: Mapping[str, Any]) -> None:
+        """Say how far a run is that is under way."""
+        write_whole(f"{self.root}/{RUNS}/{name}.json", json.dumps(state, indent=1).encode())
+
+    def end_run(self, name: str) -> None:
+        """It is under way no more."""
+        with suppress(FileNotFoundError):
+            self.filesystem.rm_file(f"{self.root}/{RUNS}/{name}.json")
+
+    def run_files(self) -> list[str]:
+        """The locations of what runs under way have said, and of what killed ones have left."""
+        return [f"{self.root}/{RUNS}/{name}" for name in self._names(f"{self.root}/{RUNS}") if name.endswith(".json")]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """What runs have said of themselves that have not come to their end."""
+        found = []
+        for url in self.run_files():
+            with suppress(FileNotFoundError):  # it has ended since
+                found.append(self.read_json(url))
+        return found
 
     def read_json(self, url: str) -> dict[str, Any]:
         """A JSON object of the store's own."""

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.gpu import GpuWatch
 from pipeline.graph import Graph, Node
 from pipeline.lineage import CHECKPOINTS, Descendant
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
@@ -60,6 +61,8 @@ class Report:
     counts: Mapping[str, int] = field(default_factory=dict)
     shards: tuple[str, ...] = ()
     """The URL shards that a file was cut into."""
+    gpu: float | None = None
+    """The share of the time, in [0, 1], in which a kernel ran on the worker's GPUs; None without one."""
 
     @property
     def images(self) -> int:
@@ -124,6 +127,11 @@ class Worker:
 
     def work(self, node: str, shard: str) -> Report:
         """Work one shard and commit it; for a `urls` node `shard` is a file of the source."""
+        with GpuWatch() as watch:
+            report = self._work(node, shard)
+        return replace(report, gpu=watch.share)
+
+    def _work(self, node: str, shard: str) -> Report:
         job, started = self._jobs[node], time.monotonic()
         if job.stage == "urls":
             return self._cut(job, shard, started)

@@ -1,0 +1,91 @@
+"""Nodes that come late, nodes that go, and a cluster that has no room: on real Ray nodes, all on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from pipeline import ray_executor
+from pipeline.events import Event
+from pipeline.ray_executor import RayRun, ray_session
+from pipeline.schedule import Schedule
+from pipeline.store import Store
+from stages.contract import RunOptions
+from tests.pipeline.stubs import StubRecipe, make_execution, make_graph
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def cluster(ray_home, monkeypatch) -> Iterator[Cluster]:
+    """One node of one CPU, to which tests add others."""
+    monkeypatch.setattr(ray_executor, "ROOMLESS", 3.0)
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        with ray_session(started.address):
+            yield started
+    finally:
+        started.shutdown()
+
+
+def execute(store: Store, run: RunOptions, react: Callable[[Event, Schedule], None], shards: int) -> list[Event]:
+    """Run a chain of stubs whose captioner takes its time; `react` hears of every event."""
+    graph = make_graph({"a": [shards]}, RunOptions(cpus=0.1), caption=StubRecipe(seconds=0.5))
+    captions = graph.nodes["caption/a"]
+    graph.nodes["caption/a"] = type(captions)(**{**vars(captions), "run": run})
+    execution = make_execution(graph, store)
+    events: list[Event] = []
+
+    def listen(event: Event, schedule: Schedule) -> None:
+        events.append(event)
+        react(event, schedule)
+
+    with execution.stop.listening():
+        RayRun(execution, listen).run()
+    assert execution.schedule.is_finished
+    assert len(execution.schedule.nodes["select/a"].done) == shards
+    return events
+
+
+def test_a_stage_that_fits_nowhere_says_so_and_begins_when_a_node_comes(cluster, tmp_path):
+    def react(event: Event, _: Schedule) -> None:
+        if event.kind == "waiting" and event.node == "caption/a":
+            cluster.add_node(num_cpus=2)
+
+    events = execute(Store.open(str(tmp_path)), RunOptions(cpus=2), react, shards=4)
+    (said,) = (event.trouble for event in events if event.kind == "waiting" and event.node == "caption/a")
+    assert said == (
+        "waiting caption/a: no worker yet, since each takes 2 CPUs of one node; "
+        "the nodes have 1 CPUs and 0 GPUs, partly taken; it begins when one has room"
+    )
+
+
+def test_a_pool_grows_when_a_node_comes(cluster, tmp_path):
+    most = {"before": 0, "after": 0}
+
+    def react(event: Event, schedule: Schedule) -> None:
+        when = "after" if len(cluster.list_all_nodes()) > 1 else "before"
+        most[when] = max(most[when], len(schedule.nodes["caption/a"].running))
+        if event.kind == "done" and event.node == "caption/a" and when == "before":
+            cluster.add_node(num_cpus=2)
+
+    execute(Store.open(str(tmp_path)), RunOptions(cpus=0.6, actors=4), react, shards=24)
+    assert most["before"] == 1
+    assert most["after"] == 4
+
+
+def test_the_shards_of_a_node_that_dies_go_to_the_others(cluster, tmp_path):
+    other = cluster.add_node(num_cpus=2)
+    gone = False
+
+    def react(event: Event, schedule: Schedule) -> None:
+        nonlocal gone
+        if not gone and len(schedule.nodes["caption/a"].running) > 1:
+            gone = True
+            cluster.remove_node(other, allow_graceful=False)
+
+    events = execute(Store.open(str(tmp_path)), RunOptions(cpus=0.6, actors=4), react, shards=8)
+    assert gone
+    assert any(event.kind == "retried" and event.node == "caption/a" for event in events)
