@@ -17,7 +17,7 @@ from stages.download.spec import DownloadRecipe, DownloadRun
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"capfilt (?:run|retry|plan|status|query|export|forget|clean|validate)\b[^`\n]*")
+COMMAND = re.compile(r"capfilt (?:run|retry|plan|status|query|compact|export|forget|clean|validate)\b[^`\n]*")
 
 
 def pages(kind: str) -> list[tuple[str, str]]:
