@@ -196,7 +196,7 @@ def query(
 def compact(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
     """Write the tables of many shards once more as few large ones, which queries then read, in seconds.
 
-    Worth its while from some thousands of shards on. Not while a retry or a forget is under way.
+    A run does it at its end where a stage has a thousand new tables. Not while a retry or a forget is under way.
     """
     from dataclasses import asdict
 

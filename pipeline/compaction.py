@@ -4,7 +4,8 @@
     <output>/<stage>/<fingerprint>/compacted.json             which of these files count, and what shards they hold
 
 The shards' own tables stay, and stay the truth: stages read them, and what changes or removes one of them drops the
-compaction of its folder first. A query reads the large tables, and the small ones of shards that came later.
+compaction of its folder first. A query reads the large tables, and the small ones of shards that came later. A run
+compacts at its end what has thousands of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from stages.files import whole_file, write_whole
 
 ROWS: Final = 2_000_000
 """Rows from which on a large table is full."""
+MANY: Final = 1000
+"""Small tables of a folder from which on a run puts them together at its end."""
 READERS: Final = 8
 """Shards that are read at once."""
 
@@ -58,14 +61,22 @@ def compaction(store: Store, folder: str) -> Compaction:
     return Compaction(tuple(found["files"]), frozenset(found["shards"]))
 
 
-def compact(graph: Graph, store: Store) -> Compacted:
-    """Compact the tables of every stage that works shard by shard, as far as that is not done yet."""
+def compact(graph: Graph, store: Store, *, least: int = 1) -> Compacted:
+    """Compact the tables of every stage that works shard by shard, as far as that is not done yet.
+
+    Args:
+        graph: whose tables.
+        store: where they lie.
+        least: folders with fewer tables than this that are in no large one are left as they are.
+    """
     shards = files = 0
     for node in graph.nodes.values():
         if node.spec.scope == "shard":
             folder = store.folder(node.spec.name, node.fingerprint)
             before = compaction(store, folder)
             missing = sorted(store.committed(folder) - before.shards)
+            if len(missing) < least:
+                continue
             written = [_write(folder, table) for table in _large_tables(store, folder, missing)]
             if written:
                 after = {"files": [*before.files, *written], "shards": sorted(before.shards.union(missing))}

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.catalog import connect, write_catalog
+from pipeline.compaction import MANY, compact
 from pipeline.display import duration, make_display
 from pipeline.execution import Execution, Executor, JobOf
 from pipeline.forget import apply_list
@@ -54,6 +55,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
     newer, schedule = work(session, session.plans, job_of=make_job)
     apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
+    compact(session.graph, session.store, least=MANY)
     catalog = connect(session.graph, session.store)
     return {
         "session": session,

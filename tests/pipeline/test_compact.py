@@ -160,3 +160,14 @@ def test_large_tables_have_a_size(folder, capsys, monkeypatch):
     before = by_name()
     assert json.loads(capfilt(capsys, "compact", "m.yaml", "--json")[1]) == {"shards": 8, "files": 4}
     assert by_name() == before
+
+
+def test_a_run_puts_many_small_tables_together(folder, web, capsys, monkeypatch):
+    before = by_name()
+    monkeypatch.setattr("pipeline.run.MANY", 4)
+    assert capfilt(capsys, *RUN)[0] == 0
+    assert len(compacted()) == 2
+    assert by_name() == before
+    monkeypatch.setattr("pipeline.run.MANY", 5)
+    assert capfilt(capsys, "retry", *RUN[1:])[0] == 0  # which drops one; what is left are four
+    assert len(compacted()) == 1
