@@ -29,8 +29,11 @@ torture: $(INSTALLED)
 	$(BIN)/python tests/torture/torture.py --faults 200
 
 benchmarks: $(INSTALLED)
-	$(BIN)/python tests/benchmarks/scheduling.py
+	$(BIN)/python tests/benchmarks/scheduling.py --shards 40000
+	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/sharding.py
+	$(BIN)/python tests/benchmarks/download.py
+	$(BIN)/python tests/benchmarks/hostile_web.py
 	$(BIN)/python tests/benchmarks/compute.py --size base --dtype float32
 	$(BIN)/python tests/benchmarks/compute.py --size base --dtype bfloat16 --images 2
 	$(BIN)/python tests/benchmarks/qformer.py --batch 4

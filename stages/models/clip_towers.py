@@ -18,6 +18,8 @@ from stages.models.block import Block, BlockParts
 
 TEXTS_AT_ONCE = 64
 """Texts of similar length that are padded to the longest of them."""
+TEXTS_AT_ONCE_ON_GPU = 1024
+"""There a kernel's start costs more than some padding."""
 
 
 class ImageTower(nn.Module):
@@ -74,9 +76,13 @@ class TextTower(nn.Module):
         order = ends.argsort()
         embeddings = [
             self._encode(ids[some, : int(ends[some].max()) + 1], ends[some])
-            for some in torch.split(order, TEXTS_AT_ONCE)
+            for some in torch.split(order, self._at_once())
         ]
         return torch.cat(embeddings)[order.argsort()]
+
+    def _at_once(self) -> int:
+        on_gpu = self.loaded.positional_embedding.is_cuda
+        return TEXTS_AT_ONCE_ON_GPU if on_gpu else TEXTS_AT_ONCE
 
     def _encode(self, ids: Tensor, ends: Tensor) -> Tensor:
         loaded, device = self.loaded, self.loaded.positional_embedding.device
