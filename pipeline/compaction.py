@@ -54,10 +54,10 @@ class Compacted:
 
 def compaction(store: Store, folder: str) -> Compaction:
     """What of a folder has been compacted."""
-    url = f"{folder}/{COMPACTED}.json"
-    if not store.filesystem.exists(url):
+    try:
+        found = store.read_json(f"{folder}/{COMPACTED}.json")
+    except FileNotFoundError:
         return Compaction()
-    found = store.read_json(url)
     return Compaction(tuple(found["files"]), frozenset(found["shards"]))
 
 

@@ -196,14 +196,15 @@ class Store:
         self.remove_strays(folder, shard)
 
     def compacted(self, folder: str) -> list[str]:
-        """The names of the large tables below a folder, whether they count or not."""
-        return self._names(f"{folder}/{COMPACTED}")
+        """The names of the large tables below a folder, whether they count or not, or are whole or not."""
+        return [name for name in self._names(f"{folder}/{COMPACTED}") if TABLE in name]
 
     def _drop_compaction(self, folder: str) -> None:
         """A table is about to change: its rows must not be read, nor lie, anywhere else."""
-        if self.filesystem.exists(index := f"{folder}/{COMPACTED}.json"):
-            self.filesystem.rm_file(index)
-        self.remove_folder(f"{folder}/{COMPACTED}")
+        with suppress(FileNotFoundError):
+            self.filesystem.rm_file(f"{folder}/{COMPACTED}.json")
+        if self.compacted(folder):
+            self.filesystem.rm(f"{folder}/{COMPACTED}", recursive=True)
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder and all below it, if it is there."""

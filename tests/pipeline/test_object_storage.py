@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -73,6 +74,27 @@ def test_a_list_is_read_from_where_it_lies(kind, tmp_path, s3_folder, https_like
     code, said, errors = capfilt(capsys, "query", manifest, "SELECT count(*), min(url) FROM urls")
     assert "5" in said, errors
     assert "http://127.0.0.1:1/0.jpg" in said
+
+
+def test_large_tables_come_and_go_there_too(tmp_path, s3_folder, capsys):
+    write_list(tmp_path / "list.csv")
+    manifest = write_manifest(tmp_path, f"{s3_folder}/out", str(tmp_path / "list.csv"))
+    ask = ("query", manifest, "SELECT key, url, shard FROM urls ORDER BY key", "--json")
+    assert capfilt(capsys, "run", manifest, "--until", "urls", "--executor", "local")[0] == 0
+    before = capfilt(capsys, *ask)[1]
+    assert capfilt(capsys, "compact", manifest)[1] == "3 tables read, 1 large tables written\n"
+    store = Store.open(f"{s3_folder}/out")
+    folder = store.folder("urls", store.fingerprints("urls")[0])
+    small = {shard: store.filesystem.cat_file(f"{folder}/{shard}.parquet") for shard in store.committed(folder)}
+    for shard in small:
+        store.filesystem.rm_file(f"{folder}/{shard}.parquet")
+    assert capfilt(capsys, *ask)[1] == before
+    for shard, content in small.items():
+        store.filesystem.pipe_file(f"{folder}/{shard}.parquet", content)
+    store.remove(folder, "mine-00000-00001")
+    assert store.compacted(folder) == []
+    left = [row for row in json.loads(before) if row["shard"] != "mine-00000-00001"]
+    assert json.loads(capfilt(capsys, *ask)[1]) == left
 
 
 def test_a_server_that_sends_whole_files_only_is_named(tmp_path, https_like, capsys):
