@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from picture_web import Web, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +17,13 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A small web of pictures."""
+    with serving() as running:
+        yield running
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from picture_web import Web, serving
+from picture_web import Web
 
 from pipeline import compaction
 from pipeline.catalog import JOINED, RAW
@@ -22,12 +21,6 @@ from tests.pipeline.test_cli import LOCAL
 
 PATHS = ["/1", "/2", "/again/1", "/3", "/4", "/5", "/6"]
 RUN = (*LOCAL, "--until", "download")
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from picture_web import Web, serving
+from picture_web import Web
 
 from pipeline.graph import build_graph
 from pipeline.manifest import load_manifest
@@ -28,12 +27,6 @@ COPIES = {
     ("second", "/small/3"): ("/3", "near"),
     ("second", "/again/4"): ("/4", "content"),
 }
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture

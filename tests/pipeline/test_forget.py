@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from picture_web import Web, picture, serving
+from picture_web import Web, picture
 from test_cli import LOCAL, capfilt
 
 from pipeline.forget import forget
@@ -21,13 +20,6 @@ from stages.contract import Output
 from stages.errors import UserError
 from stages.shards import read_images
 from stages.tables import CAPTIONS, RANK
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as running:
-        yield running
-
 
 PATHS = ["/1", "/2", "/again/1", "/3", "/4", "/to/2"]
 

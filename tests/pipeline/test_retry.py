@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from picture_web import Web, picture, serving
+from picture_web import Web, picture
 from PIL import Image
 from test_cli import LOCAL, capfilt
 
@@ -27,12 +26,6 @@ PATHS = ["/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9"]
 SHARDS = ["web-00000-00000", "web-00000-00001", "web-00000-00002"]
 SICK = {"/2", "/6"}
 """One in each of the first two shards."""
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture
