@@ -6,15 +6,16 @@ been compacted they read the large tables, and those of the shards that came lat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import duckdb
-import fsspec
 import pyarrow as pa
 
 from pipeline.compaction import compaction
 from pipeline.graph import Graph, Node
+from pipeline.scan import SHARD, are_alike, open_duckdb, scan, text
 from pipeline.store import TABLE, Store
 from pipeline.text_tags import text_tag
 from stages import tables
@@ -23,9 +24,6 @@ from stages.files import scratch_folder, write_whole
 from stages.pretrain.tables import METRICS
 
 FILE = "catalog.duckdb"
-
-_PATH = "table_path"
-"""DuckDB's column with a row's file while a view is read; its own name, `filename`, is one that COCO's files have."""
 
 Catalog: TypeAlias = duckdb.DuckDBPyConnection
 """A connection in which the views are."""
@@ -126,9 +124,7 @@ JOINED = {
 
 def connect(graph: Graph, store: Store) -> Catalog:
     """An in-memory DuckDB with the catalog's views."""
-    connection = duckdb.connect()
-    if not store.is_local:
-        connection.register_filesystem(fsspec.core.url_to_fs(store.root)[0])
+    connection = open_duckdb(store)
     _define(connection, graph, store)
     return connection
 
@@ -141,9 +137,7 @@ def write_catalog(graph: Graph, store: Store) -> str:
     """
     with scratch_folder() as folder:
         path = folder / FILE
-        with duckdb.connect(str(path)) as connection:
-            if not store.is_local:
-                connection.register_filesystem(fsspec.core.url_to_fs(store.root)[0])
+        with open_duckdb(store, str(path)) as connection:
             _define(connection, graph, store)
         location = f"{store.root}/{FILE}"
         write_whole(location, path.read_bytes())
@@ -174,25 +168,15 @@ def _scans(store: Store, node: Node, columns: Collection[str]) -> list[str]:
     """What reads a node's tables: those of single shards, by name or by glob, and those of many."""
     folder = store.folder(node.spec.name, node.fingerprint)
     shards, compacted = store.committed(folder), compaction(store, folder)
-    own = {"shard": f"parse_filename({_PATH}, true)", "source": _text(node.source) if node.source else "NULL"}
+    own = {"shard": SHARD, "source": text(node.source) if node.source else "NULL"}
     added = {name: sql for name, sql in own.items() if name not in columns}
+    read = partial(scan, alike=are_alike(store, node))
     if not compacted.files:
-        return [_scan([f"{folder}/*{TABLE}"], added)] if shards else []
+        return [read([f"{folder}/*{TABLE}"], added)] if shards else []
     small = [f"{folder}/{shard}{TABLE}" for shard in sorted(shards - compacted.shards)]
-    large = _scan([f"{folder}/{name}" for name in compacted.files], {**added, "shard": None})
-    return [large, _scan(small, added)] if small else [large]
-
-
-def _scan(paths: Sequence[str], added: Mapping[str, str | None]) -> str:
-    """A select of all rows; tables of one folder have the same columns, so that one of them tells DuckDB all."""
-    more = "".join(f", {sql} AS {name}" for name, sql in added.items() if sql is not None)
-    listed = ", ".join(map(_text, paths))
-    return f"SELECT * EXCLUDE ({_PATH}){more} FROM read_parquet([{listed}], filename = '{_PATH}')"
-
-
-def _text(text: str) -> str:
-    """A string as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
+    in_large = {name: sql for name, sql in added.items() if name != "shard"}
+    large = read([f"{folder}/{name}" for name in compacted.files], in_large)
+    return [large, read(small, added)] if small else [large]
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:

@@ -13,23 +13,18 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.graph import Graph
-from pipeline.store import COMPACTED, Store
+from pipeline.scan import SHARD, are_alike, open_duckdb, scan, text
+from pipeline.store import COMPACTED, TABLE, Store
 from stages.files import whole_file, write_whole
 
-ROWS: Final = 2_000_000
-"""Rows from which on a large table is full."""
+SHARDS: Final = 1000
+"""Shards of a large table."""
 MANY: Final = 1000
 """Small tables of a folder from which on a run puts them together at its end."""
-READERS: Final = 8
-"""Shards that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,8 @@ def compact(graph: Graph, store: Store, *, least: int = 1) -> Compacted:
             missing = sorted(store.committed(folder) - before.shards)
             if len(missing) < least:
                 continue
-            written = [_write(folder, table) for table in _large_tables(store, folder, missing)]
+            alike = are_alike(store, node)
+            written = [_put_together(store, folder, some, alike=alike) for some in _batched(missing)]
             if written:
                 after = {"files": [*before.files, *written], "shards": sorted(before.shards.union(missing))}
                 write_whole(f"{folder}/{COMPACTED}.json", json.dumps(after).encode())
@@ -91,35 +87,15 @@ def stray_tables(store: Store, folder: str) -> list[str]:
     return [name for name in (f"{COMPACTED}/{found}" for found in store.compacted(folder)) if name not in counted]
 
 
-def _large_tables(store: Store, folder: str, shards: Sequence[str]) -> Iterator[pa.Table]:
-    held: list[pa.Table] = []
-    for table in _tables(store, folder, shards):
-        held.append(table)
-        if sum(map(len, held)) >= ROWS:
-            yield _together(held)
-            held = []
-    if held:
-        yield _together(held)
+def _batched(shards: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(shards), SHARDS):
+        yield shards[start : start + SHARDS]
 
 
-def _tables(store: Store, folder: str, shards: Sequence[str]) -> Iterator[pa.Table]:
-    """The shards' tables in order, each with its name in a column."""
-
-    def read(shard: str) -> pa.Table:
-        table = store.artifact(folder, shard).table().replace_schema_metadata(None)
-        return table.append_column("shard", pa.repeat(pa.scalar(shard, pa.string()), len(table)))
-
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(shards), READERS):  # so that few of them wait in memory
-            yield from pool.map(read, shards[start : start + READERS])
-
-
-def _together(tables: Sequence[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables, promote_options="permissive")
-
-
-def _write(folder: str, table: pa.Table) -> str:
-    name = f"{COMPACTED}/{uuid.uuid4().hex[:12]}.parquet"
-    with whole_file(f"{folder}/{name}") as path:
-        pq.write_table(table, path, compression="zstd")
+def _put_together(store: Store, folder: str, shards: Sequence[str], *, alike: bool) -> str:
+    """Write one large table, and return its name below the folder."""
+    name = f"{COMPACTED}/{uuid.uuid4().hex[:12]}{TABLE}"
+    rows = scan([f"{folder}/{shard}{TABLE}" for shard in shards], {"shard": SHARD}, alike=alike)
+    with whole_file(f"{folder}/{name}") as path, open_duckdb(store) as connection:
+        connection.execute(f"COPY ({rows}) TO {text(str(path))} (FORMAT parquet, COMPRESSION zstd)")
     return name

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from picture_web import Web
 
@@ -149,7 +151,7 @@ def test_one_that_died_leaves_what_clean_takes(folder, capsys, monkeypatch):
 
 
 def test_large_tables_have_a_size(folder, capsys, monkeypatch):
-    monkeypatch.setattr(compaction, "ROWS", 3)
+    monkeypatch.setattr(compaction, "SHARDS", 2)
     before = by_name()
     assert json.loads(capfilt(capsys, "compact", "m.yaml", "--json")[1]) == {"shards": 8, "files": 4}
     assert by_name() == before
@@ -164,3 +166,26 @@ def test_a_run_puts_many_small_tables_together(folder, web, capsys, monkeypatch)
     monkeypatch.setattr("pipeline.run.MANY", 5)
     assert capfilt(capsys, "retry", *RUN[1:])[0] == 0  # which drops one; what is left are four
     assert len(compacted()) == 1
+
+
+def test_files_of_a_list_may_give_a_column_other_types(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compaction, "SHARDS", 1)
+    columns = {"1": pa.array([1, 2]), "2": pa.array([2.5, None]), "3": pa.array(["a", "b"])}
+    for name, column in columns.items():
+        urls = [f"http://127.0.0.1:1/{name}/{row}" for row in range(2)]
+        pq.write_table(pa.table({"URL": urls, "TEXT": ["t", "t"], "own": column}), f"{name}.parquet")
+    Path("m.yaml").write_text("""\
+output: out
+sources: {mine: {format: parquet, path: "*.parquet", keep: [own]}}
+urls: {shard_size: 1}
+caption: {model: nowhere/model}
+rank: {model: nowhere/model}
+select: {itm_threshold: null}
+""")
+    assert capfilt(capsys, *LOCAL, "--until", "urls")[0] == 0
+    ask = ("query", "m.yaml", "SELECT own FROM urls ORDER BY key", "--json")
+    before = json.loads(capfilt(capsys, *ask)[1])
+    assert [row["own"] for row in before] == ["1", "2", "2.5", None, "a", "b"]
+    capfilt(capsys, "compact", "m.yaml")
+    assert json.loads(capfilt(capsys, *ask)[1]) == before
