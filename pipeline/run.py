@@ -8,12 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import duckdb
 from rich.console import Console
 
 from pipeline.catalog import connect, write_catalog
 from pipeline.compaction import MANY, compact
 from pipeline.display import duration, make_display
-from pipeline.execution import Execution, Executor, JobOf
+from pipeline.events import one_line
+from pipeline.execution import Execution, Executor, JobOf, RunLostError
 from pipeline.forget import apply_list
 from pipeline.graph import Graph, absolute
 from pipeline.monitor import Monitor
@@ -41,7 +43,18 @@ def run_session(session: Session, *, executor: str, address: str | None, console
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
         Stopped: a signal ended the run.
+        RunLostError: what it ran on is gone, or the output can be written no more.
     """
+    try:
+        return _run(session, executor=executor, address=address, console=console)
+    except OSError as error:  # a shard's own were listed with it; this one came where the run itself is written down
+        raise RunLostError(
+            f"output: {session.store.root} can be written no more: {one_line(error)}; "
+            "what is committed stays, and the same command goes on"
+        ) from None
+
+
+def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
     started = time.monotonic()
     removed = absolute(session.manifest.removed)
     if not all(left.is_done for left in session.plans):
@@ -55,7 +68,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
     newer, schedule = work(session, session.plans, job_of=make_job)
     apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
-    compact(session.graph, session.store, least=MANY)
+    _compact(session, console)
     catalog = connect(session.graph, session.store)
     return {
         "session": session,
@@ -89,6 +102,14 @@ def _work(
         if stop.requested and not schedule.is_finished:
             stop.now()
     return sum(len(state.done) for state in schedule.nodes.values()) - done_before, schedule
+
+
+def _compact(session: Session, console: Console) -> None:
+    """Make queries fast; without room for it they are slow, and say the same."""
+    try:
+        compact(session.graph, session.store, least=MANY)
+    except (OSError, duckdb.IOException) as error:
+        console.print(f"queries will read every small table: {one_line(error)}", highlight=False, markup=False)
 
 
 def _executor(name: str, address: str | None) -> Executor:

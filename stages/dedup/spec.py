@@ -29,6 +29,8 @@ class DedupRecipe(Recipe):
 class DedupRun(RunOptions):
     """What finding them may take."""
 
+    deadline: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    """Seconds that one attempt may take: a source of hundreds of millions of images takes hours."""
     memory: Annotated[float, Field(gt=0)] = 4.0
     """GB of tables in memory; beyond it DuckDB goes on on the scratch disk."""
 
