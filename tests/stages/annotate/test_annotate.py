@@ -17,7 +17,7 @@ from stages.tables import CAPTIONS, IMAGES, URLS
 
 def annotate(folder: Path, texts: dict[str, list[str] | None], statuses: dict[str, str]) -> Output:
     urls = [{"key": key, "source": "coco", "texts": captions} for key, captions in texts.items()]
-    images = [{"key": key, "status": status} for key, status in statuses.items()]
+    images = [{"key": key, "status": status, "retry": 0} for key, status in statuses.items()]
     for name, rows, schema in (("urls", urls, URLS), ("download", images, IMAGES)):
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / f"{name}.parquet")
     inputs = {name: Artifact(str(folder / f"{name}.parquet")) for name in ("urls", "download")}

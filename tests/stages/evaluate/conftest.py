@@ -61,7 +61,7 @@ def make_shard(tmp_path_factory) -> MakeShard:
         images, captions = [], []
         with tarfile.open(folder / "images.1.tar", "w") as tar:
             for key, content, said in rows:
-                image = {**dict.fromkeys(IMAGES.names), "key": key, "status": "missing_file"}
+                image = {**dict.fromkeys(IMAGES.names), "retry": 0, "key": key, "status": "missing_file"}
                 if content is not None:
                     member = tarfile.TarInfo(f"{key}.png")
                     member.size = len(content)

@@ -56,7 +56,7 @@ def shard(tmp_path) -> CorpusShard:
     urls = [{**dict.fromkeys(URLS.names), "key": key, "url": addresses.get(key), "source": "web"} for key in PICTURES]
     urls[3]["file"] = "train/3.webp"
     images = [
-        {**dict.fromkeys(IMAGES.names), "key": key, "status": "success", "member": f"{key}.{ending}"}
+        {**dict.fromkeys(IMAGES.names), "retry": 0, "key": key, "status": "success", "member": f"{key}.{ending}"}
         for key, (ending, _) in PICTURES.items()
     ]
     said = [

@@ -49,7 +49,7 @@ def make_corpus_shard(tmp_path_factory) -> MakeShard:
         name: str = "0",
     ) -> CorpusShard:
         folder = tmp_path_factory.mktemp("corpus")
-        rows = [{**dict.fromkeys(IMAGES.names), "key": key, "status": "timeout"} for key in images]
+        rows = [{**dict.fromkeys(IMAGES.names), "retry": 0, "key": key, "status": "timeout"} for key in images]
         with tarfile.open(folder / "images.1.tar", "w") as tar:
             for row in rows:
                 content = images[row["key"]]
