@@ -157,14 +157,14 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
     for view, (stages, schema) in RAW.items():
         nodes = [node for stage in stages for node in graph.of_stage(stage)]
-        scans = [scan for node in nodes for scan in _scans(store, node, schema.names)]
-        sql = " UNION ALL BY NAME ".join(scans) or _empty(connection, view, schema)
+        selects = [select for node in nodes for select in _selects(store, node, schema.names)]
+        sql = " UNION ALL BY NAME ".join(selects) or _empty(connection, view, schema)
         connection.execute(f"CREATE VIEW {view} AS {sql}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
-def _scans(store: Store, node: Node, columns: Collection[str]) -> list[str]:
+def _selects(store: Store, node: Node, columns: Collection[str]) -> list[str]:
     """What reads a node's tables: those of single shards, by name or by glob, and those of many."""
     folder = store.folder(node.spec.name, node.fingerprint)
     shards, compacted = store.committed(folder), compaction(store, folder)

@@ -18,8 +18,8 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Final
 
-from pipeline.display import Meter, progress_of
-from pipeline.events import Event, Listener, one_line
+from pipeline.display import LiveDisplay, Meter, PlainDisplay, progress_of
+from pipeline.events import Event, one_line
 from pipeline.graph import Graph
 from pipeline.schedule import Schedule
 from pipeline.store import Store
@@ -69,11 +69,10 @@ class Busy:
 class Monitor:
     """Hears of everything, writes the file, and passes everything on."""
 
-    def __init__(self, store: Store, graph: Graph, schedule: Schedule, display: Any) -> None:
+    def __init__(self, store: Store, graph: Graph, schedule: Schedule, display: LiveDisplay | PlainDisplay) -> None:
         self._store = store
         self._schedule = schedule
         self._display = display
-        self._tell: Listener = display
         self._meter = Meter()
         self._busy = Busy({node.spec.name: node.run.actors for node in graph.nodes.values()})
         self._name = f"{socket.gethostname()}-{os.getpid()}"
@@ -95,7 +94,7 @@ class Monitor:
         """Take note of an event, and pass it on."""
         self._meter.note(event)
         self._busy.note(event)
-        self._tell(event, schedule)
+        self._display(event, schedule)
 
     def _write_now_and_then(self) -> None:
         while not self._over.wait(EVERY):
