@@ -21,10 +21,10 @@ def test_a_spec_costs_pydantic_alone(name):
     assert done.stdout.strip() == ""
 
 
-# img2dataset itself imports Ray, so the download stage cannot do without it
-@pytest.mark.parametrize("name", sorted(set(STAGES) - {"download"}))
-def test_a_compute_runs_where_there_is_no_ray(name):
-    program = f"import sys\nsys.modules['ray'] = None\nimport {STAGES[name].compute.split(':')[0]}"
+def test_computes_run_where_there_is_no_ray():
+    # img2dataset itself imports Ray, so the download stage cannot do without it
+    modules = [STAGES[name].compute.split(":")[0] for name in sorted(set(STAGES) - {"download"})]
+    program = f"import sys\nsys.modules['ray'] = None\nimport {', '.join(modules)}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -187,10 +187,10 @@ def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
 def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.ray_executor.STALLED", 2.0)
     whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
-    graph = make_graph({"a": [12]}, whole_machine)
+    graph = make_graph({"a": [6]}, whole_machine)
     store = Store.open(str(tmp_path))
     execute(ray_run, graph, store)
-    assert len(rows(graph, store, "select/a")) == 12
+    assert len(rows(graph, store, "select/a")) == 6
 
 
 def test_after_a_signal_shards_under_way_finish_and_none_is_begun(run, tmp_path):

@@ -20,6 +20,7 @@ from tests.torture.contents import contents
 from tests.torture.processes import stage_workers
 
 ROOT = Path(__file__).parents[2]
+KILLS = 8
 LONGEST = 600.0
 """Seconds that one run may take."""
 
@@ -43,9 +44,9 @@ def finish(manifest: Path, executor: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(kills, manifest, tmp_path, ray_home):
+def test_killed_at_random_moments(manifest, tmp_path, ray_home):
     undisturbed = with_output(manifest, tmp_path / "undisturbed")
     started = time.monotonic()
     finish(undisturbed, "local")
@@ -54,7 +55,7 @@ def test_killed_at_random_moments(kills, manifest, tmp_path, ray_home):
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     print(f"seed {seed}, a run takes {usual:.0f} s")
-    for kill in range(kills):
+    for kill in range(KILLS):
         run = start(disturbed, "ray")
         time.sleep(rng.uniform(3, usual))
         if not kill % 2:

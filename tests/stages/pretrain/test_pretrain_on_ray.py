@@ -42,7 +42,7 @@ def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_jo
     assert found.sides["safetensors"].parent == work.scratch
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, workers):
     from pipeline.ray_train import train_on_ray
 
