@@ -38,6 +38,7 @@ from tests.torture.program import graph_of
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 24
+"""Of a run, in the long form."""
 LONGEST = 180.0
 """Seconds that one run may take."""
 FAULTS_A_ROUND = 10
@@ -94,7 +95,8 @@ DRIVER_KILLS = ("driver killed", "driver terminated")
 class Torture:
     """Rounds in one place."""
 
-    def __init__(self, place: Place, folder: Path, seed: int) -> None:
+    def __init__(self, place: Place, folder: Path, seed: int, shards: int) -> None:
+        self._shards = shards
         self._place = place
         self._folder = folder
         self._rng = random.Random(seed)
@@ -121,7 +123,7 @@ class Torture:
 
     @contextmanager
     def _run(self) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "tests.torture.program", self._place.output, str(SHARDS)]
+        command = [sys.executable, "-m", "tests.torture.program", self._place.output, str(self._shards)]
         command += [self._place.cluster] if self._place.cluster else []
         command = ["ip", "netns", "exec", self._place.host, *command] if self._place.host else command
         scratch = self._folder / "tmp"
@@ -171,7 +173,7 @@ class Torture:
             raise AssertionError(f"a run hangs; seed and log: {said}") from None
 
     def _compare(self) -> None:
-        expected, found = undisturbed(self._folder), contents(self._place.output)
+        expected, found = undisturbed(self._folder, self._shards), contents(self._place.output)
         assert list(found) == list(expected), set(found) ^ set(expected)
         for table, rows in expected.items():
             assert found[table] == rows, table
@@ -208,11 +210,11 @@ class Torture:
 _UNDISTURBED: dict[Path, Contents] = {}
 
 
-def undisturbed(folder: Path) -> Contents:
+def undisturbed(folder: Path, shards: int) -> Contents:
     """What a run leaves that nothing disturbs."""
     if folder not in _UNDISTURBED:
         output = folder / "undisturbed"
-        execution = make_execution(graph_of(SHARDS), Store.open(str(output)))
+        execution = make_execution(graph_of(shards), Store.open(str(output)))
         run_locally(execution, lambda *_: None)
         assert execution.schedule.is_finished
         _UNDISTURBED[folder] = contents(str(output))
@@ -220,15 +222,15 @@ def undisturbed(folder: Path) -> Contents:
     return _UNDISTURBED[folder]
 
 
-def torture(where: str, faults: int, seed: int, folder: Path) -> Figures:
-    """So many faults in one place.
+def torture(where: str, faults: int, seed: int, folder: Path, shards: int = SHARDS) -> Figures:
+    """So many faults in one place, in runs of so many shards.
 
     Raises:
         AssertionError: a table is not what it should be, a run hangs, or something is left over.
     """
     with PLACES[where](folder) as place:
         os.environ.update(place.environment)
-        ordeal = Torture(place, folder, seed)
+        ordeal = Torture(place, folder, seed, shards)
         while (left := faults - ordeal.figures.faults.total()) > 0:
             ordeal.round(min(left, FAULTS_A_ROUND))
         return ordeal.figures
