@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 # albumentations, which img2dataset imports, otherwise asks the network for a newer version of itself
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: quickstart report test check test-slow torture benchmarks lock clean
+.PHONY: quickstart report test check test-slow torture cases benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
@@ -27,6 +27,10 @@ test-slow: $(INSTALLED)
 
 torture: $(INSTALLED)
 	$(BIN)/python tests/torture/torture.py --faults 200
+
+# a folder of situations that people have reported, each with a try.sh; WITHOUT leaves some out by how their names begin
+cases: $(INSTALLED)
+	$(BIN)/python tests/cases.py $(CASES) --without $(WITHOUT)
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py --shards 40000
