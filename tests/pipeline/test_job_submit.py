@@ -13,7 +13,7 @@ import pytest
 from picture_web import serving
 
 from pipeline.session import open_session
-from tests.pipeline.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.ray
 
