@@ -6,20 +6,33 @@ INSTALLED := $(VENV)/installed
 # albumentations, which img2dataset imports, otherwise asks the network for a newer version of itself
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: quickstart report test check test-slow torture cases benchmarks lock clean
+CHECKS := check-types check-style check-format check-imports check-manifests
+
+.PHONY: quickstart report test check $(CHECKS) test-slow torture cases benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
 	$(BIN)/python -m stages.demo.report out/world out
 
 test: check
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(INSTALLED)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync $(CHECKS)
+
+check-style:
 	$(BIN)/ruff check .
+
+check-format:
 	$(BIN)/ruff format --check .
+
+check-types:
 	$(BIN)/mypy
+
+check-imports:
 	$(BIN)/lint-imports
+
+check-manifests:
 	$(BIN)/capfilt validate manifests/*.yaml
 
 test-slow: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""What every test shares: nothing leaves the machine, and Ray keeps its things in a folder of the test's own."""
+"""What every test shares: nothing leaves the machine, Ray has a folder of its own, and workers have groups."""
 
 from __future__ import annotations
 
@@ -16,8 +16,23 @@ from tests.s3_server import BUCKET, S3Server
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: the models are too small for more, and workers share
 # one token for all clusters of this process, which Ray reads once; without it Ray would write one into the home folder
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the groups that `pytest -n 2 --dist loadgroup` hands to its workers, and begin with the longest.
+
+    A module stays whole, since its tests share what they set up. All tests that start a Ray are one group, so that
+    there are never two at a time.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            group = "ray" if item.get_closest_marker("ray") else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture(scope="session")

@@ -19,23 +19,14 @@ import urllib.request
 from pathlib import Path
 from typing import Literal
 
+from tests.ports import free_ports
+
 KEY, SECRET = "capfilt-tests", "not-a-secret-of-anybody"
 BUCKET = "corpus"
 READY = 60.0
 """Seconds that the server may take to start."""
 Fault = Literal["", "cut", "refuse", "slow", "busy"]
 """Cut in the middle of a transfer, refused, slow, or answered `503 Slow Down`."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
-    sockets = [socket.socket() for _ in range(count)]
-    for found in sockets:
-        found.bind(("127.0.0.1", 0))
-    ports = [int(found.getsockname()[1]) for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 class S3Server:

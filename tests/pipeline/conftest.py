@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +10,9 @@ import pytest
 import yaml
 from picture_web import Web, serving
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture
@@ -24,6 +20,15 @@ def web() -> Iterator[Web]:
     """A small web of pictures."""
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def own_scratch(tmp_path, monkeypatch) -> Path:
+    """A folder for temporary files of the test's own: `capfilt clean` looks through it, and others kill processes."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture

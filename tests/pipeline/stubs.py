@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,7 @@ CHAIN = (
     spec("rank", "Double", "download", "caption"),
     spec("select", "Double", "caption", "rank"),
 )
+STAGES = tuple(found.name for found in CHAIN)
 
 
 COMPARE = StageSpec("compare", 1, ("download",), StubRecipe, RunOptions, f"{HERE}:Compare", scope="source")
@@ -177,15 +178,29 @@ def _node(
     return Node(found, source, recipe, run, inputs, identity, fingerprint(identity))
 
 
-def make_graph(sources: dict[str, list[int]], run: RunOptions | None = None, **recipes: StubRecipe) -> Graph:
-    """A graph of stubs: every source is a list of files, each by the number of its shards."""
+def make_graph(
+    sources: dict[str, list[int]],
+    run: RunOptions | None = None,
+    stages: Sequence[str] = STAGES,
+    **recipes: StubRecipe,
+) -> Graph:
+    """A graph of stubs.
+
+    Args:
+        sources: every source is a list of files, each by the number of its shards.
+        run: how all stages are run.
+        stages: those of the chain that are there. One that has lost all its inputs reads the stage before it.
+        recipes: by stage.
+    """
     nodes: dict[str, Node] = {}
     options = run or RunOptions(cpus=0.1)
+    chain = [found for found in CHAIN if found.name in stages]
     for source, counts in sources.items():
         parts = tuple(make_part(source, index, count) for index, count in enumerate(counts))
-        for found in CHAIN:
+        for place, found in enumerate(chain):
             recipe = recipes.get(found.name, StubRecipe())
-            inputs = tuple(f"{name}/{source}" for name in found.inputs)
+            above = [name for name in found.inputs if name in stages] or [each.name for each in chain[:place][-1:]]
+            inputs = tuple(f"{name}/{source}" for name in above)
             before: dict[str, str] = {name: nodes[name].fingerprint for name in inputs}
             values: dict[str, Any] = {"value": recipe.value}
             if found.name == "urls":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,14 +16,7 @@ from stages.contract import Output
 from stages.files import scratch_folder
 
 AT_ONCE = timedelta(0)
-
-
-@pytest.fixture(autouse=True)
-def own_scratch(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("own_scratch")
 
 
 @pytest.fixture

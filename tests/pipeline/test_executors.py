@@ -24,6 +24,8 @@ from stages.errors import UserError
 from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_compare, with_last_stages
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
+SHORT = ("urls", "caption")
+"""Stages of a run that show what is to be shown: on Ray, each costs a process."""
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
@@ -72,7 +74,7 @@ def test_all_shards_of_all_sources_are_done_and_a_second_run_does_nothing(run, t
 
 
 def test_stages_that_read_all_shards_at_once_run_last_and_in_their_order(run, tmp_path):
-    graph = make_graph({"a": [2, 1], "b": [1]}, select=StubRecipe(value=1))
+    graph = make_graph({"a": [2, 1], "b": [1]}, stages=("urls", "select"), select=StubRecipe(value=1))
     graph = with_last_stages(graph, learn=StubRecipe(value=100), judge=StubRecipe(value=1000))
     store = Store.open(str(tmp_path))
     schedule, events = execute(run, graph, store)
@@ -86,9 +88,9 @@ def test_stages_that_read_all_shards_at_once_run_last_and_in_their_order(run, tm
 
 
 def test_every_shard_reads_what_was_found_out_about_its_whole_source(run, tmp_path):
-    graph = with_compare(
-        make_graph({"a": [2, 1], "b": [1]}, download=StubRecipe(value=1)), compare=StubRecipe(value=100)
-    )
+    stages = ("urls", "download", "caption")
+    graph = make_graph({"a": [2, 1], "b": [1]}, stages=stages, download=StubRecipe(value=1))
+    graph = with_compare(graph, compare=StubRecipe(value=100))
     store = Store.open(str(tmp_path))
     schedule, _ = execute(run, graph, store)
     assert schedule.is_finished
@@ -102,7 +104,7 @@ def test_every_shard_reads_what_was_found_out_about_its_whole_source(run, tmp_pa
 
 def test_what_reads_a_result_that_failed_is_blocked(run, tmp_path):
     learn = StubRecipe(faults={"corpus": "raise"}, folder=str(tmp_path))
-    graph = with_last_stages(make_graph({"a": [1]}), learn=learn)
+    graph = with_last_stages(make_graph({"a": [1]}, stages=("urls", "select")), learn=learn)
     schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
     assert schedule.nodes["learn"].failed == {"corpus": "ValueError: corpus is bad"}
     assert schedule.nodes["judge"].blocked == {"corpus"}
@@ -111,7 +113,8 @@ def test_what_reads_a_result_that_failed_is_blocked(run, tmp_path):
 
 def test_a_bad_shard_is_retried_and_listed_and_the_rest_is_finished(run, tmp_path):
     faults = {"a-00000-00001": "raise", "a-00000-00002": "raise_once"}
-    graph = make_graph({"a": [4]}, caption=StubRecipe(faults=faults, folder=str(tmp_path)))
+    recipe = StubRecipe(faults=faults, folder=str(tmp_path))
+    graph = make_graph({"a": [4]}, stages=("urls", "caption", "select"), caption=recipe)
     store = Store.open(str(tmp_path / "out"))
     schedule, events = execute(run, graph, store)
     assert schedule.nodes["caption/a"].failed == {"a-00000-00001": "ValueError: a-00000-00001 is bad"}
@@ -126,7 +129,8 @@ def test_a_bad_shard_is_retried_and_listed_and_the_rest_is_finished(run, tmp_pat
 
 
 def test_a_file_with_a_users_mistake_is_not_tried_again(run, tmp_path):
-    graph = make_graph({"a": [1, 2]}, urls=StubRecipe(faults={"a-00001": "user_error"}, folder=str(tmp_path)))
+    recipe = StubRecipe(faults={"a-00001": "user_error"}, folder=str(tmp_path))
+    graph = make_graph({"a": [1, 2]}, stages=("urls", "download"), urls=recipe)
     schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
     assert schedule.nodes["urls/a"].failed == {"a-00001": "UserError: a-00001: line 3 has one field, it needs two"}
     assert (tmp_path / "a-00001.attempts").read_text() == "x"
@@ -134,19 +138,19 @@ def test_a_file_with_a_users_mistake_is_not_tried_again(run, tmp_path):
 
 
 def test_a_stage_that_cannot_be_set_up_stops_the_run_with_the_reason(run, tmp_path):
-    graph = make_graph({"a": [1]}, caption=StubRecipe(faults={"setup": "user_error"}))
+    graph = make_graph({"a": [1]}, stages=SHORT, caption=StubRecipe(faults={"setup": "user_error"}))
     with pytest.raises(UserError, match=r"caption.model: no folder 'nowhere'"):
         execute(run, graph, Store.open(str(tmp_path)))
 
 
 @pytest.mark.ray
 def test_a_killed_worker_costs_its_shard_one_more_attempt(ray_run, tmp_path):
-    faults = {"a-00000-00001": "kill_once"}
-    graph = make_graph({"a": [6]}, rank=StubRecipe(faults=faults, folder=str(tmp_path)))
+    recipe = StubRecipe(faults={"a-00000-00001": "kill_once"}, folder=str(tmp_path))
+    graph = make_graph({"a": [6]}, stages=SHORT, caption=recipe)
     store = Store.open(str(tmp_path / "out"))
     schedule, events = execute(ray_run, graph, store)
-    assert not schedule.nodes["rank/a"].failed
-    assert len(rows(graph, store, "select/a")) == 6
+    assert not schedule.nodes["caption/a"].failed
+    assert len(rows(graph, store, "caption/a")) == 6
     retried = [event for event in events if event.kind == "retried"]
     assert [event.shard for event in retried] == ["a-00000-00001"]
     assert "the worker died" in retried[0].error
@@ -154,22 +158,23 @@ def test_a_killed_worker_costs_its_shard_one_more_attempt(ray_run, tmp_path):
 
 @pytest.mark.ray
 def test_a_shard_that_kills_every_worker_is_set_aside(ray_run, tmp_path):
-    graph = make_graph({"a": [3]}, rank=StubRecipe(faults={"a-00000-00001": "kill"}, folder=str(tmp_path)))
+    recipe = StubRecipe(faults={"a-00000-00001": "kill"}, folder=str(tmp_path))
+    graph = make_graph({"a": [3]}, stages=SHORT, caption=recipe)
     store = Store.open(str(tmp_path / "out"))
     schedule, _ = execute(ray_run, graph, store)
-    assert list(schedule.nodes["rank/a"].failed) == ["a-00000-00001"]
+    assert list(schedule.nodes["caption/a"].failed) == ["a-00000-00001"]
     assert (tmp_path / "a-00000-00001.attempts").read_text() == "x" * LOST_WORKERS
-    assert len(rows(graph, store, "select/a")) == 2
+    assert len(rows(graph, store, "caption/a")) == 2
 
 
 @pytest.mark.ray
 def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_path):
     recipe = StubRecipe(faults={"a-00000-00000": "hang_once"}, folder=str(tmp_path))
-    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=5), rank=recipe)
+    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=5), SHORT, caption=recipe)
     schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
-    assert not schedule.nodes["rank/a"].failed
+    assert not schedule.nodes["caption/a"].failed
     assert [event.error for event in events if event.kind == "retried"] == [
-        "longer than the deadline of 5 s (rank.run.deadline)"
+        "longer than the deadline of 5 s (caption.run.deadline)"
     ]
 
 
@@ -185,16 +190,17 @@ def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
 
 @pytest.mark.ray
 def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.ray_executor.STALLED", 2.0)
+    monkeypatch.setattr("pipeline.ray_executor.STALLED", 0.5)
+    monkeypatch.setattr("pipeline.ray_executor.PATIENCE", 0.2)
     whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
-    graph = make_graph({"a": [6]}, whole_machine)
+    graph = make_graph({"a": [6]}, whole_machine, ("urls", "caption", "select"))
     store = Store.open(str(tmp_path))
     execute(ray_run, graph, store)
     assert len(rows(graph, store, "select/a")) == 6
 
 
 def test_after_a_signal_shards_under_way_finish_and_none_is_begun(run, tmp_path):
-    graph = make_graph({"a": [5]}, caption=StubRecipe(seconds=0.5))
+    graph = make_graph({"a": [5]}, stages=("urls", "caption", "select"), caption=StubRecipe(seconds=0.5))
     store = Store.open(str(tmp_path))
     execution, started, after = make_execution(graph, store), [], []
 
@@ -216,7 +222,7 @@ def test_after_a_signal_shards_under_way_finish_and_none_is_begun(run, tmp_path)
 
 
 def test_a_second_signal_stops_at_once(run, tmp_path):
-    graph = make_graph({"a": [2]}, caption=StubRecipe(seconds=60))
+    graph = make_graph({"a": [2]}, stages=SHORT, caption=StubRecipe(seconds=60))
     execution = make_execution(graph, Store.open(str(tmp_path)))
     started = time.monotonic()
 
@@ -233,7 +239,7 @@ def test_a_second_signal_stops_at_once(run, tmp_path):
 
 def test_what_does_not_finish_in_time_is_dropped(run, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.stop.GRACE", 1)
-    graph = make_graph({"a": [1]}, caption=StubRecipe(seconds=60))
+    graph = make_graph({"a": [1]}, stages=SHORT, caption=StubRecipe(seconds=60))
     execution = make_execution(graph, Store.open(str(tmp_path)))
 
     def listen(event: Event, schedule: Schedule) -> None:

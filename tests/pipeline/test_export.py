@@ -20,7 +20,8 @@ from pipeline.run import run_session
 from pipeline.session import open_session
 from stages.pretrain.spec import PretrainRecipe
 from tests.pipeline import command
-from tests.pipeline.conftest import ROOT, free_port
+from tests.pipeline.conftest import ROOT
+from tests.ports import free_port
 
 Capfilt = Callable[..., tuple[int, str, str]]
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from picture_web import serving
 
 from pipeline.session import open_session
-from tests.pipeline.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.ray
 
@@ -40,14 +43,27 @@ def environment(ray_home: Path) -> Iterator[Mapping[str, str]]:
     with (ray_home / "head.log").open("w") as log:
         head = subprocess.Popen(command, env=own, stdout=log, stderr=log)
     try:
+        wait_for(dashboard)
         yield {**own, "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
     finally:
         head.terminate()
         head.wait(60)
 
 
-def submit(environment: Mapping[str, str], folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Submit a job; again while the job server does not answer yet."""
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
+    ends = time.monotonic() + 120
+    while True:
+        with socket.socket() as client:
+            if not client.connect_ex(("127.0.0.1", port)):
+                return
+        assert time.monotonic() < ends, f"nobody listens at port {port}"
+        time.sleep(0.1)
+
+
+def submit(environment: Mapping[str, str], folder: Path, until: str) -> subprocess.CompletedProcess[str]:
+    """Submit a run as a job; again while the job server does not answer yet."""
+    command = ["capfilt", "run", "m.yaml", "--address", "auto", "--until", until]
     submitted = [BIN / "ray", "job", "submit", "--working-dir", folder, "--", *command]
     ends = time.monotonic() + 120
     while True:
@@ -70,18 +86,18 @@ def test_a_submitted_run_works_on_the_cluster_and_its_end_is_the_jobs(environmen
 output: {data / "out"}
 sources: {{web: {{format: csv, path: {data / "list.csv"}}}}}
 urls: {{shard_size: 2}}
-download: {{image_size: 32, allow_addresses: [127.0.0.1], run: {{actors: 2, cpus: 0.5}}}}
+download: {{image_size: 32, allow_addresses: [127.0.0.1], run: {{actors: 1, cpus: 0.5}}}}
 caption: {{model: nowhere/model}}
 rank: {{model: nowhere/model}}
 select: {{itm_threshold: null}}
 """
         (job / "m.yaml").write_text(manifest)
-        done = submit(environment, job, "capfilt", "run", "m.yaml", "--address", "auto", "--until", "download")
+        with ThreadPoolExecutor() as pool:
+            done, wrong = pool.map(partial(submit, environment, job), ("download", "nowhere"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "download: 3 of 3 shards done" in done.stdout
     assert "done: 4 shards in" in done.stdout
     plans = open_session(job / "m.yaml", until="download").plans
     assert [len(plan.done) for plan in plans] == [1, 3]
-    wrong = submit(environment, job, "capfilt", "run", "m.yaml", "--address", "auto", "--until", "nowhere")
     assert wrong.returncode == 1
     assert "--until nowhere: m.yaml has no such stage" in wrong.stdout

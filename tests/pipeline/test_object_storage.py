@@ -23,7 +23,8 @@ from pipeline.store import Store
 from stages.contract import Output
 from tests.pipeline.command import capfilt
 from tests.pipeline.conftest import ROOT
-from tests.s3_server import BUCKET, S3Proxy, free_ports
+from tests.ports import free_port
+from tests.s3_server import BUCKET, S3Proxy
 
 
 def write_manifest(folder: Path, output: str, path: str) -> Path:
@@ -158,7 +159,7 @@ def test_what_is_wrong_is_said_in_a_line(mistake, tmp_path, s3_folder, s3_server
     manifest = write_manifest(tmp_path, output, str(tmp_path / "list.parquet"))
     changes, said = MISTAKES[mistake]
     if "AWS_ENDPOINT_URL" in changes:
-        changes = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}"}
+        changes = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}
     environment = {**os.environ, **s3_server.environment(), "HOME": str(tmp_path), "AWS_MAX_ATTEMPTS": "1"}
     environment |= changes
     environment = {name: value for name, value in environment.items() if value is not None}
@@ -178,7 +179,7 @@ def test_an_unknown_filesystem_is_named(tmp_path, capsys):
     assert errors.startswith("capfilt: output: nosuch://bucket/x: ")
 
 
-def test_uploads_in_parts_that_were_never_completed_are_aborted(tmp_path, s3_folder, capsys):
+def test_uploads_in_parts_that_were_never_completed_are_aborted(tmp_path, s3_folder, own_scratch, capsys):
     write_list(tmp_path / "list.parquet")
     manifest = write_manifest(tmp_path, s3_folder, str(tmp_path / "list.parquet"))
     client, key = fsspec.filesystem("s3"), s3_folder.partition(f"{BUCKET}/")[2]
@@ -192,7 +193,7 @@ def test_uploads_in_parts_that_were_never_completed_are_aborted(tmp_path, s3_fol
     client.call_s3("abort_multipart_upload", Bucket=BUCKET, Key="elsewhere/b.tar", UploadId=left[0]["UploadId"])
 
 
-def test_a_disturbed_output_is_cleaned_and_a_whole_one_is_left(tmp_path, s3_folder, capsys):
+def test_a_disturbed_output_is_cleaned_and_a_whole_one_is_left(tmp_path, s3_folder, own_scratch, capsys):
     write_list(tmp_path / "list.parquet")
     manifest = write_manifest(tmp_path, s3_folder, str(tmp_path / "list.parquet"))
     store = Store.open(s3_folder)

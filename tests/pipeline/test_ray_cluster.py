@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 from pipeline import ray_executor
@@ -16,13 +18,15 @@ from stages.contract import RunOptions
 from tests.pipeline.stubs import StubRecipe, make_execution, make_graph
 
 pytestmark = pytest.mark.ray
+HEALTH = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+"""A node that refuses connections for about a second is dead to the others; Ray waits for a quarter minute."""
 
 
-@pytest.fixture
-def cluster(ray_home, monkeypatch) -> Iterator[Cluster]:
-    """One node of one CPU, to which tests add others."""
-    monkeypatch.setattr(ray_executor, "ROOMLESS", 3.0)
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+@pytest.fixture(scope="module")
+def head(ray_home) -> Iterator[Cluster]:
+    """One node of one CPU."""
+    options = {"num_cpus": 1, "include_dashboard": False, "_system_config": HEALTH}
+    started = Cluster(initialize_head=True, head_node_args=options)
     try:
         with ray_session(started.address):
             yield started
@@ -30,9 +34,21 @@ def cluster(ray_home, monkeypatch) -> Iterator[Cluster]:
         started.shutdown()
 
 
+@pytest.fixture
+def cluster(head) -> Iterator[Cluster]:
+    """The node alone; those that a test adds go after it."""
+    yield head
+    for node in list(head.worker_nodes):
+        head.remove_node(node)
+    ends = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) > 1:
+        assert time.monotonic() < ends, "a node that was removed is still known as alive"
+        time.sleep(0.1)
+
+
 def execute(store: Store, run: RunOptions, react: Callable[[Event, Schedule], None], shards: int) -> list[Event]:
     """Run a chain of stubs whose captioner takes its time; `react` hears of every event."""
-    graph = make_graph({"a": [shards]}, RunOptions(cpus=0.1), caption=StubRecipe(seconds=0.5))
+    graph = make_graph({"a": [shards]}, RunOptions(cpus=0.1), ("urls", "caption"), caption=StubRecipe(seconds=0.5))
     captions = graph.nodes["caption/a"]
     graph.nodes["caption/a"] = type(captions)(**{**vars(captions), "run": run})
     execution = make_execution(graph, store)
@@ -45,11 +61,13 @@ def execute(store: Store, run: RunOptions, react: Callable[[Event, Schedule], No
     with execution.stop.listening():
         RayRun(execution, listen).run()
     assert execution.schedule.is_finished
-    assert len(execution.schedule.nodes["select/a"].done) == shards
+    assert len(execution.schedule.nodes["caption/a"].done) == shards
     return events
 
 
-def test_a_stage_that_fits_nowhere_says_so_and_begins_when_a_node_comes(cluster, tmp_path):
+def test_a_stage_that_fits_nowhere_says_so_and_begins_when_a_node_comes(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_executor, "ROOMLESS", 1.0)
+
     def react(event: Event, _: Schedule) -> None:
         if event.kind == "waiting" and event.node == "caption/a":
             cluster.add_node(num_cpus=2)

@@ -1,4 +1,4 @@
-"""A run of stub stages in a process of its own, through the real executor, store and schedule: `program OUTPUT SHARDS`.
+"""A run of stub stages in a process of its own, through real executor, store and schedule: `program OUT SHARDS STAGES`.
 
 Its exit codes are those of `capfilt run`.
 """
@@ -6,6 +6,7 @@ Its exit codes are those of `capfilt run`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from pipeline.execution import RunLostError
 from pipeline.graph import Graph
@@ -20,19 +21,19 @@ SECONDS = 0.15
 """How long a stub works on a shard."""
 
 
-def graph_of(shards: int) -> Graph:
-    """Two sources, four stages behind each, two workers a stage."""
+def graph_of(shards: int, stages: Sequence[str]) -> Graph:
+    """Two sources, the same stages behind each, two workers a stage."""
     stub = StubRecipe(seconds=SECONDS)
     run = RunOptions(cpus=0.05, actors=2)
     counts = {"a": [shards // 4, shards // 4], "b": [shards // 2]}
-    return make_graph(counts, run, download=stub, caption=stub, rank=stub, select=stub)
+    return make_graph(counts, run, stages, download=stub, caption=stub, rank=stub, select=stub)
 
 
 def main() -> int:
     """Run what is left."""
-    output, shards, address = sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0]
+    output, shards, stages, address = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), (sys.argv[4:] or [None])[0]
     stop_at_sigterm()
-    execution = make_execution(graph_of(shards), Store.open(output))
+    execution = make_execution(graph_of(shards, stages), Store.open(output))
     try:
         run_on_ray(execution, lambda *_: None, address=address)
     except KeyboardInterrupt as stopped:

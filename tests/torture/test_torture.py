@@ -10,12 +10,13 @@ from tests.torture.torture import torture
 
 FAULTS = 2
 SHARDS = 8
+STAGES = ("urls", "caption", "select")
 
 
 @pytest.mark.ray
 def test_a_few_faults(tmp_path, ray_home):
     seed = secrets.randbelow(2**32)
     print(f"seed {seed}")
-    figures = torture("disk", FAULTS, seed, tmp_path, SHARDS)
+    figures = torture("disk", FAULTS, seed, tmp_path, SHARDS, STAGES)
     assert figures.faults.total() == FAULTS
     assert figures.tables > 0

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from pipeline.clean import clean
 from pipeline.local_executor import run_locally
 from pipeline.store import Store
-from tests.pipeline.stubs import make_execution
+from tests.pipeline.stubs import STAGES, make_execution
 from tests.torture.contents import Contents, contents
 from tests.torture.places import PLACES, Place
 from tests.torture.processes import raylets, stage_workers
@@ -95,8 +95,9 @@ DRIVER_KILLS = ("driver killed", "driver terminated")
 class Torture:
     """Rounds in one place."""
 
-    def __init__(self, place: Place, folder: Path, seed: int, shards: int) -> None:
+    def __init__(self, place: Place, folder: Path, seed: int, shards: int, stages: Sequence[str]) -> None:
         self._shards = shards
+        self._stages = stages
         self._place = place
         self._folder = folder
         self._rng = random.Random(seed)
@@ -123,7 +124,8 @@ class Torture:
 
     @contextmanager
     def _run(self) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "tests.torture.program", self._place.output, str(self._shards)]
+        command = [sys.executable, "-m", "tests.torture.program", self._place.output]
+        command += [str(self._shards), ",".join(self._stages)]
         command += [self._place.cluster] if self._place.cluster else []
         command = ["ip", "netns", "exec", self._place.host, *command] if self._place.host else command
         scratch = self._folder / "tmp"
@@ -173,7 +175,7 @@ class Torture:
             raise AssertionError(f"a run hangs; seed and log: {said}") from None
 
     def _compare(self) -> None:
-        expected, found = undisturbed(self._folder, self._shards), contents(self._place.output)
+        expected, found = undisturbed(self._folder, self._shards, self._stages), contents(self._place.output)
         assert list(found) == list(expected), set(found) ^ set(expected)
         for table, rows in expected.items():
             assert found[table] == rows, table
@@ -210,11 +212,11 @@ class Torture:
 _UNDISTURBED: dict[Path, Contents] = {}
 
 
-def undisturbed(folder: Path, shards: int) -> Contents:
+def undisturbed(folder: Path, shards: int, stages: Sequence[str]) -> Contents:
     """What a run leaves that nothing disturbs."""
     if folder not in _UNDISTURBED:
         output = folder / "undisturbed"
-        execution = make_execution(graph_of(shards), Store.open(str(output)))
+        execution = make_execution(graph_of(shards, stages), Store.open(str(output)))
         run_locally(execution, lambda *_: None)
         assert execution.schedule.is_finished
         _UNDISTURBED[folder] = contents(str(output))
@@ -222,15 +224,17 @@ def undisturbed(folder: Path, shards: int) -> Contents:
     return _UNDISTURBED[folder]
 
 
-def torture(where: str, faults: int, seed: int, folder: Path, shards: int = SHARDS) -> Figures:
-    """So many faults in one place, in runs of so many shards.
+def torture(
+    where: str, faults: int, seed: int, folder: Path, shards: int = SHARDS, stages: Sequence[str] = STAGES
+) -> Figures:
+    """So many faults in one place, in runs of so many shards and of these stages.
 
     Raises:
         AssertionError: a table is not what it should be, a run hangs, or something is left over.
     """
     with PLACES[where](folder) as place:
         os.environ.update(place.environment)
-        ordeal = Torture(place, folder, seed, shards)
+        ordeal = Torture(place, folder, seed, shards, stages)
         while (left := faults - ordeal.figures.faults.total()) > 0:
             ordeal.round(min(left, FAULTS_A_ROUND))
         return ordeal.figures

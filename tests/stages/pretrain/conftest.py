@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import pytest
 from committed import write
+from pair import Pair, running
 from PIL import Image, ImageDraw
 
 from stages.contract import CorpusJob, CorpusShard
@@ -138,6 +139,13 @@ def make_recipe(clip_folder) -> MakeRecipe:
         return PretrainRecipe.model_validate({"warmup": min(2, int(str(values["steps"]))), **values})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory) -> Iterator[Pair]:
+    """Two other processes. Modules that ask for them are of the group `pair`, so that they are started once."""
+    with running(tmp_path_factory.mktemp("pair")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

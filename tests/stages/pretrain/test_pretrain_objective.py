@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
+from pair import WORKERS, Pair
 from torch.nn.functional import cosine_similarity
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,7 +18,8 @@ from stages.pretrain.objective import Batch, Losses, Objective
 CONFIG = QFormerConfig(
     vocabulary=40, vision_width=12, queries=3, width=16, layers=3, heads=2, projection=8, max_text_tokens=7, dropout=0.0
 )
-START, SIZE, WORKERS = 39, 6, 2
+START, SIZE = 39, 6
+pytestmark = pytest.mark.xdist_group("pair")
 
 
 def make_objective() -> Objective:
@@ -125,7 +125,6 @@ def gradients(objective: Objective) -> dict[str, torch.Tensor]:
 
 def train_part(rank: int, folder: Path) -> None:
     """One of the workers."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORKERS)
     objective, batch = make_objective(), part(make_batch(), rank)
     shared = DistributedDataParallel(objective)
     losses: Losses = shared(batch)
@@ -133,11 +132,10 @@ def train_part(rank: int, folder: Path) -> None:
     half = torch.arange(SIZE * 3, dtype=torch.bfloat16).view(SIZE, 3)[rank * 3 : rank * 3 + 3]
     fetched = fetch(half, torch.tensor([[5, 0, 5], [1, 1, 0]])[rank])
     torch.save((gradients(objective), list(losses), fetched), folder / f"worker-{rank}.pt")
-    dist.destroy_process_group()
 
 
-def test_two_workers_have_the_losses_and_gradients_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(train_part, (tmp_path,), nprocs=WORKERS)
+def test_two_workers_have_the_losses_and_gradients_of_one(pair: Pair, tmp_path: Path) -> None:
+    pair.together(train_part, tmp_path)
     objective = make_objective()
     losses: Losses = objective(make_batch())
     losses.total.backward()

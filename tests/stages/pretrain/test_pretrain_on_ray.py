@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 
+import pyarrow as pa
 import pytest
 from repeating import repeatable
 
@@ -23,9 +24,19 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 def _ray(ray_home) -> Iterator[None]:
     import ray
 
-    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # how often it looks whether a worker has ended
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud wants its host
+        ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def alone(corpus, make_recipe, run, tmp_path_factory) -> pa.Table:
+    """The table that this process makes."""
+    folder = tmp_path_factory.mktemp("alone")
+    return Pretrain(make_recipe(dropout=0.1), run)(CorpusJob(corpus, str(folder / "checkpoints"), folder)).table
 
 
 def job_of(recipe: PretrainRecipe, run: PretrainRun, work: CorpusJob, compute: str = SPEC.compute) -> Job:
@@ -33,29 +44,25 @@ def job_of(recipe: PretrainRecipe, run: PretrainRun, work: CorpusJob, compute: s
     return Job("pretrain", compute, recipe, run, work.checkpoints, dict(nothing), dict(nothing), dict(nothing))
 
 
-def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_job, run):
+def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_job, run, alone):
     from pipeline.ray_train import train_on_ray
 
     recipe, work = make_recipe(dropout=0.1), make_job()
     found = train_on_ray(job_of(recipe, run, work), work)
-    assert repeatable(found.table).equals(repeatable(Pretrain(recipe, run)(make_job()).table))
+    assert repeatable(found.table).equals(repeatable(alone))
     assert found.sides["safetensors"].parent == work.scratch
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, workers):
+def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, alone, workers):
     from pipeline.ray_train import train_on_ray
 
     recipe, work, undisturbed = make_recipe(dropout=0.1), make_job(), make_job()
     run = run.model_copy(update={"workers": workers})
     found = train_on_ray(job_of(recipe, run, work, DIES_ONCE), work)
     assert (work.scratch / "died").exists()
-    expected = (
-        train_on_ray(job_of(recipe, run, undisturbed), undisturbed)
-        if workers > 1
-        else Pretrain(recipe, run)(undisturbed)
-    )
-    assert repeatable(found.table).equals(repeatable(expected.table))
+    expected = train_on_ray(job_of(recipe, run, undisturbed), undisturbed).table if workers > 1 else alone
+    assert repeatable(found.table).equals(repeatable(expected))
 
 
 def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):

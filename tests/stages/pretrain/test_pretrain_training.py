@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 
 Train = Callable[..., Output]
+pytestmark = pytest.mark.xdist_group("pair")
 
 
 class Killed(BaseException):
@@ -117,21 +115,8 @@ def test_the_weights_are_those_of_the_last_step(learnt, make_recipe):
     assert model.temperature.item() != pytest.approx(0.07, abs=1e-6)
 
 
-RESUME = """
-import pickle, sys
-from stages.pretrain.compute import Pretrain
-recipe, run, job = pickle.load(open(sys.argv[1], "rb"))
-output = Pretrain(recipe, run)(job)
-pickle.dump(output.table.to_pylist(), open(sys.argv[2], "wb"))
-"""
-
-
-def resume_elsewhere(recipe: PretrainRecipe, run: PretrainRun, job: CorpusJob) -> pa.Table:
-    """The table as another process makes it."""
-    question, answer = job.scratch / "question", job.scratch / "answer"
-    question.write_bytes(pickle.dumps((recipe, run, job)))
-    subprocess.run([sys.executable, "-c", RESUME, question, answer], check=True)
-    return pa.Table.from_pylist(pickle.loads(answer.read_bytes()), schema=METRICS)
+def resume(recipe: PretrainRecipe, run: PretrainRun, job: CorpusJob) -> pa.Table:
+    return Pretrain(recipe, run)(job).table
 
 
 def weights(output: Output) -> dict[str, torch.Tensor]:
@@ -155,7 +140,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(make_recipe, make_
     assert_equal_weights(Pretrain(recipe, run)(job), whole)
 
 
-def test_another_process_goes_on_from_the_same_bits(make_recipe, make_job, run):
+def test_another_process_goes_on_from_the_same_bits(make_recipe, make_job, run, pair):
     recipe = make_recipe(dropout=0.1)
     whole = Pretrain(recipe, run)(make_job())
     job = make_job()
@@ -163,7 +148,7 @@ def test_another_process_goes_on_from_the_same_bits(make_recipe, make_job, run):
         Pretrain(recipe, run).train(job, on_step=kill_at(5))
     torch.rand(7)  # what this process has drawn is nobody's concern
     assert Checkpoints(job.checkpoints, keep=1).newest()[0] == 3
-    assert repeatable(resume_elsewhere(recipe, run, job)).equals(repeatable(whole.table))
+    assert repeatable(pair.apart(resume, recipe, run, job)).equals(repeatable(whole.table))
 
 
 def test_a_broken_newest_checkpoint_costs_steps_and_nothing_else(make_recipe, make_job, run):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
+from pair import WORKERS
 
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
@@ -16,26 +13,26 @@ from stages.pretrain.compute import Pretrain
 from stages.pretrain.result import read_result
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 
-WORKERS = 2
+pytestmark = pytest.mark.xdist_group("pair")
 
 
-def work(rank: int, meeting: Path, run: PretrainRun, tasks: list[tuple[PretrainRecipe, CorpusJob]]) -> None:
-    """One worker; what it refuses is left beside the meeting point."""
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORKERS)
+def work(rank: int, run: PretrainRun, tasks: list[tuple[PretrainRecipe, CorpusJob]]) -> list[str]:
+    """One worker; it returns what it refuses."""
+    refusals = []
     for recipe, job in tasks:
         try:
             Pretrain(recipe, run).train(job, rank=rank, world_size=WORKERS)
         except UserError as refusal:
-            meeting.with_name(f"refusal-{rank}").write_text(str(refusal))
-    dist.destroy_process_group()
+            refusals.append(str(refusal))
+    return refusals
 
 
-def test_two_workers_compute_what_one_computes_and_refuse_together(make_recipe, make_job, run, tmp_path):
+def test_two_workers_compute_what_one_computes_and_refuse_together(make_recipe, make_job, run, pair):
     recipe, job = make_recipe(steps=6, dropout=0.0), make_job()
-    tasks = [(make_recipe(batch_size=7), make_job()), (recipe, job)]
-    torch.multiprocessing.spawn(work, (tmp_path / "meeting", run, tasks), nprocs=WORKERS)
-    for rank in range(WORKERS):
-        assert "does not divide by run.workers 2" in (tmp_path / f"refusal-{rank}").read_text()
+    refusals = pair.together(work, run, [(make_recipe(batch_size=7), make_job()), (recipe, job)])
+    assert len(refusals) == WORKERS
+    for (refusal,) in refusals:
+        assert "does not divide by run.workers 2" in refusal
     assert_alike(Pretrain(recipe, run)(make_job()), read_result(job))
 
 
