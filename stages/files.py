@@ -7,13 +7,13 @@ within another one. So whatever has a path goes through `locate`, `open_bytes` a
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -27,8 +27,6 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}")
 """What a file is called until it is whole, in the folder where it will lie."""
 LONGEST = 60
 """Characters of its name that stand there: four bytes each at most, of the 255 that a name may have."""
-REMOVED_AT_ONCE = 16
-"""Requests of a removal that are under way side by side."""
 LOCAL = ("file://", "local://")
 
 
@@ -73,17 +71,11 @@ def remove(url: str) -> None:
     """Remove a file, or a folder and all below it.
 
     Raises:
-        FileNotFoundError: there is none, on a local filesystem.
+        FileNotFoundError: there is none.
     """
     filesystem, path = locate(url)
-    if isinstance(filesystem, LocalFileSystem):
-        is_folder = Path(path).is_dir() and not Path(path).is_symlink()
-        shutil.rmtree(path) if is_folder else Path(path).unlink()
-        return
-    with ThreadPoolExecutor(REMOVED_AT_ONCE) as pool:
-        list(pool.map(filesystem.rm_file, filesystem.find(path)))
-    for folder in reversed(filesystem.find(path, withdirs=True)):  # a store of objects has none left
-        filesystem.rmdir(folder)
+    # the local filesystem takes a path as it is written; all others, and these alone, look for a glob in it
+    filesystem.rm(path if isinstance(filesystem, LocalFileSystem) else glob.escape(path), recursive=True)
 
 
 def write_whole(url: str, content: bytes) -> None:
