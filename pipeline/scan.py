@@ -2,6 +2,7 @@
 
 This is the one place that hands paths to DuckDB. It would take `[`, `*` and `?` for a glob, and `key=value` for a
 column. And so that the catalog moves with the tables, a path is put together when it is asked, not when it is written.
+A byte of somebody's list that is no UTF-8 is `?`, and no reason to show nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _select(store: Store, group: Tables, texts: Collection[str]) -> str:
     more = "".join(f", {sql} AS {name}" for name, sql in group.added.items())
     names = ", ".join(map(text, group.names))
     paths = f"list_transform([{names}], lambda name: {_root(store)} || name)"
-    options = f"filename = '{PATH}', hive_partitioning = false"
+    options = f"filename = '{PATH}', hive_partitioning = false, utf8_validation = 'replace'"
     return f"SELECT * EXCLUDE ({PATH}){replaced}{more} FROM read_parquet({paths}, {options})"
 
 

@@ -101,7 +101,9 @@ def test_columns_of_any_type(tmp_path, capsys, monkeypatch, shards: int) -> None
     first, second = ({name: pa.array(values[at]) for name, values in TYPES.items()} for at in (0, 1))
     lists("a", first, second, second)
     lists("b", {"Words": pa.array([[1], None])})
-    write(a=source("a", *TYPES), b=source("b", "Words"))
+    latin = pa.Array.from_buffers(pa.string(), 2, pa.array([b"caf\xe9", b"a"]).buffers())
+    lists("c", {"odd": latin})
+    write(a=source("a", *TYPES), b=source("b", "Words"), c=source("c", "odd"))
     assert capfilt(capsys, *LOCAL, "--until", "urls")[0] == 0
     for _ in ("small tables", "large ones"):
         with duckdb.connect("out/catalog.duckdb", read_only=True) as catalog:
@@ -109,7 +111,8 @@ def test_columns_of_any_type(tmp_path, capsys, monkeypatch, shards: int) -> None
             assert catalog.sql("SELECT count(*) FROM captions").fetchall() == [(0,)]
         for name, (*_, wanted) in TYPES.items():
             assert same([row[name] for row in rows][:4], wanted), name
-        assert [row["words"] for row in rows][6:] == ["[1]", None]
+        assert [row["words"] for row in rows][6:8] == ["[1]", None]
+        assert [row["odd"] for row in rows][8:] == ["caf?", "a"]
         assert capfilt(capsys, "compact", "m.yaml")[0] == 0
     (least,) = ask(capsys, 'SELECT min("not a number") AS least, max("not a number") AS most FROM urls')
     assert least == {"least": None, "most": None}  # JSON has neither -inf nor NaN
