@@ -67,7 +67,6 @@ ASKED = [
     ("query", 'SELECT 1 AS "\x1b[red]\n"'),
     ("query", "SELECT \x1b"),
     ("status",),
-    ("plan", "--until", "\x1b[31m"),
     ("query", "FROM images", "--json"),
 ]
 
