@@ -14,13 +14,14 @@ from pyarrow import types
 Kind = tuple[Any, ...]
 """A type as far as DuckDB tells it from others; the kinds of its parts follow its name."""
 _ANY: Final[Kind] = ("null",)
-_PLAIN: Final[tuple[tuple[Callable[[pa.DataType], bool], Kind], ...]] = (
-    (types.is_null, _ANY),
-    (types.is_integer, ("number",)),
-    (types.is_floating, ("number",)),
-    (types.is_string, ("text",)),
-    (types.is_large_string, ("text",)),
-    (types.is_string_view, ("text",)),
+_PLAIN: Final[tuple[tuple[tuple[Callable[[pa.DataType], bool], ...], str], ...]] = (
+    ((types.is_null,), _ANY[0]),
+    # which takes a duration for its number, and a decimal of 256 bits for a float
+    ((types.is_integer, types.is_floating, types.is_duration, types.is_decimal256), "number"),
+    ((types.is_string, types.is_large_string, types.is_string_view), "text"),
+    ((types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary), "bytes"),
+    ((types.is_boolean,), "boolean"),
+    ((types.is_date,), "date"),
 )
 
 
@@ -42,16 +43,22 @@ def as_text(sql: str, type_: pa.DataType) -> str:
 def _kind(type_: pa.DataType) -> Kind:
     if types.is_dictionary(type_):
         return _kind(type_.value_type)
-    for holds, kind in _PLAIN:
-        if holds(type_):
-            return kind
     if types.is_map(type_):
         return ("map", _kind(type_.key_type), _kind(type_.item_type))
     if types.is_struct(type_):
         return ("struct", {field.name.casefold(): _kind(field.type) for field in type_})
     if types.is_nested(type_) and hasattr(type_, "value_type"):
         return ("list", _kind(type_.value_type))
-    return (str(type_),)
+    return (next((kind for holds, kind in _PLAIN if any(are(type_) for are in holds)), _exact(type_)),)
+
+
+def _exact(type_: pa.DataType) -> str:
+    """The kind of what goes together with its like alone."""
+    if types.is_timestamp(type_):
+        return f"timestamp{' of a zone' * (type_.tz is not None)}{' in ns' * (type_.unit == 'ns')}"
+    if types.is_time(type_):
+        return f"time{' in ns' * (type_.unit == 'ns')}"
+    return f"decimal({type_.precision}, {type_.scale})" if types.is_decimal(type_) else str(type_)
 
 
 def _common(one: Kind | None, other: Kind | None) -> Kind | None:

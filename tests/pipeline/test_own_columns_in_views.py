@@ -15,7 +15,7 @@ from test_cli import LOCAL, capfilt
 
 from pipeline import compaction
 from pipeline.catalog import JOINED, RAW, connect
-from pipeline.column_types import without_common_type
+from pipeline.column_types import _kind, without_common_type
 from pipeline.graph import Graph
 from pipeline.scan import PATH
 from pipeline.store import Store
@@ -115,6 +115,28 @@ def test_columns_of_any_type(tmp_path, capsys, monkeypatch) -> None:
         assert [row["odd"] for row in rows][8:] == ["caf?", "a"]
     (least,) = ask(capsys, 'SELECT min("not a number") AS least, max("not a number") AS most FROM urls')
     assert least == {"least": None, "most": None}  # JSON has neither -inf nor NaN
+
+
+def test_a_large_table_has_the_types_of_the_small_ones(tmp_path) -> None:
+    """Were they others, a column would be text before a compaction and a number after it."""
+    whole = [*(pa.int8(), pa.uint64(), pa.float16(), pa.float64()), pa.duration("s"), pa.decimal128(7, 2)]
+    others = [pa.null(), pa.bool_(), pa.string_view(), pa.large_string(), pa.binary(3), pa.date32(), pa.date64()]
+    times = [
+        pa.time32("ms"),
+        pa.time64("ns"),
+        *(pa.timestamp(unit, zone) for unit in ("s", "ns") for zone in (None, "CET")),
+    ]
+    nested = [
+        pa.list_(pa.int8(), 2),
+        pa.map_(pa.string(), pa.date64()),
+        pa.struct([("x", pa.large_list(pa.float16()))]),
+    ]
+    columns = [*whole, *others, *times, *nested, pa.decimal256(50, 2), pa.dictionary(pa.int8(), pa.int64())]
+    small = pa.table({str(number): pa.nulls(1, type_) for number, type_ in enumerate(columns)})
+    pq.write_table(small, tmp_path / "small.parquet")
+    duckdb.execute(f"COPY (FROM '{tmp_path}/small.parquet') TO '{tmp_path}/large.parquet'")
+    large = pq.read_schema(tmp_path / "large.parquet")
+    assert [_kind(field.type) for field in large] == [_kind(type_) for type_ in columns]
 
 
 def test_types_that_go_together() -> None:
