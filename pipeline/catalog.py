@@ -3,7 +3,8 @@
 The views read the tables where they lie, by glob, so they show each shard as soon as it is done. Of a folder that has
 been compacted they read the large tables, and those of the shards that came later. The catalog file reads what lies
 beside it, wherever the folder has been moved or copied to and whatever folder DuckDB is started in; one that is
-ATTACHed to another database cannot tell where it lies, and reads the tables where they were when it was written.
+ATTACHed to another database cannot tell where it lies, and reads the tables where they were when it was written. A
+second catalog that is attached to a first one would take that one's folder for its own, and refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.compaction import compaction
 from pipeline.graph import Graph, Node
-from pipeline.scan import CATALOG, SHARD, Tables, alike, below, keeps_columns, open_duckdb, scan, schema, text
+from pipeline.scan import ALONE, CATALOG, SHARD, Tables, alike, below, keeps_columns, open_duckdb, scan, schema, text
 from pipeline.store import Store, file_of
 from pipeline.text_tags import text_tag
 from stages import tables
@@ -137,7 +138,7 @@ def write_catalog(graph: Graph, store: Store) -> str:
     with scratch_folder() as folder:
         path = folder / "views.duckdb"  # any name but its own, by which the views would look for the tables beside it
         with open_duckdb(store, str(path)) as connection:
-            _define(connection, graph, store)
+            _define(connection, graph, store, where=ALONE)
         location = f"{store.root}/{CATALOG}"
         write_whole(location, path.read_bytes())
     return location
@@ -153,11 +154,12 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
     return ([], []) if result is None else (result.columns, result.fetchall())
 
 
-def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
+def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
     for view, (stages, columns) in RAW.items():
         nodes = [node for stage in stages for node in graph.of_stage(stage)]
         tables = [found for node in nodes for found in _tables(store, node, columns.names)]
-        sql = scan(store, tables) if tables else _empty(connection, view, columns)
+        rows = scan(store, tables) if tables else _empty(connection, view, columns)
+        sql = f"SELECT * FROM ({rows}) WHERE {where}"
         connection.execute(f"CREATE VIEW {view} AS {sql}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")

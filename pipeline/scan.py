@@ -32,6 +32,16 @@ READERS: Final = 16
 """Footers that are read side by side."""
 _DATABASE: Final = r"regexp_replace(current_setting('temp_directory'), '\.tmp(\?.*)?$', '\1')"
 """The file that DuckDB was started with: its temporary folder, unless somebody sets another one, is named after it."""
+_IS_CATALOG: Final = f"parse_filename({_DATABASE}) = '{CATALOG}'"
+ALONE: Final = f"""
+    CASE WHEN {_IS_CATALOG}
+          AND (SELECT count(*) FROM duckdb_databases() WHERE parse_filename(path) = '{CATALOG}') > 1
+         THEN error('two catalogs, of which one would read the tables of the other: start duckdb without a file and '
+                    'ATTACH both')
+         ELSE true END
+"""
+"""A condition, as SQL, that ends a query of a catalog where another one is attached to it: both would take the folder
+of the first for theirs."""
 # ruff: noqa: S608 - names and paths are quoted
 
 
@@ -92,7 +102,7 @@ def _select(store: Store, group: Tables, texts: Collection[str]) -> str:
 def _root(store: Store) -> str:
     """The folder of the output, as SQL: where the catalog lies that was opened, else where the store is."""
     folder = f"left({_DATABASE}, -{len(CATALOG)})"
-    found = f"CASE WHEN parse_filename({_DATABASE}) = '{CATALOG}' THEN {folder} ELSE {text(f'{store.root}/')} END"
+    found = f"CASE WHEN {_IS_CATALOG} THEN {folder} ELSE {text(f'{store.root}/')} END"
     return f"regexp_replace({found}, '([*?[])', '[\\1]', 'g')"
 
 

@@ -161,6 +161,11 @@ def test_the_catalog_moves_with_its_folder(odd: Path, capsys: pytest.CaptureFixt
     with duckdb.connect() as connection:
         connection.execute("ATTACH 'a::b/out/catalog.duckdb' AS run (READ_ONLY)")  # it reads where it was written
         assert connection.sql("SELECT count(*) FROM run.images").fetchall() == [(4,)]
+    shutil.copytree(OUT, "other")
+    with duckdb.connect("other/catalog.duckdb") as connection:
+        connection.execute("ATTACH 'a::b/out/catalog.duckdb' AS run (READ_ONLY)")
+        with pytest.raises(duckdb.Error, match="start duckdb without a file and ATTACH both"):
+            connection.sql("SELECT count(*) FROM run.images").fetchall()
     for state in ("as it was", "compacted"):
         moved = odd.parent / f"moved [{state}] *"
         shutil.copytree(OUT, moved)
