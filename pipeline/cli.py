@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.console import Console, one_line, records, say, say_json
+from pipeline.console import Console, records, say, say_json, single_line
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -377,7 +377,7 @@ def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(one_line(column), overflow="fold")
+        table.add_column(single_line(column), overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
     # a terminal wraps at its own width; elsewhere a row is a line
@@ -387,7 +387,7 @@ def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"  # the tables hold single precision; more digits would mean nothing
-    return "" if value is None else one_line(str(value))
+    return "" if value is None else single_line(str(value))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ rich does. Control characters are written as escapes (`\x1b`); letters of all sc
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,6 +13,8 @@ from typing import Any, Final
 import typer
 from rich.console import Console as RichConsole
 from rich.text import Text
+
+from stages.json_text import to_json
 
 # C0 but for tab and line feed, DEL, C1 (of which U+009B is a second ESC [), and halves of a character, which no
 # terminal can be sent
@@ -39,7 +39,7 @@ def clean(text: str) -> str:
     return _CONTROL.sub(_escape, text)
 
 
-def one_line(text: str) -> str:
+def single_line(text: str) -> str:
     """A text whose control characters are escapes, tabs and line breaks among them."""
     return clean(text.translate(_BREAKS))
 
@@ -51,8 +51,8 @@ def say(text: str, *, err: bool = False) -> None:
 
 def say_json(value: Any) -> None:
     """Write JSON to standard output: every value as JSON has it, NaN and infinities as null."""
-    text = json.dumps(_plain(value), indent=1, default=str, ensure_ascii=False, allow_nan=False)
-    typer.echo(_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # they stand in strings only
+    # JSON itself escapes what is below a blank; the others stand within strings only
+    typer.echo(_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", to_json(value, indent=1)))
 
 
 def records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -65,16 +65,6 @@ def records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[
             name = f"{column}_{number}"
         names.append(name)
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _plain(held) for key, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(held) for held in value]
-    return value
 
 
 def _escape(found: re.Match[str]) -> str:

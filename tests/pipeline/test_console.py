@@ -11,7 +11,7 @@ import pytest
 from rich.table import Table
 from test_cli import LOCAL, capfilt
 
-from pipeline.console import Console, clean, one_line, records, say_json
+from pipeline.console import Console, clean, records, say_json, single_line
 from pipeline.display import make_display
 from pipeline.events import Event
 from pipeline.graph import Graph
@@ -25,7 +25,7 @@ CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 def test_control_characters_are_escapes_and_all_else_stays() -> None:
     assert clean(EVIL) == SHOWN
     assert clean("a\n\tb") == "a\n\tb"
-    assert one_line("a\r\n\tb\x1b") == "a\\r\\n\\tb\\x1b"
+    assert single_line("a\r\n\tb\x1b") == "a\\r\\n\\tb\\x1b"
 
 
 def test_what_rich_prints() -> None:
