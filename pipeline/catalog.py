@@ -1,13 +1,15 @@
 """DuckDB views over what is committed: the same in `capfilt query` and in the catalog file beside the tables.
 
 The views read the tables where they lie, by glob, so they show each shard as soon as it is done. Of a folder that has
-been compacted they read the large tables, and those of the shards that came later.
+been compacted they read the large tables, and those of the shards that came later. The catalog file reads what lies
+beside it, wherever the folder has been moved or copied to and whatever folder DuckDB is started in; one that is
+ATTACHed to another database cannot tell where it lies, and reads the tables where they were when it was written. A
+second catalog that is attached to a first one would take that one's folder for its own, and refuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial
 from typing import Any, TypeAlias
 
 import duckdb
@@ -15,15 +17,13 @@ import pyarrow as pa
 
 from pipeline.compaction import compaction
 from pipeline.graph import Graph, Node
-from pipeline.scan import SHARD, are_alike, open_duckdb, scan, text
-from pipeline.store import TABLE, Store
+from pipeline.scan import ALONE, CATALOG, SHARD, Tables, alike, below, keeps_columns, open_duckdb, scan, schema, text
+from pipeline.store import Store, file_of
 from pipeline.text_tags import text_tag
 from stages import tables
 from stages.evaluate.tables import RETRIEVAL
 from stages.files import scratch_folder, write_whole
 from stages.pretrain.tables import METRICS
-
-FILE = "catalog.duckdb"
 
 Catalog: TypeAlias = duckdb.DuckDBPyConnection
 """A connection in which the views are."""
@@ -136,10 +136,10 @@ def write_catalog(graph: Graph, store: Store) -> str:
         The file's location.
     """
     with scratch_folder() as folder:
-        path = folder / FILE
+        path = folder / "views.duckdb"  # any name but its own, by which the views would look for the tables beside it
         with open_duckdb(store, str(path)) as connection:
-            _define(connection, graph, store)
-        location = f"{store.root}/{FILE}"
+            _define(connection, graph, store, where=ALONE)
+        location = f"{store.root}/{CATALOG}"
         write_whole(location, path.read_bytes())
     return location
 
@@ -154,29 +154,40 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
     return ([], []) if result is None else (result.columns, result.fetchall())
 
 
-def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store) -> None:
-    for view, (stages, schema) in RAW.items():
+def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
+    for view, (stages, columns) in RAW.items():
         nodes = [node for stage in stages for node in graph.of_stage(stage)]
-        selects = [select for node in nodes for select in _selects(store, node, schema.names)]
-        sql = " UNION ALL BY NAME ".join(selects) or _empty(connection, view, schema)
+        tables = [found for node in nodes for found in _tables(store, node, columns.names)]
+        rows = scan(store, tables) if tables else _empty(connection, view, columns)
+        sql = f"SELECT * FROM ({rows}) WHERE {where}"
         connection.execute(f"CREATE VIEW {view} AS {sql}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
-def _selects(store: Store, node: Node, columns: Collection[str]) -> list[str]:
-    """What reads a node's tables: those of single shards, by name or by glob, and those of many."""
+def _tables(store: Store, node: Node, columns: Collection[str]) -> list[Tables]:
+    """A node's tables: those of single shards, by name or by glob, and those of many."""
     folder = store.folder(node.spec.name, node.fingerprint)
-    shards, compacted = store.committed(folder), compaction(store, folder)
     own = {"shard": SHARD, "source": text(node.source) if node.source else "NULL"}
     added = {name: sql for name, sql in own.items() if name not in columns}
-    read = partial(scan, alike=are_alike(store, node))
-    if not compacted.files:
-        return [read([f"{folder}/*{TABLE}"], added)] if shards else []
-    small = [f"{folder}/{shard}{TABLE}" for shard in sorted(shards - compacted.shards)]
-    in_large = {name: sql for name, sql in added.items() if name != "shard"}
-    large = read([f"{folder}/{name}" for name in compacted.files], in_large)
-    return [large, read(small, added)] if small else [large]
+    shards, compacted = store.committed(folder), compaction(store, folder)
+    groups = alike(store, node, shards - compacted.shards)
+    if compacted.files:
+        small = [Tables(below(store, folder, *map(file_of, group.shards)), added, group.schema) for group in groups]
+        in_large = {name: sql for name, sql in added.items() if name != "shard"}
+        return [*_large(store, node, folder, compacted.files, in_large), *small]
+    if len(groups) == 1:
+        return [Tables(below(store, folder, file_of("[!.]*")), added, groups[0].schema)]
+    return [
+        Tables(below(store, folder, *(file_of(f"{part}-*") for part in group.parts)), added, group.schema)
+        for group in groups
+    ]
+
+
+def _large(store: Store, node: Node, folder: str, files: Collection[str], added: Mapping[str, str]) -> list[Tables]:
+    if not keeps_columns(node):
+        return [Tables(below(store, folder, *files), added)]
+    return [Tables(below(store, folder, name), added, schema(f"{folder}/{name}")) for name in files]
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:

@@ -23,7 +23,7 @@ from pipeline.compaction import stray_tables
 from pipeline.lineage import CHECKPOINTS
 from pipeline.listing import PARTS
 from pipeline.store import RUNS, Store
-from stages.files import SCRATCH
+from stages.files import SCRATCH, remove
 from stages.registry import STAGES
 
 READERS = 8
@@ -76,7 +76,7 @@ def _remove(store: Store, url: str, *, dry_run: bool, into: list[str], done: Cle
     done.bytes += store.filesystem.du(url)
     into.append(url)
     if not dry_run:
-        store.filesystem.rm(url, recursive=True)
+        remove(url)
 
 
 def _abort_uploads(store: Store, before: datetime, *, dry_run: bool, done: Cleaned) -> None:

@@ -5,16 +5,15 @@ Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 int
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from pipeline.console import Console, records, say, say_json, single_line
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -95,7 +94,7 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
 
     del stage  # there is one so far
     marked = mark(open_session(manifest), statuses_of(status))
-    typer.echo(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
+    say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
     _work(manifest, until, executor, address, as_json=as_json)
 
 
@@ -113,10 +112,10 @@ def _work(manifest: Path, until: str | None, executor: ExecutorName, address: st
         session = open_session(manifest, until)
         outcome = run_session(session, executor=executor.value, address=address, console=Console(stderr=True))
     except KeyboardInterrupt as stop:
-        typer.echo("capfilt: interrupted; the same command goes on where this one stopped", err=True)
+        say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
     except RunLostError as loss:
-        typer.echo(f"capfilt: {loss}", err=True)
+        say(f"capfilt: {loss}", err=True)
         raise typer.Exit(FINISHED_WITH_FAILURES) from None
     _print_outcome(outcome, as_json=as_json)
     if outcome["failed"] or outcome["blocked"]:
@@ -131,7 +130,7 @@ def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> 
 
     session = open_session(manifest, until)
     if as_json:
-        _print_json(plan_rows(session.plans))
+        say_json(plan_rows(session.plans))
     else:
         print_plan(Console(), session.plans)
 
@@ -146,7 +145,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     session = open_session(manifest)
     catalog = connect(session.graph, session.store)
     if as_json:
-        _print_json(
+        say_json(
             {
                 "runs": session.store.runs(),
                 "stages": report.plan_rows(session.plans),
@@ -187,7 +186,7 @@ def query(
     except duckdb.Error as error:
         raise UserError(f"the query is wrong: {str(error).splitlines()[0]}") from None
     if as_json:
-        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        say_json(records(columns, rows))
     else:
         _print_rows(columns, rows)
 
@@ -208,9 +207,9 @@ def compact(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT
     done = put_together(session.graph, session.store)
     write_catalog(session.graph, session.store)
     if as_json:
-        _print_json(asdict(done))
+        say_json(asdict(done))
     else:
-        typer.echo(f"{done.shards} tables read, {done.files} large tables written")
+        say(f"{done.shards} tables read, {done.files} large tables written")
 
 
 @app.command()
@@ -233,15 +232,15 @@ def export(
     try:
         outcome = write(open_session(manifest), to.value, destination, Console(stderr=True))
     except KeyboardInterrupt:
-        typer.echo("capfilt: interrupted", err=True)
+        say("capfilt: interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        _print_json(outcome)
+        say_json(outcome)
     else:
         for note in (f"wrote {destination}", *outcome["notes"]):
-            typer.echo(note)
+            say(note)
         for failure in outcome["failed"]:
-            typer.echo(f"failed: {failure['shard']}: {failure['error']}", err=True)
+            say(f"failed: {failure['shard']}: {failure['error']}", err=True)
     if outcome["failed"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
@@ -275,12 +274,12 @@ def forget(
     if done.tables:
         _renew_catalog(manifest)
     if as_json:
-        _print_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
+        say_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
         return
-    typer.echo(f"{len(done.added)} new on {loaded.removed}")
-    typer.echo(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
+    say(f"{len(done.added)} new on {loaded.removed}")
+    say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
     for tar in sorted(done.elsewhere):
-        typer.echo(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+        say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
 
 
 @app.command()
@@ -308,12 +307,12 @@ def clean(
         session.store, older_than=timedelta(minutes=older_than), keep=keep if unused else None, dry_run=dry_run
     )
     if as_json:
-        _print_json(asdict(found))
+        say_json(asdict(found))
         return
     for path in (*found.unused, *found.strays):
-        typer.echo(path)
+        say(path)
     would = "would be removed" if dry_run else "removed"
-    typer.echo(f"{len(found.unused)} results and {len(found.strays)} strays {would}, {found.bytes / 1e6:,.1f} MB")
+    say(f"{len(found.unused)} results and {len(found.strays)} strays {would}, {found.bytes / 1e6:,.1f} MB")
 
 
 @app.command()
@@ -328,7 +327,7 @@ def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST..
         except UserError as error:
             wrong.append(str(error))
         else:
-            typer.echo(f"{path}: fine")
+            say(f"{path}: fine")
     if wrong:
         raise UserError("\n".join(wrong))
 
@@ -341,7 +340,7 @@ def _renew_catalog(manifest: Path) -> None:
     try:
         session = open_session(manifest)
     except UserError as error:
-        typer.echo(f"catalog.duckdb is not up to date, and the next run writes it: {error}", err=True)
+        say(f"catalog.duckdb is not up to date, and the next run writes it: {error}", err=True)
     else:
         write_catalog(session.graph, session.store)
 
@@ -352,31 +351,25 @@ def main() -> None:
         app()
     except UserError as error:
         for line in str(error).splitlines():
-            typer.echo(f"capfilt: {line}", err=True)
+            say(f"capfilt: {line}", err=True)
         sys.exit(USER_ERROR)
 
 
 def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     session = outcome.pop("session")
     if as_json:
-        _print_json(outcome)
+        say_json(outcome)
         return
     from pipeline.catalog import connect
     from pipeline.report import print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
-    console.print(outcome["summary"], highlight=False)
+    console.print(outcome["summary"])
     console.print()
     print_funnel(console, connect(session.graph, session.store), session.manifest.evaluated)
     print_retrieval(console, outcome["retrieval"])
     print_failed_shards(Console(stderr=True), session)
-    console.print(
-        f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True
-    )
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+    console.print(f"\ntables: {outcome['output']}\nask them: duckdb {shlex.quote(outcome['catalog'])}", soft_wrap=True)
 
 
 def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
@@ -384,7 +377,7 @@ def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(single_line(column), overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
     # a terminal wraps at its own width; elsewhere a row is a line
@@ -394,7 +387,7 @@ def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"  # the tables hold single precision; more digits would mean nothing
-    return "" if value is None else escape(str(value))  # a caption may hold what rich takes for markup
+    return "" if value is None else single_line(str(value))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.graph import Graph
-from pipeline.scan import SHARD, are_alike, open_duckdb, scan, text
-from pipeline.store import COMPACTED, TABLE, Store
+from pipeline.scan import SHARD, Alike, Tables, alike, below, open_duckdb, scan, text
+from pipeline.store import COMPACTED, TABLE, Store, file_of
 from stages.files import whole_file, write_whole
 
 SHARDS: Final = 1000
@@ -72,8 +72,8 @@ def compact(graph: Graph, store: Store, *, least: int = 1) -> Compacted:
             missing = sorted(store.committed(folder) - before.shards)
             if len(missing) < least:
                 continue
-            alike = are_alike(store, node)
-            written = [_put_together(store, folder, some, alike=alike) for some in _batched(missing)]
+            batches = [batch for group in alike(store, node, missing) for batch in _batched(group)]
+            written = [_put_together(store, folder, batch) for batch in batches]
             if written:
                 after = {"files": [*before.files, *written], "shards": sorted(before.shards.union(missing))}
                 write_whole(f"{folder}/{COMPACTED}.json", json.dumps(after).encode())
@@ -87,15 +87,16 @@ def stray_tables(store: Store, folder: str) -> list[str]:
     return [name for name in (f"{COMPACTED}/{found}" for found in store.compacted(folder)) if name not in counted]
 
 
-def _batched(shards: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(shards), SHARDS):
-        yield shards[start : start + SHARDS]
+def _batched(group: Alike) -> Iterator[Alike]:
+    for start in range(0, len(group.shards), SHARDS):
+        yield Alike(group.shards[start : start + SHARDS], group.schema)
 
 
-def _put_together(store: Store, folder: str, shards: Sequence[str], *, alike: bool) -> str:
+def _put_together(store: Store, folder: str, batch: Alike) -> str:
     """Write one large table, and return its name below the folder."""
     name = f"{COMPACTED}/{uuid.uuid4().hex[:12]}{TABLE}"
-    rows = scan([f"{folder}/{shard}{TABLE}" for shard in shards], {"shard": SHARD}, alike=alike)
+    names = below(store, folder, *map(file_of, batch.shards))
+    rows = scan(store, [Tables(names, {"shard": SHARD}, batch.schema)])
     with whole_file(f"{folder}/{name}") as path, open_duckdb(store) as connection:
         connection.execute(f"COPY ({rows}) TO {text(str(path))} (FORMAT parquet, COMPRESSION zstd)")
     return name

@@ -7,10 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console, ConsoleRenderable
+from rich.console import ConsoleRenderable
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from pipeline.console import Console
 from pipeline.events import Event
 from pipeline.graph import Graph
 from pipeline.schedule import NodeState, Schedule
@@ -105,11 +107,11 @@ class LiveDisplay:
         self._meter.note(event)
         self._stages = progress_of(schedule)
         if event.trouble:
-            self._live.console.print(event.trouble, style="yellow", markup=False, highlight=False)
+            self._live.console.print(event.trouble, style="yellow")
 
     def say(self, text: str) -> None:
         """A line above the table."""
-        self._live.console.print(text, markup=False, highlight=False)
+        self._live.console.print(text)
 
     def _table(self) -> ConsoleRenderable:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -119,24 +121,24 @@ class LiveDisplay:
             table.add_row(stage, *self._cells(stage, progress))
         return table
 
-    def _cells(self, stage: str, progress: Progress) -> list[str]:
+    def _cells(self, stage: str, progress: Progress) -> list[str | Text]:
         rate = self._meter.rate(stage)
         return [
             f"{progress.done}/{'?' if progress.total is None else progress.total}",
             _bar(progress.done, progress.total),
             str(progress.running or ""),
-            f"[red]{progress.failed}[/]" if progress.failed else "",
+            Text(str(progress.failed or ""), "red"),
             "" if rate is None else f"{rate:,.1f}",
             self._remaining(stage, progress),
         ]
 
-    def _remaining(self, stage: str, progress: Progress) -> str:
+    def _remaining(self, stage: str, progress: Progress) -> str | Text:
         if progress.left is None:
             return ""
         if progress.left:
             seconds = self._meter.remaining(stage, progress.left)
             return "" if seconds is None else duration(seconds)
-        return "[green]done[/]" if progress.done == progress.total else "[red]incomplete[/]"
+        return Text("done", "green") if progress.done == progress.total else Text("incomplete", "red")
 
 
 class PlainDisplay:
@@ -178,7 +180,7 @@ class PlainDisplay:
 
     def say(self, text: str) -> None:
         """A line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 def make_display(console: Console, graph: Graph) -> LiveDisplay | PlainDisplay:
@@ -196,6 +198,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _bar(done: int, total: int | None, width: int = 20) -> str:
+def _bar(done: int, total: int | None, width: int = 20) -> Text:
     filled = round(width * done / total) if total else 0
-    return f"[green]{'━' * filled}[/][dim]{'━' * (width - filled)}[/]"
+    return Text.assemble(("━" * filled, "green"), ("━" * (width - filled), "dim"))

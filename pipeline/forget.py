@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,7 +31,7 @@ from pipeline.lineage import descendants
 from pipeline.store import Store
 from stages.contract import Output
 from stages.errors import UserError
-from stages.files import scratch_folder
+from stages.files import open_bytes, scratch_folder
 from stages.removals import Removals, add_entries, is_entry, read_entries
 from stages.shards import Artifact
 
@@ -247,7 +246,7 @@ def _copy_sides(artifact: Artifact, sides: Collection[str], keys: set[str], scra
 def _copy_tar(source: str, target: Path, without: set[str]) -> None:
     """Copy a WebDataset tar but for the samples of some keys; what is copied is the same, byte for byte."""
     with (
-        fsspec.open(source, "rb") as file,
+        open_bytes(source) as file,
         tarfile.open(fileobj=file, mode="r|") as old,
         tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as new,
     ):

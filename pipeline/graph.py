@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_paths
 from pipeline.manifest import Manifest
+from stages import files
 from stages.contract import Recipe, RunOptions, StageSpec
 from stages.registry import STAGES
 from stages.urls.parts import Part, find_parts
@@ -113,7 +113,7 @@ def _sources_up_to(source: str, stage: str, manifest: Manifest) -> list[str]:
 
 def absolute(folder: str | None) -> str | None:
     """A folder or file as a worker with another working folder can find it."""
-    return folder if folder is None or "://" in folder else str(Path(folder).expanduser().absolute())
+    return None if folder is None else files.absolute(folder)
 
 
 def _corpus_node(manifest: Manifest, spec: StageSpec, nodes: Mapping[str, Node]) -> Node:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow import fs
 
 from pipeline.worker import Job, load_compute
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
+from stages.files import locate
 from stages.pretrain.result import is_finished, read_result
 from stages.pretrain.spec import PretrainRun
 
@@ -65,12 +65,13 @@ def _make_trainer(job: Job, work: CorpusJob) -> TorchTrainer:
 def _run_config(work: CorpusJob, run: PretrainRun) -> RunConfig:
     from ray.train import FailureConfig, RunConfig  # noqa: PLC0415
 
-    filesystem, folder = fsspec.core.url_to_fs(f"{work.checkpoints}/{STATE}")
+    filesystem, folder = locate(f"{work.checkpoints}/{STATE}")
     is_local = isinstance(filesystem, LocalFileSystem)
     return RunConfig(
         name=uuid.uuid4().hex[:12],
         storage_path=folder,
-        storage_filesystem=None if is_local else PyFileSystem(FSSpecHandler(filesystem)),
+        # named in either case: a path alone would be read as a URI, with `%20` for a blank
+        storage_filesystem=fs.LocalFileSystem() if is_local else fs.PyFileSystem(fs.FSSpecHandler(filesystem)),
         failure_config=FailureConfig(max_failures=run.attempts - 1),
     )
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalog import Catalog, query
+from pipeline.console import Console, records
 from pipeline.display import duration
 from pipeline.plan import NodePlan
 from pipeline.session import Session
@@ -48,8 +48,7 @@ def retrieval(catalog: Catalog) -> list[dict[str, Any]]:
 
 
 def _rows(catalog: Catalog, sql: str) -> list[dict[str, Any]]:
-    columns, rows = query(catalog, sql)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return records(*query(catalog, sql))
 
 
 def failed_shards(session: Session) -> list[dict[str, Any]]:
@@ -92,7 +91,7 @@ def print_funnel(console: Console, catalog: Catalog, evaluated: Collection[str])
         table.add_row(step, *("" if count is None else f"{count:,}" for count in counted))
     console.print(table)
     for loss in losses(catalog):
-        console.print(f"  lost at {loss['stage']}: {loss['count']:,} {loss['reason']}", highlight=False)
+        console.print(f"  lost at {loss['stage']}: {loss['count']:,} {loss['reason']}")
 
 
 def print_worst_hosts(console: Console, rows: Sequence[dict[str, Any]]) -> None:
@@ -123,10 +122,7 @@ def print_runs(console: Console, runs: Sequence[dict[str, Any]]) -> None:
     """How far runs under way are, as `Monitor.state` says it."""
     for run in runs:
         age = (datetime.now(UTC) - datetime.fromisoformat(run["written"])).total_seconds()
-        console.print(
-            f"run of process {run['process']} on {run['host']} since {run['started']}, {_heard_of(age)}",
-            highlight=False,
-        )
+        console.print(f"run of process {run['process']} on {run['host']} since {run['started']}, {_heard_of(age)}")
         table = _table("stage", "queued", "running", "done", "failed", "images/s", "workers busy", "GPUs busy", left=1)
         for row in run["stages"]:
             counts = (f"{row[name]:,}" if row[name] else "" for name in ("queued", "running"))
@@ -159,7 +155,7 @@ def print_failed_shards(console: Console, session: Session) -> None:
         text = (
             f"failed: {failure['node']} {failure['shard']} after {failure['attempts']} attempt(s): {failure['error']}"
         )
-        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(text, style="red", soft_wrap=True)
 
 
 def _table(*titles: str, left: int) -> Table:

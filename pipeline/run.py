@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import duckdb
-from rich.console import Console
 
 from pipeline.catalog import connect, write_catalog
 from pipeline.compaction import MANY, compact
+from pipeline.console import Console
 from pipeline.display import duration, make_display
 from pipeline.events import one_line
 from pipeline.execution import Execution, Executor, JobOf, RunLostError
@@ -109,7 +109,7 @@ def _compact(session: Session, console: Console) -> None:
     try:
         compact(session.graph, session.store, least=MANY)
     except (OSError, duckdb.IOException) as error:
-        console.print(f"queries will read every small table: {one_line(error)}", highlight=False, markup=False)
+        console.print(f"queries will read every small table: {one_line(error)}")
 
 
 def _executor(name: str, address: str | None) -> Executor:

@@ -18,12 +18,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -33,7 +33,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import UserError
-from stages.files import TEMPORARY, create_whole, put_whole, write_whole
+from stages.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
 from stages.shards import Artifact
 
 TABLE = ".parquet"
@@ -44,6 +44,13 @@ RECIPE = "recipe.json"
 COMPACTED = "compacted"
 RUNS = "runs"
 REMOVALS = "removals.json"
+FOREIGN = "._"
+"""How the files begin that macOS puts beside each one when it copies to another system's disk."""
+
+
+def file_of(shard: str) -> str:
+    """The name of a shard's table."""
+    return f"{shard}{TABLE}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,7 @@ class Store:
     @staticmethod
     def open(output: str) -> Store:
         """A store at `output`, a local path or an fsspec URL."""
-        local = "://" not in output
-        return Store(str(Path(output).expanduser().absolute()) if local else output.rstrip("/"))
+        return Store(absolute(output).rstrip("/"))
 
     @cached_property
     def filesystem(self) -> fsspec.AbstractFileSystem:
@@ -67,7 +73,7 @@ class Store:
             UserError: no such filesystem is installed.
         """
         try:
-            return fsspec.core.url_to_fs(self.root)[0]
+            return locate(self.root)[0]
         except ImportError as error:
             raise UserError(
                 f"output: {self.root}: {error}; pip install 'capfilt[cloud]' brings s3fs and gcsfs"
@@ -79,8 +85,16 @@ class Store:
         """See that the output can be read, or begun.
 
         Raises:
-            UserError: it cannot: no credentials, no such server, no permission.
+            UserError: it cannot: no credentials, no such server, no permission; or DuckDB could not read it, or not
+                write the catalog where temporary files go.
         """
+        if self.is_local and "\\" in self.root:
+            raise UserError(f"output: {self.root}: DuckDB, which reads the tables, takes \\ for /; name another folder")
+        if found := {"?", "\\"}.intersection(tempfile.gettempdir()):
+            raise UserError(
+                f"TMPDIR: {tempfile.gettempdir()}: DuckDB can write nothing below a folder with {found.pop()} in its "
+                "name; set it to another one"
+            )
         try:
             self.filesystem.ls(self.root, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -204,12 +218,12 @@ class Store:
         with suppress(FileNotFoundError):
             self.filesystem.rm_file(f"{folder}/{COMPACTED}.json")
         if self.compacted(folder):
-            self.filesystem.rm(f"{folder}/{COMPACTED}", recursive=True)
+            remove(f"{folder}/{COMPACTED}")
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder and all below it, if it is there."""
         if self.filesystem.exists(folder):
-            self.filesystem.rm(folder, recursive=True)
+            remove(folder)
 
     def _take_back(self, folder: str, names: Iterable[str]) -> None:
         """Remove side files that no table names."""
@@ -297,7 +311,8 @@ class Store:
             return []
         except PermissionError:
             raise UserError(f"output: {folder} may not be read; check its permissions") from None
-        return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+        names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+        return sorted(name for name in names if not name.startswith(FOREIGN))
 
 
 def _parquet(table: pa.Table) -> bytes:

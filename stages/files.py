@@ -1,8 +1,13 @@
-"""Files that are there whole or not at all, on any fsspec filesystem."""
+"""Files on any fsspec filesystem: a path is a name and never a pattern, and a file is there whole or not at all.
+
+fsspec itself takes `[`, `*` and `?` for a pattern in many of its methods (`rm` among them), and `::` for a filesystem
+within another one. So whatever has a path goes through `locate`, `open_bytes` and `remove`.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -11,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -19,11 +25,62 @@ SCRATCH = "capfilt-"
 """How the names of scratch folders begin, in the system's folder for temporary files; the process follows."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}")
 """What a file is called until it is whole, in the folder where it will lie."""
+LONGEST = 60
+"""Characters of its name that stand there: four bytes each at most, of the 255 that a name may have."""
+LOCAL = ("file://", "local://")
+
+
+def is_url(path: str) -> bool:
+    """Whether it is a URL: `://` behind a word, not within a local path."""
+    protocol, separator, _ = path.partition("://")
+    return bool(separator) and "/" not in protocol
+
+
+def absolute(path: str) -> str:
+    """A local path as a process in another folder finds it; a URL as it is.
+
+    `~` at the beginning is the home folder; `./~` is a folder of that name, which `Path.expanduser` overlooks.
+    """
+    return path if is_url(path) else str(Path(os.path.expanduser(path)).absolute())  # noqa: PTH111
+
+
+def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem of a path or URL, and the path on it, of which no character means anything else.
+
+    Raises:
+        ImportError: the filesystem's driver is not installed.
+        ValueError: there is no such filesystem.
+    """
+    if is_url(url) and not url.startswith(LOCAL):
+        filesystem, path = fsspec.core.url_to_fs(url)
+        return filesystem, path
+    for prefix in LOCAL:
+        url = url.removeprefix(prefix)
+    return LocalFileSystem(), absolute(url)
+
+
+@contextmanager
+def open_bytes(url: str) -> Iterator[IO[bytes]]:
+    """Open a file for reading."""
+    filesystem, path = locate(url)
+    with filesystem.open(path, "rb") as file:
+        yield file
+
+
+def remove(url: str) -> None:
+    """Remove a file, or a folder and all below it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    filesystem, path = locate(url)
+    # the local filesystem takes a path as it is written; all others, and these alone, look for a glob in it
+    filesystem.rm(path if isinstance(filesystem, LocalFileSystem) else glob.escape(path), recursive=True)
 
 
 def write_whole(url: str, content: bytes) -> None:
     """Write a file: renamed into place where that is atomic, with one PUT elsewhere."""
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     if not isinstance(filesystem, LocalFileSystem):
         filesystem.pipe_file(path, content)
         return
@@ -43,7 +100,7 @@ def create_whole(url: str, content: bytes) -> bool:
         Whether it was written. False does not say whose the file is that is there: a PUT that is repeated because its
         answer was lost finds what it wrote itself.
     """
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     if isinstance(filesystem, LocalFileSystem):
         return _link_whole(Path(path), content)
     try:
@@ -76,7 +133,7 @@ def _link_whole(path: Path, content: bytes) -> bool:
 
 def put_whole(source: Path, url: str) -> None:
     """Copy a local file."""
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     if not isinstance(filesystem, LocalFileSystem):
         filesystem.put_file(str(source), path)
         return
@@ -94,7 +151,7 @@ def scratch_folder() -> Iterator[Path]:
 @contextmanager
 def whole_file(url: str) -> Iterator[Path]:
     """A local path to write a file of any size at; it is put into place when the block ends without an error."""
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     if not isinstance(filesystem, LocalFileSystem):
         with scratch_folder() as folder:
             local = folder / "file"
@@ -115,7 +172,7 @@ def whole_folder(url: str) -> Iterator[Path]:
 
     On an object store, which has no folders, they arrive one after another.
     """
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     if not isinstance(filesystem, LocalFileSystem):
         with scratch_folder() as folder:
             yield folder
@@ -141,7 +198,7 @@ def _sync_folder(folder: Path) -> None:
 def _beside(target: Path) -> Iterator[Path]:
     """A name of its own in the target's folder, where nothing is left behind."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}")
+    temporary = target.with_name(f".{target.name[:LONGEST]}.{uuid.uuid4().hex[:12]}")
     try:
         yield temporary
     finally:

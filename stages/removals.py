@@ -13,12 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.errors import UserError
-from stages.files import write_whole
+from stages.files import locate, write_whole
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -79,7 +78,7 @@ def read_entries(url: str) -> list[str]:
     Raises:
         UserError: there is no such list, or it is neither text nor a fitting table.
     """
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     try:
         content: bytes = filesystem.cat_file(path)
     except FileNotFoundError:
@@ -111,7 +110,7 @@ class RemovalList:
 
 def list_state(url: str) -> object:
     """What changes when the file of a list does; None where there is none."""
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     filesystem.invalidate_cache()
     return filesystem.checksum(path) if filesystem.exists(path) else None
 
@@ -122,7 +121,7 @@ def add_entries(url: str, entries: Sequence[str]) -> list[str]:
     Raises:
         UserError: the list cannot be read.
     """
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = locate(url)
     there = filesystem.exists(path)
     known = Removals.of(read_entries(url)) if there else Removals()
     new = [

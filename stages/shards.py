@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from stages.files import open_bytes
 
 if TYPE_CHECKING:
     from stages.contract import Shard
@@ -24,12 +25,12 @@ class Artifact:
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the whole table, or the columns named."""
-        with fsspec.open(self.url, "rb") as file:
+        with open_bytes(self.url) as file:
             return pq.read_table(file, columns=list(columns) if columns is not None else None)
 
     def metadata(self) -> dict[str, str]:
         """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""
-        with fsspec.open(self.url, "rb") as file:
+        with open_bytes(self.url) as file:
             found = pq.read_metadata(file).metadata or {}
         return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
 
@@ -47,7 +48,7 @@ def duplicates(shard: Shard) -> frozenset[str]:
     """The keys of the shard's images that are copies of others; nothing is to be computed for them."""
     if "dedup" not in shard.inputs:
         return frozenset()
-    with fsspec.open(shard.inputs["dedup"].url, "rb") as file:  # of all shards, ordered by them: little of it is read
+    with open_bytes(shard.inputs["dedup"].url) as file:  # of all shards, ordered by them: little of it is read
         return frozenset(pq.read_table(file, columns=["key"], filters=[("shard", "=", shard.name)])["key"].to_pylist())
 
 
@@ -72,7 +73,7 @@ def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tup
     if not wanted:
         return
     tar = images.side("tar")
-    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+    with open_bytes(tar) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             key = wanted.pop(member.name, None)
             if key is None:

@@ -18,7 +18,7 @@ URLS = pa.schema(
         pa.field("file", pa.string()),  # the image below the source's `images:` folder, where it is already at hand
     ]
 )
-"""One row per input row; the source's own columns that were asked for (`keep:`) follow."""
+"""One row per input row; the source's own columns that were asked for (`keep:`) follow, as `own_columns` calls them."""
 
 IMAGES = pa.schema(
     [
@@ -94,6 +94,8 @@ SELECT = pa.schema(
         pa.field("reason", pa.string(), nullable=False),  # Reason
     ]
 )
+
+ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, RANK, FILTER, SELECT)
 
 Reason = Literal[
     "kept",  # among the best k

@@ -7,13 +7,11 @@ import re
 import tarfile
 from collections.abc import Sequence
 
-import fsspec
-from fsspec.core import url_to_fs
-
 from stages.download.decode import Picture
 from stages.download.local import inside
 from stages.download.rows import Outcome, Row
 from stages.download.statuses import RefusedError
+from stages.files import locate, open_bytes
 
 _IN_TAR = re.compile(r"(?P<tar>.+?\.tar)/(?P<member>.+)")
 
@@ -36,7 +34,7 @@ def read_existing(images: str, rows: Sequence[Row], max_pixels: int) -> tuple[st
     tars = {match["tar"] for match in found.values()}
     if len(tars) != 1 or (name := inside(tars.copy().pop())) is None:
         raise ValueError(f"the images of one shard must lie in one tar of the images folder, found {sorted(tars)}")
-    filesystem, root = url_to_fs(images)
+    filesystem, root = locate(images)
     url: str = filesystem.unstrip_protocol(f"{root.rstrip('/')}/{name}")  # absolute: later stages run elsewhere
     members = _read_members(url, {match["member"] for match in found.values()}, max_pixels)
     outcomes = {row.index: Outcome("missing_file", f"{name} has no image for this row") for row in rows}
@@ -46,7 +44,7 @@ def read_existing(images: str, rows: Sequence[Row], max_pixels: int) -> tuple[st
 def _read_members(url: str, wanted: set[str], max_pixels: int) -> dict[str, Outcome]:
     """What became of each wanted member that the tar has; streamed, one image in memory."""
     outcomes: dict[str, Outcome] = {}
-    with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+    with open_bytes(url) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             content = archive.extractfile(member) if member.name in wanted else None
             if content is not None:

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
-from fsspec.core import url_to_fs
-
 from stages.download.fit import Fit
 from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
 from stages.download.statuses import tidy
 from stages.errors import UserError
+from stages.files import locate
 
 
 class Local:
     """Reads rows by their `file` below one folder."""
 
     def __init__(self, images: str, threads: int, fit: Fit) -> None:
-        self._filesystem, root = url_to_fs(images)
+        self._filesystem, root = locate(images)
         self._root = root.rstrip("/")
         self._threads = threads
         self._fit = fit

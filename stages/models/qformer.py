@@ -22,13 +22,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, normalize
 
-from stages.files import scratch_folder
+from stages.files import locate, scratch_folder
 from stages.models.device import in_full
 from stages.models.qformer_layers import BERT_EPSILON, KeysValues, Layer
 
@@ -265,7 +264,7 @@ def load_qformer(url: str | Path) -> QFormer:
     Raises:
         KeyError: the file says nothing of its sizes.
     """
-    filesystem, path = fsspec.core.url_to_fs(str(url))
+    filesystem, path = locate(str(url))
     with scratch_folder() as folder:
         local = folder / "qformer.safetensors"  # safetensors reads no other than local files
         filesystem.get_file(path, str(local))

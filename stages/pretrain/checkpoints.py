@@ -9,10 +9,9 @@ import re
 from contextlib import suppress
 from typing import Any
 
-import fsspec
 import torch
 
-from stages.files import write_whole
+from stages.files import locate, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str, keep: int) -> None:
-        self._filesystem, self._folder = fsspec.core.url_to_fs(folder)
+        self._filesystem, self._folder = locate(folder)
         self.folder = folder
         self._keep = keep
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
-import fsspec
-
 from stages.contract import CorpusShard
 from stages.corpus import kept_captions
+from stages.files import locate, open_bytes
 from stages.models.text import QFORMER_MAX_WORDS, clean
 from stages.pretrain.order import Line, mix
 from stages.shards import Artifact
@@ -37,7 +36,7 @@ class Member:
 
     def read(self) -> bytes:
         """The encoded image, with one ranged read."""
-        filesystem, path = fsspec.core.url_to_fs(self.tar)
+        filesystem, path = locate(self.tar)
         content: bytes = filesystem.cat_file(path, start=self.offset, end=self.offset + self.size)
         return content
 
@@ -222,5 +221,5 @@ def _members(images: Artifact, names: Sequence[str]) -> Mapping[str, Member]:
 
 
 def _headers(tar: str) -> Iterator[tarfile.TarInfo]:
-    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+    with open_bytes(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         yield from archive

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import io
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.contract import CorpusJob, Output
-from stages.files import write_whole
+from stages.files import locate, open_bytes, write_whole
 
 WEIGHTS = "safetensors"
 
@@ -27,16 +26,16 @@ def write_result(work: CorpusJob, metrics: pa.Table, weights: bytes) -> None:
 
 def is_finished(work: CorpusJob) -> bool:
     """Whether this training has left its result, now or in an earlier run."""
-    filesystem, path = fsspec.core.url_to_fs(_metrics(work))
+    filesystem, path = locate(_metrics(work))
     return bool(filesystem.exists(path))
 
 
 def read_result(work: CorpusJob) -> Output:
     """The result as the stage's output, the weights in the scratch folder."""
     local = work.scratch / f"qformer.{WEIGHTS}"
-    filesystem, path = fsspec.core.url_to_fs(_weights(work))
+    filesystem, path = locate(_weights(work))
     filesystem.get_file(path, str(local))
-    with fsspec.open(_metrics(work), "rb") as file:
+    with open_bytes(_metrics(work)) as file:
         table = pq.read_table(file)
     steps = sum(phase == "train" for phase in table["phase"].to_pylist())
     return Output(table, sides={WEIGHTS: local}, counts={"steps": steps})

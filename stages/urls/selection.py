@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from stages.errors import UserError
+from stages.own_columns import own_names
 from stages.tables import URLS
 from stages.urls.batch import Batch, required_column
 from stages.urls.spec import SourceSettings
@@ -20,10 +22,13 @@ class Selection:
     def __init__(self, source: SourceSettings, schema: pa.Schema, *, place: str) -> None:
         self._where = Where(source.where, schema, place=place) if source.where is not None else None
         self._keep = [required_column(schema.names, [name], key="keep:", place=place) for name in source.keep]
+        if len(set(self._keep)) < len(self._keep):
+            raise UserError(f"keep: {', '.join(source.keep)}: two of these are one column of {place}; name it once")
         asked = {*self._keep, *(self._where.columns if self._where is not None else [])}
         self.columns = [name for name in schema.names if name in asked]
         """The own columns that have to be read."""
-        kept = [schema.field(own).with_name(name) for own, name in zip(self._keep, source.keep, strict=True)]
+        names = own_names(source.keep).values()
+        kept = [schema.field(own).with_name(name) for own, name in zip(self._keep, names, strict=True)]
         self.schema = pa.schema([*URLS, *kept])
         """The columns of the URL table."""
 

@@ -13,9 +13,6 @@ from pydantic import Field, field_validator
 
 from stages.contract import Recipe, RunOptions, Settings, StageSpec
 
-RESERVED = ("key", "source", "url", "text", "texts", "file", "shard")
-"""The columns that every URL table and view has; `keep:` cannot name them (a test holds this to `tables.URLS`)."""
-
 
 def is_web(path: str) -> bool:
     """Tell whether a path is an http(s) address."""
@@ -39,7 +36,8 @@ class SourceSettings(Settings):
     where: str | None = None
     """A DuckDB condition over the source's own columns; the rows where it is false or null are left out."""
     keep: tuple[str, ...] = ()
-    """Own columns of the source that the URL table carries along, under the names written here."""
+    """Own columns of the source that the URL table carries along under the names written here; one that is called like
+    a column of ours is `list_<name>` there, see `stages.own_columns`."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -69,11 +67,8 @@ class SourceSettings(Settings):
 
     @field_validator("keep")
     @classmethod
-    def _no_clash(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
-        folded = [name.casefold() for name in keep]
-        if taken := [name for name in keep if name.casefold() in RESERVED]:
-            raise ValueError(f"the URL table has a column {taken[0]!r} of its own; leave it out")
-        if len(set(folded)) < len(folded):
+    def _once(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(keep)) < len(keep):
             raise ValueError("names a column twice")
         return keep
 
@@ -258,7 +253,7 @@ class UrlsRun(RunOptions):
 
 SPEC = StageSpec(
     name="urls",
-    version=1,
+    version=2,
     inputs=(),
     recipe=UrlsRecipe,
     run=UrlsRun,

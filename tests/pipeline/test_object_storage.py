@@ -78,13 +78,14 @@ def test_a_list_is_read_from_where_it_lies(kind, tmp_path, s3_folder, https_like
 
 
 def test_large_tables_come_and_go_there_too(tmp_path, s3_folder, capsys):
+    output = f"{s3_folder}/k=v [1]*? #é"
     write_list(tmp_path / "list.csv")
-    manifest = write_manifest(tmp_path, f"{s3_folder}/out", str(tmp_path / "list.csv"))
+    manifest = write_manifest(tmp_path, output, str(tmp_path / "list.csv"))
     ask = ("query", manifest, "SELECT key, url, shard FROM urls ORDER BY key", "--json")
     assert capfilt(capsys, "run", manifest, "--until", "urls", "--executor", "local")[0] == 0
     before = capfilt(capsys, *ask)[1]
     assert capfilt(capsys, "compact", manifest)[1] == "3 tables read, 1 large tables written\n"
-    store = Store.open(f"{s3_folder}/out")
+    store = Store.open(output)
     folder = store.folder("urls", store.fingerprints("urls")[0])
     small = {shard: store.filesystem.cat_file(f"{folder}/{shard}.parquet") for shard in store.committed(folder)}
     for shard in small:

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.errors import UserError
-from stages.tables import URLS
 from stages.urls.parts import find_parts
-from stages.urls.spec import RESERVED, SPEC
+from stages.urls.spec import SPEC
 
 
 def write(path: Path, *texts: str) -> Path:
@@ -91,10 +90,6 @@ def test_images_root(source: Any) -> None:
     assert root(format="webdataset", path="s3://bucket/cc3m/") == "s3://bucket/cc3m"
     assert root(format="webdataset", path=("out/00000.tar", "out/00001*.tar")) == "out"
     assert root(format="webdataset", path="00000.tar") == "."
-
-
-def test_reserved_columns_are_those_of_the_table() -> None:
-    assert list(RESERVED) == [*URLS.names, "shard"]
 
 
 def test_spec_names_its_compute() -> None:

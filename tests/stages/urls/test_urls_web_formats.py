@@ -103,7 +103,7 @@ def test_conceptual_captions_with_the_header_that_img2dataset_asks_for(tmp_path:
     path = tmp_path / "cc3m.tsv"
     path.write_text("caption\turl\na dog\thttp://a.com/1.jpg\n", encoding="utf-8")
     table = read(format="cc3m", path=str(path), where="caption LIKE '%dog'", keep=("caption",))
-    assert table.select(["url", "caption"]).to_pylist() == [{"url": "http://a.com/1.jpg", "caption": "a dog"}]
+    assert table.select(["url", "list_caption"]).to_pylist() == [{"url": "http://a.com/1.jpg", "list_caption": "a dog"}]
 
 
 def test_bytes_that_are_no_utf8_lose_no_row(tmp_path: Path, read: Any) -> None:
@@ -121,10 +121,10 @@ def test_csv(tmp_path: Path, read: Any, packed: bool) -> None:
     path = tmp_path / ("list.csv.gz" if packed else "list.csv")
     path.write_bytes(gzip.compress(content) if packed else content)
     table = read(format="csv", path=str(path), keep=("WIDTH",))
-    assert table.select(["url", "text", "WIDTH"]).to_pylist() == [
-        {"url": "http://a.com/1.jpg", "text": 'two "quoted"\nlines', "WIDTH": "300"},
-        {"url": "http://a.com/2.jpg", "text": "ünï", "WIDTH": "9"},
-        {"url": None, "text": None, "WIDTH": None},
+    assert table.select(["url", "text", "list_WIDTH"]).to_pylist() == [
+        {"url": "http://a.com/1.jpg", "text": 'two "quoted"\nlines', "list_WIDTH": "300"},
+        {"url": "http://a.com/2.jpg", "text": "ünï", "list_WIDTH": "9"},
+        {"url": None, "text": None, "list_WIDTH": None},
     ]
     wide = read(format="csv", path=str(path), where="CAST(WIDTH AS INTEGER) >= 256")
     assert wide.column("url").to_pylist() == ["http://a.com/1.jpg"]
@@ -147,10 +147,10 @@ def test_jsonl(tmp_path: Path, read: Any, packed: bool) -> None:
     path = tmp_path / ("list.jsonl.gz" if packed else "list.jsonl")
     path.write_bytes(gzip.compress(content) if packed else content)
     table = read(format="jsonl", path=str(path), keep=("width", "tags"))
-    assert table.select(["url", "text", "width", "tags"]).to_pylist() == [
-        {"url": "http://a.com/1.jpg", "text": ODD, "width": "300", "tags": None},
-        {"url": "http://a.com/2.jpg", "text": None, "width": "2.5", "tags": '["ü"]'},
-        {"url": None, "text": "no address", "width": None, "tags": None},
+    assert table.select(["url", "text", "list_width", "tags"]).to_pylist() == [
+        {"url": "http://a.com/1.jpg", "text": ODD, "list_width": "300", "tags": None},
+        {"url": "http://a.com/2.jpg", "text": None, "list_width": "2.5", "tags": '["ü"]'},
+        {"url": None, "text": "no address", "list_width": None, "tags": None},
     ]
 
 

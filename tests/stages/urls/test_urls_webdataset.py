@@ -54,7 +54,7 @@ def test_a_folder(tmp_path: Path, read: Any, source: Any, table: bool, ending: s
     ]
     assert found.column("url").to_pylist()[:2] == ["http://a.com/0/0.jpg", "http://a.com/0/1.jpg"]
     assert found.column("text").to_pylist()[:2] == ['"0" ü', '"1" ü']
-    assert [int(width) for width in found.column("width").to_pylist()] == [0, 100, 300] * 2
+    assert [int(width) for width in found.column("list_width").to_pylist()] == [0, 100, 300] * 2
     assert source(**settings).images_root == str(tmp_path)
 
 
