@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import io
+import lzma
+import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import IO, Any, Literal
 
 import pyarrow as pa
+from braceexpand import UnbalancedBracesError, braceexpand
 from fsspec.core import has_magic, url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
-from stages.errors import UserError
+from stages import tars
+from stages.errors import BrokenFileError, UserError
 
 Files = tuple[str, ...]
 """The files of one part: local paths or fsspec URLs."""
 
-BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, pa.ArrowInvalid, UnicodeDecodeError)
+BROKEN = (
+    EOFError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    pa.ArrowInvalid,
+    UnicodeDecodeError,
+    PermissionError,
+    FileNotFoundError,  # a link that leads nowhere: what was found and is gone
+)
 """What reading a damaged file raises. Network and disk errors are not among them: a retry may help there."""
+AT_ONCE = 16
+"""Files that are looked at side by side: on an object store each costs a few round trips."""
+MOST = 1_000_000
+"""Files that a range in braces may name."""
+_RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
 
 
 def filesystem(path: str) -> tuple[Any, str]:
@@ -38,25 +62,63 @@ def filesystem(path: str) -> tuple[Any, str]:
 def find(path: str, folder_glob: str | None) -> list[str]:
     """Return the files that a path, a glob or a folder stands for, sorted by name, as absolute paths or URLs.
 
+    Braces are a shell's: `{00000..00009}.tar` and `{train,val}.csv` name several paths, whose order is that in the
+    braces. As in a shell, a glob does not match names that begin with a dot, such as the `._0.tar` of a Mac.
+
     Raises:
-        UserError: the path is a folder and `folder_glob` is None.
+        UserError: the path is a folder and `folder_glob` is None; or one of the paths that braces name is not there.
     """
     files, inner = filesystem(path)
     if files.isfile(inner):  # before globbing: a name may hold brackets, a URL a question mark
         return [_absolute(files, inner)]
-    if not has_magic(inner):
-        if not files.isdir(inner):
-            return []
+    if files.isdir(inner):
         if folder_glob is None:
             raise UserError(f"{path} is a folder; name the files in it, as in {path.rstrip('/')}/*")
-        inner = f"{inner.rstrip('/')}/{folder_glob}"
-    found = files.glob(inner, detail=True)
-    return sorted(_absolute(files, name) for name, info in found.items() if info["type"] == "file")
+        inner = f"{glob.escape(inner.rstrip('/'))}/{folder_glob}"
+    elif (named := _expand(path)) != [path]:
+        return _find_all(path, named, folder_glob)
+    return sorted(_absolute(files, name) for name in _matches(files, inner)) if has_magic(inner) else []
+
+
+def _expand(path: str) -> list[str]:
+    """Return what a path with braces stands for; the path itself where they are no pattern.
+
+    Raises:
+        UserError: a range names more files than anybody has.
+    """
+    for first, last in _RANGE.findall(path):
+        if abs(int(last) - int(first)) >= MOST:
+            raise UserError(f"{path} names {abs(int(last) - int(first)) + 1:,} files; correct the range")
+    try:
+        return list(braceexpand(path, escape=False))
+    except UnbalancedBracesError:
+        return [path]
+
+
+def _find_all(path: str, named: list[str], folder_glob: str | None) -> list[str]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(partial(find, folder_glob=folder_glob), named))
+    if missing := [name for name, files in zip(named, found, strict=True) if not files]:
+        raise UserError(f"{path}: {len(missing)} of its {len(named)} files are not there, {missing[0]} first")
+    return [file for files in found for file in files]
+
+
+def _matches(files: Any, pattern: str) -> Iterator[str]:
+    """Yield the files that match; a link counts as what it leads to, one that leads nowhere as a file that is broken."""
+    if isinstance(files, LocalFileSystem):
+        for name in glob.glob(pattern, recursive=True):  # noqa: PTH207  # fsspec passes over links
+            if os.path.isfile(name) or not os.path.exists(name):  # noqa: PTH110, PTH113
+                yield name
+        return
+    fixed = len(pattern[: re.search(r"[*?[]", pattern).start()].rpartition("/")[0])  # type: ignore[union-attr]
+    for name, info in files.glob(pattern, detail=True).items():
+        hidden = "/." in name[fixed:] and "/." not in pattern[fixed:]
+        if info["type"] == "file" and not hidden:
+            yield name
 
 
 def _absolute(files: Any, inner: str) -> str:
-    local = "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,))
-    return inner if local else str(files.unstrip_protocol(inner))
+    return inner if isinstance(files, LocalFileSystem) else str(files.unstrip_protocol(inner))
 
 
 @contextlib.contextmanager
@@ -84,7 +146,7 @@ def open_binary(path: str, *, caching: Literal["none", "readahead"] = "none") ->
 @contextlib.contextmanager
 def open_tar(path: str) -> Iterator[tarfile.TarFile]:
     """Open a tar so that members can be passed over without reading them."""
-    with open_binary(path, caching="readahead") as file, tarfile.open(fileobj=file, mode="r:*") as archive:
+    with open_binary(path, caching="readahead") as file, tars.open_tar(file, "r:*") as archive:
         yield archive
 
 
@@ -115,11 +177,18 @@ def _member(path: str, archive: tarfile.TarFile) -> IO[bytes]:
 
 @contextlib.contextmanager
 def reading(files: Files) -> Iterator[None]:
-    """Turn what a damaged file raises into a `UserError` that names it."""
+    """Turn what a damaged file raises into a `BrokenFileError` that names it."""
     try:
         yield
-    except BROKEN as error:
-        raise UserError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?") from error
+    except (*BROKEN, OSError) as error:
+        if not isinstance(error, BROKEN) and not _is_of_arrow(error):
+            raise
+        raise BrokenFileError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?") from error
+
+
+def _is_of_arrow(error: BaseException) -> bool:
+    """Whether it is Arrow that cannot make sense of some bytes: what comes of a disk or the network has a number."""
+    return type(error) is OSError and error.errno is None
 
 
 def first_line(error: BaseException) -> str:
