@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from stages.errors import BrokenFileError
+from stages.urls.batch import CONTENT, Batch
 from stages.urls.files import reading
 from stages.urls.parts import Part
 from stages.urls.readers import READERS
@@ -24,12 +28,23 @@ class Urls:
         """Yield (shard name, table) in the input's order; nothing where no row is left.
 
         Raises:
-            UserError: the file is broken, or does not have the columns that its source says.
+            BrokenFileError: the file cannot be read.
+            UserError: it does not have the columns that its source says.
         """
+        if part.broken:
+            raise BrokenFileError(part.broken)
         with reading(part.files):
             reader = READERS[part.source.format]
             select = Selection(part.source, reader.schema(part.source, part.files), place=part.files[-1])
-            batches = reader.read(part.source, part.files, select.columns)
+            batches = map(partial(_below, part.folder), reader.read(part.source, part.files, select.columns))
             for number, rows in enumerate(cut(map(select, batches), self._size)):
                 shard = f"{part.name}-{number:05d}"
                 yield shard, keyed(rows, source=part.source_name, shard=shard, schema=select.schema)
+
+
+def _below(folder: str, batch: Batch) -> Batch:
+    """Return a batch whose files lie in a folder."""
+    if not folder:
+        return batch
+    files = pc.binary_join_element_wise(folder, batch.content["file"], "")
+    return Batch(batch.content.set_column(CONTENT.get_field_index("file"), CONTENT.field("file"), files), batch.own)

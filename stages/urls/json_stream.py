@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError, UserError
 
 CHUNK = 1 << 20
 """Characters read at a time."""
@@ -110,6 +110,6 @@ class JsonStream:
         self._at = 0
         return True
 
-    def _mistake(self, what: str, at: int) -> UserError:
+    def _mistake(self, what: str, at: int) -> BrokenFileError:
         line = self._line + self._text.count("\n", 0, at)
-        return UserError(f"{self._place}, line {line}: broken JSON: {what}; is the file complete?")
+        return BrokenFileError(f"{self._place}, line {line}: broken JSON: {what}; is the file complete?")
