@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from stages.errors import UserError
 from stages.urls.batch import required_column
+from stages.urls.damage import Damage
 from stages.urls.files import filesystem, reading
 from stages.urls.parts import find_files
-from stages.urls.readers import READERS
+from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
-from stages.urls.spec import HumanSource, SourceSettings
+from stages.urls.spec import HumanSource, JsonSource, SourceSettings
 
 
 def check(name: str, source: SourceSettings) -> None:
@@ -20,12 +21,12 @@ def check(name: str, source: SourceSettings) -> None:
     """
     files = find_files(name, source)[0]
     with reading(files):
-        schema = READERS[source.format].schema(source, files)
-    for key in ("url", "text"):
-        if candidates := getattr(source, f"{key}_names", None):
-            required_column(schema.names, candidates, key=f"{key}:", place=files[0])
-    Selection(source, schema, place=files[-1])
-    if isinstance(source, HumanSource) and source.images_root is not None:
+        rows = PartRows(source, files)
+        for key in ("url", "text"):
+            if candidates := getattr(source, f"{key}_names", None):
+                required_column(rows.schema.names, candidates, key=f"{key}:", place=files[0])
+        Selection(source, rows.schema, rows.types, Damage(files[-1]))
+    if isinstance(source, HumanSource | JsonSource) and source.images_root is not None:
         _check_folder(name, source.images_root)
 
 

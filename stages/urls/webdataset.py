@@ -11,14 +11,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.errors import UserError
 from stages.urls import parquet
-from stages.urls.batch import Batch, Reader, chunks, column_named, content, own_columns, required_column
+from stages.urls.batch import (
+    Batch,
+    Reader,
+    chunks,
+    column_named,
+    content,
+    own_columns,
+    required_column,
+    text_column,
+)
+from stages.urls.damage import Damage
 from stages.urls.files import Files, open_tar
-from stages.urls.jsonl import as_texts, text_schema
+from stages.urls.json_value import as_texts
+from stages.urls.objects import text_schema
 from stages.urls.spec import WebDatasetSource
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"})
@@ -32,39 +44,46 @@ def schema(source: WebDatasetSource, files: Files) -> pa.Schema:
     return text_schema(fields for _, fields in [next(_samples(files[0]), ("", {}))])
 
 
-def read(source: WebDatasetSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+def read(source: WebDatasetSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield one row for every image that was downloaded."""
-    return _read_table(files, columns) if len(files) == 2 else _read_tar(files[0], schema(source, files), columns)
+    if len(files) == 2:
+        return _read_table(files, columns, damage)
+    return _read_tar(files[0], schema(source, files), columns, damage)
 
 
-def _read_table(files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+def _read_table(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     tar, table = files
     names = parquet.schema(None, (table,)).names
     key = required_column(names, ["key"], key="img2dataset's key column", place=table)
     asked = {name: column_named(names, name) for name in ("url", "caption", "status")}
     there = {name: column for name, column in asked.items() if column is not None}
     ending = _image_ending(tar)
+    first = 1
     for rows in parquet.batches(table, [key, *there.values(), *columns]):
+        numbers = np.arange(first, first := first + rows.num_rows)
         if "status" in there:
-            rows = rows.filter(pc.equal(rows.column(there["status"]), SUCCESS))  # noqa: PLW2901
-        keys = parquet.as_text(rows, key, table)
+            success = pc.fill_null(pc.equal(rows.column(there["status"]), SUCCESS), False)  # noqa: FBT003
+            rows, numbers = rows.filter(success), numbers[success.to_numpy(zero_copy_only=False)]  # noqa: PLW2901
+        keys = parquet.as_text(rows, key, numbers, damage)
         arrays = {"file": pc.binary_join_element_wise(f"{PurePosixPath(tar).name}/", keys, f".{ending}", "")}
         for name, column in (("url", "url"), ("text", "caption")):
             if column in there:
-                arrays[name] = parquet.as_text(rows, there[column], table)
-        yield Batch(content(rows.num_rows, **arrays), rows.select(columns))
+                arrays[name] = parquet.as_text(rows, there[column], numbers, damage)
+        own = parquet.storable(rows.select(columns), numbers, damage)
+        yield Batch(content(rows.num_rows, **arrays), own, numbers)
 
 
-def _read_tar(tar: str, own: pa.Schema, columns: Sequence[str]) -> Iterator[Batch]:
-    for samples in chunks(_samples(tar)):
+def _read_tar(tar: str, own: pa.Schema, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
+    for some in chunks(damage.numbered(_samples(tar), "sample")):
+        numbers, samples = [number for number, _ in some], [sample for _, sample in some]
         texts = [as_texts(fields, ("url", "caption")) for _, fields in samples]
         arrays = {
-            "url": pa.array([fields["url"] for fields in texts], pa.string()),
-            "text": pa.array([fields["caption"] for fields in texts], pa.string()),
+            "url": text_column("url", [fields["url"] for fields in texts], numbers, damage),
+            "text": text_column("caption", [fields["caption"] for fields in texts], numbers, damage),
             "file": pa.array([f"{PurePosixPath(tar).name}/{member}" for member, _ in samples], pa.string()),
         }
         records = [as_texts(fields, columns) for _, fields in samples]
-        yield Batch(content(len(samples), **arrays), own_columns(own, columns, records))
+        yield Batch(content(len(samples), **arrays), own_columns(own, columns, records, numbers, damage), numbers)
 
 
 def _image_ending(tar: str) -> str:
