@@ -25,6 +25,7 @@ from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
 from stages.errors import UserError
 from stages.files import scratch_folder
+from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
 
@@ -168,9 +169,9 @@ class Worker:
 
     def _cut(self, job: Job, part: str, started: float) -> Report:
         """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
-        names, rows = list[str](), list[int]()
+        names, rows, damage = list[str](), list[int](), Damage(job.parts[part].place)
         try:
-            for name, table in self._compute(job)(job.parts[part]):
+            for name, table in self._compute(job)(job.parts[part], damage):
                 commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
                 names.append(name)
                 rows.append(table.num_rows)

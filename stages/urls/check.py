@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from stages.errors import BrokenFileError, UserError
 from stages.urls.batch import required_column
+from stages.urls.damage import Damage
 from stages.urls.files import Files, filesystem, reading
 from stages.urls.parts import find_files
-from stages.urls.readers import READERS
+from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
-from stages.urls.spec import HumanSource, SourceSettings
+from stages.urls.spec import HumanSource, JsonSource, SourceSettings
 
 
 TRIED = 16
@@ -29,7 +30,7 @@ def check(name: str, source: SourceSettings) -> None:
     mistake = _mistake(source, find_files(name, source)[:TRIED])
     if mistake is not None:
         raise mistake
-    if isinstance(source, HumanSource) and source.images_root is not None:
+    if isinstance(source, HumanSource | JsonSource) and source.images_root is not None:
         _check_folder(name, source.images_root)
 
 
@@ -50,11 +51,11 @@ def _mistake(source: SourceSettings, parts: Sequence[Files]) -> UserError | None
 
 def _check_columns(source: SourceSettings, files: Files) -> None:
     with reading(files):
-        schema = READERS[source.format].schema(source, files)
-    for key in ("url", "text"):
-        if candidates := getattr(source, f"{key}_names", None):
-            required_column(schema.names, candidates, key=f"{key}:", place=files[0])
-    Selection(source, schema, place=files[-1])
+        rows = PartRows(source, files)
+        for key in ("url", "text"):
+            if candidates := getattr(source, f"{key}_names", None):
+                required_column(rows.schema.names, candidates, key=f"{key}:", place=files[0])
+        Selection(source, rows.schema, rows.types, Damage(files[-1]))
 
 
 def _check_folder(name: str, root: str) -> None:

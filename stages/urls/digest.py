@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tarfile
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import IO
 from stages import tars
 from stages.errors import BrokenFileError
 from stages.urls.files import Files, open_binary, open_tar
+from stages.urls.partitions import asked_partitions
 from stages.urls.spec import LaionSource, ParquetSource, SourceSettings, WebDatasetSource
 
 CHUNK_BYTES = 1 << 20
@@ -22,7 +24,8 @@ def digest(source: SourceSettings, files: Files, folder: str = "") -> str:
 
     A Parquet file stands for itself by its size and footer, which holds the offset, size and statistics of every column
     chunk; an img2dataset tar by its size and the Parquet table beside it, or else by its members' names, sizes and
-    times. So terabytes need not be read. Any other file is hashed whole.
+    times. So terabytes need not be read. Any other file is hashed whole. What the source asks of the names of folders
+    (`stages.urls.partitions`) counts too.
 
     Args:
         source: whose part.
@@ -40,6 +43,8 @@ def digest(source: SourceSettings, files: Files, folder: str = "") -> str:
         for piece in _identity(source, file, alone=len(files) == 1):
             found.update(piece)
         found.update(b"\0")
+    if asked := asked_partitions(files[0], source):
+        found.update(json.dumps(asked, sort_keys=True).encode())
     return found.hexdigest()
 
 

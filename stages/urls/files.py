@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import glob
 import gzip
-import io
 import lzma
 import os
 import re
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages import tars
 from stages.errors import BrokenFileError, UserError
+from stages.urls.unpack import as_text, unpack
 
 Files = tuple[str, ...]
 """The files of one part: local paths or fsspec URLs."""
@@ -30,8 +31,9 @@ Files = tuple[str, ...]
 BROKEN = (
     EOFError,
     gzip.BadGzipFile,
-    zlib.error,
     lzma.LZMAError,
+    zlib.error,
+    zipfile.BadZipFile,
     tarfile.TarError,
     pa.ArrowInvalid,
     UnicodeDecodeError,
@@ -152,27 +154,15 @@ def open_tar(path: str) -> Iterator[tarfile.TarFile]:
 
 @contextlib.contextmanager
 def open_text(path: str) -> Iterator[IO[str]]:
-    r"""Open a text file, .gz or not, or the first .json of a .tar.gz. Only `\n` ends a line; a BOM is skipped.
+    r"""Open a text file, packed or not (`stages.urls.unpack`). `\n` ends a line; bytes that are no text stay visible.
 
-    Bytes that are no UTF-8 become U+FFFD: one odd caption among millions is no reason to stop.
+    Raises:
+        UserError: it is empty.
     """
     files, inner = filesystem(path)
     with contextlib.ExitStack() as stack:
-        content: Any
-        if path.endswith((".tar.gz", ".tgz")):
-            content = _member(path, stack.enter_context(open_tar(path)))
-        else:
-            content = stack.enter_context(files.open(inner, "rb", compression="infer"))
-        yield stack.enter_context(io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline="\n"))
-
-
-def _member(path: str, archive: tarfile.TarFile) -> IO[bytes]:
-    for member in archive:
-        if member.isfile() and member.name.endswith(".json"):
-            content = archive.extractfile(member)
-            assert content is not None, member.name
-            return content
-    raise UserError(f"{path} holds no .json file")
+        content = unpack(stack.enter_context(files.open(inner, "rb")), path, stack)
+        yield stack.enter_context(as_text(content))
 
 
 @contextlib.contextmanager
@@ -180,15 +170,16 @@ def reading(files: Files) -> Iterator[None]:
     """Turn what a damaged file raises into a `BrokenFileError` that names it."""
     try:
         yield
-    except (*BROKEN, OSError) as error:
-        if not isinstance(error, BROKEN) and not _is_of_arrow(error):
+    except BROKEN as error:
+        raise _broken(files, error) from error
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None:
             raise
-        raise BrokenFileError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?") from error
+        raise _broken(files, error) from error  # a codec's: nothing of a disk or a network has no number
 
 
-def _is_of_arrow(error: BaseException) -> bool:
-    """Whether it is Arrow that cannot make sense of some bytes: what comes of a disk or the network has a number."""
-    return type(error) is OSError and error.errno is None
+def _broken(files: Files, error: BaseException) -> BrokenFileError:
+    return BrokenFileError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?")
 
 
 def first_line(error: BaseException) -> str:

@@ -120,17 +120,63 @@ class LaionSource(SourceSettings):
 
 
 class CsvSource(NamedColumns):
-    """A CSV file with a header line, .gz or not. It has no types: every column is text, an empty field is null."""
+    """A CSV file with a header line, compressed or not.
+
+    It has no types: `keep` takes every column as text, an empty field as null; `where` compares what looks like a
+    number as a number. Of two columns of one name the second has a number, as in DuckDB: `tag`, `tag_1`.
+    """
+
+    folder_glob: ClassVar[str | None] = "*.csv*"
 
     format: Literal["csv"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """What separates two fields; `"\\t"` for a TSV file."""
+    quote: Annotated[str, Field(max_length=1)] | None = None
+    """What a field stands in that holds delimiters or line breaks; `""` where quotes mean nothing. Null is `"` for CSV
+    and nothing for TSV, which has no quoting: a line is a row."""
+
+    def quote_for(self, delimiter: str) -> str:
+        """Return the quote of a file whose fields are separated so; "" for none."""
+        if self.quote is not None:
+            return self.quote
+        return "" if delimiter == "\t" else '"'
 
 
 class JsonlSource(NamedColumns):
-    """One JSON object a line, .gz or not. Every column is text: what is no string is kept as its JSON."""
+    """One JSON object a line, compressed or not.
+
+    `keep` takes every column as text: what is no string as its JSON. `where` compares numbers as numbers.
+    """
+
+    folder_glob: ClassVar[str | None] = "*.jsonl*"
 
     format: Literal["jsonl"]
+
+
+class JsonSource(NamedColumns):
+    """A JSON list of objects, compressed or not: BLIP's `[{url, caption}]`, and what `export --to json` writes.
+
+    Also an object with such a list under `annotations`, as RedCaps'. Columns are as in `JsonlSource`.
+    """
+
+    folder_glob: ClassVar[str | None] = "*.json*"
+    places: ClassVar[frozenset[str]] = frozenset({"path", "images"})
+
+    format: Literal["json"]
+    text: str = "caption"
+    """The column with the web text."""
+    images: str | None = None
+    """The root of the images that an entry without a url names under `image`: a folder, an fsspec URL, or an http(s)
+    address that they are downloaded from."""
+
+    @property
+    def images_root(self) -> str | None:
+        """The folder of the images, None where all are downloaded."""
+        return None if self.images is None or is_web(self.images) else self.images
+
+    def identity(self) -> dict[str, Any]:
+        """As for every source; a web address of the images counts, for it becomes part of the `url` column."""
+        return super().identity() | {"images": self.images if is_web(self.images or "") else self.images is not None}
 
 
 class Cc3mSource(SourceSettings):
@@ -230,15 +276,17 @@ class HumanSource(SourceSettings):
 
 
 class CocoSource(HumanSource):
-    """COCO captions in Karpathy's split: `dataset_coco.json`, or a list of {image, caption, image_id} (BLIP, LAVIS).
+    """COCO captions in Karpathy's split, as released, or as a list of {image, caption, image_id} (BLIP, LAVIS).
 
-    His `dataset_flickr30k.json` is read in the same way; it has no `filepath` and no `cocoid`.
-    Own columns: `filepath`, `filename`, `cocoid`, `split`; for the list `image`, `image_id`.
+    His `dataset_flickr30k.json` is read as his `dataset_coco.json` is; it has no `filepath` and no `cocoid`. As
+    released means `captions_train2017.json` and the like, whose images name no folders.
+    Own columns: `filepath`, `filename`, `cocoid`, `split`; as released `id`, `file_name`, `coco_url`, `flickr_url`,
+    `width`, `height`, `license`, `date_captured`; of the list `image`, `image_id`.
     """
 
     format: Literal["coco"]
     splits: tuple[Literal["train", "restval", "val", "test"], ...] = ("train", "restval")
-    """What is taken of dataset_coco.json; the lists of BLIP and LAVIS hold one split each and are taken whole."""
+    """What is taken of dataset_coco.json; all other files hold one split each and are taken whole."""
 
     def overlaps(self, other: SourceSettings) -> bool:
         """As for every source; different splits have no row in common."""
@@ -261,6 +309,7 @@ Source = Annotated[
     | ParquetSource
     | CsvSource
     | JsonlSource
+    | JsonSource
     | Cc3mSource
     | Cc12mSource
     | SbuSource
@@ -285,7 +334,7 @@ class UrlsRun(RunOptions):
 
 SPEC = StageSpec(
     name="urls",
-    version=1,
+    version=2,
     inputs=(),
     recipe=UrlsRecipe,
     run=UrlsRun,

@@ -55,6 +55,53 @@ def clean_array(array: pa.Array) -> tuple[pa.Array, list[int]]:
     return _cleaned([None if value is None else value.decode("utf-8", "surrogateescape") for value in raw])
 
 
+def clean_column(array: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Return an array of any type with its strings cleaned, those inside lists and structs too; the type stays.
+
+    Also returns the positions of the values that were not clean.
+    """
+    kind = array.type
+    if is_string(kind):
+        clean, damaged = clean_array(array)
+        return (clean.cast(kind), damaged) if damaged else (array, [])
+    if pa.types.is_dictionary(kind) and is_string(kind.value_type):
+        clean, damaged = clean_array(array.dictionary)
+        rows = [at for at, index in enumerate(array.indices.to_pylist()) if index in damaged] if damaged else []
+        return pa.DictionaryArray.from_arrays(array.indices, clean.cast(kind.value_type)), rows
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return _clean_inside(array), [at for at, value in enumerate(array) if not _is_readable(value)]
+    return array, []
+
+
+def _clean_inside(array: pa.Array) -> pa.Array:
+    kind = array.type
+    if pa.types.is_struct(kind):
+        parts = [clean_column(part)[0] for part in array.flatten()]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.ListArray if pa.types.is_list(kind) else pa.LargeListArray
+        return make.from_arrays(array.offsets, clean_column(array.values)[0], type=kind, mask=array.is_null())
+    if pa.types.is_map(kind):
+        keys, items = clean_column(array.keys)[0], clean_column(array.items)[0]
+        return pa.MapArray.from_arrays(array.offsets, keys, items, type=kind)
+    return array
+
+
+def _is_readable(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_string(kind: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's three of strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def _has_nul(strings: pa.Array) -> bool:
     return bool(pc.any(pc.match_substring(strings, "\0")).as_py())
 

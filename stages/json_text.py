@@ -1,0 +1,30 @@
+"""JSON that every reader of JSON can read: what it has no word for (NaN, Infinity) is null, dates and the like are text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON text, characters beyond ASCII as they are.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return json.dumps(value, indent=indent, default=str, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError):  # a number that is none, or a key that is no text
+        return json.dumps(_sayable(value), indent=indent, default=str, ensure_ascii=False, allow_nan=False)
+
+
+def _sayable(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _sayable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sayable(inner) for inner in value]
+    return value
