@@ -13,7 +13,6 @@ from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
 from stages.urls.spec import HumanSource, JsonSource, SourceSettings
 
-
 TRIED = 16
 """Files whose headers are looked at until one is as it should be."""
 

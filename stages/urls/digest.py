@@ -82,8 +82,10 @@ def _size(path: str) -> Iterable[bytes]:
     """Yield a tar's size; whether it has an end, so that it is not what a download has left, costs one small read."""
     with open_binary(path) as file:
         size = file.seek(0, os.SEEK_END)
-        if not size or not tars.is_packed(path) and _read_at(file, max(0, size - tars.BLOCK), tars.BLOCK).strip(b"\0"):
-            raise tarfile.ReadError("it is empty" if not size else "its end is missing")
+        if not size:
+            raise tarfile.ReadError("it is empty")
+        if not tars.is_packed(path) and _read_at(file, max(0, size - tars.BLOCK), tars.BLOCK).strip(b"\0"):
+            raise tarfile.ReadError("its end is missing")
         yield str(size).encode()
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import IO, Any, Literal
 
 import pyarrow as pa
-from braceexpand import UnbalancedBracesError, braceexpand
+from braceexpand import braceexpand
 from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
@@ -93,7 +93,7 @@ def _expand(path: str) -> list[str]:
             raise UserError(f"{path} names {abs(int(last) - int(first)) + 1:,} files; correct the range")
     try:
         return list(braceexpand(path, escape=False))
-    except UnbalancedBracesError:
+    except ValueError:  # a brace without its partner
         return [path]
 
 
@@ -106,7 +106,7 @@ def _find_all(path: str, named: list[str], folder_glob: str | None) -> list[str]
 
 
 def _matches(files: Any, pattern: str) -> Iterator[str]:
-    """Yield the files that match; a link counts as what it leads to, one that leads nowhere as a file that is broken."""
+    """Yield the files that match; a link is what it leads to, and one that leads nowhere is a broken file."""
     if isinstance(files, LocalFileSystem):
         for name in glob.glob(pattern, recursive=True):  # noqa: PTH207  # fsspec passes over links
             if os.path.isfile(name) or not os.path.exists(name):  # noqa: PTH110, PTH113

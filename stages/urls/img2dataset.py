@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import tars
 from stages.errors import UserError
 from stages.urls import parquet
 from stages.urls.batch import Batch, column_named, content, required_column, text_column
@@ -39,7 +38,9 @@ def read(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch
     found = parquet.schema(None, (table,))
     if (inside := _image_column(files, found)) is not None:
         base = f"{posixpath.basename(table)}/{inside}"
-        yield from _rows(table, found.names, [], columns, lambda _, numbers: [f"{base}/{n - 1}" for n in numbers], damage)
+        yield from _rows(
+            table, found.names, [], columns, lambda _, numbers: [f"{base}/{n - 1}" for n in numbers], damage
+        )
         return
     key = required_column(found.names, ["key"], key="img2dataset's key column", place=table)
     beside = _Beside(files, key, damage)
@@ -105,9 +106,11 @@ class _Beside:
         self._key = key
         self._damage = damage
         self._images = images_of(files[0], damage) if len(files) > 1 else _images_in(self._place, files[0])
-        stems = {name_of(image).stem: image for image in reversed(self._images)}
-        # a tar may have been packed anew, with a folder before the names
-        self._by_key = {posixpath.basename(stem): image for stem, image in reversed(stems.items())} | stems
+        self._by_key: dict[str, str] = {}
+        for image in self._images:
+            stem = name_of(image).stem
+            self._by_key.setdefault(stem, image)
+            self._by_key.setdefault(posixpath.basename(stem), image)  # it may have been packed anew, with its folder
         self._ending = next((name_of(image).ending for image in self._images), "jpg")
         self._listed: set[str] = set()
 
@@ -149,6 +152,8 @@ def _images_in(folder: str, table: str) -> Mapping[str, int]:
     """
     files, inner = filesystem(folder)
     if not files.isdir(inner):
-        raise UserError(f"{table} has no images: neither a column of them nor, beside it, a tar or a folder of its name")
+        raise UserError(
+            f"{table} has no images: neither a column of them nor, beside it, a tar or a folder of its name"
+        )
     names = sorted(str(name).rstrip("/").rpartition("/")[2] for name in files.ls(inner, detail=False))
     return {name: number for number, name in enumerate(names, start=1) if name_of(name).ending in IMAGES}

@@ -151,4 +151,5 @@ def _first_text(said: Any) -> str | None:
         return said
     if isinstance(said, dict):
         return _first_text(said.get("caption"))
-    return next((text for each in said if (text := _first_text(each)) is not None), None) if said else None
+    each = said if isinstance(said, list) else ()
+    return next((text for inner in each if (text := _first_text(inner)) is not None), None)
