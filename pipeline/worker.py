@@ -21,6 +21,7 @@ from pipeline.graph import Graph, Node
 from pipeline.lineage import CHECKPOINTS, Descendant
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.plan import CORPUS_SHARD
+from pipeline.repaired import DIGEST
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
 from stages.errors import UserError
@@ -180,7 +181,8 @@ class Worker:
                 self._store.remove(job.folder, name)
             raise
         listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
-        self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing), job.metadata)
+        metadata = {**job.metadata, DIGEST: job.parts[part].digest}
+        self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing), metadata)
         return Report(sum(rows), time.monotonic() - started, {"urls": sum(rows)}, tuple(names))
 
     def _compute(self, job: Job) -> Any:
