@@ -9,7 +9,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError
 from stages.urls.batch import Batch, Reader, batch_of, chunks, content, distinct, required_column, text_column
 from stages.urls.damage import Damage
 from stages.urls.delimited import Dialect, Rows
@@ -73,7 +73,7 @@ def _opened(source: CsvSource, files: Files, damage: Damage) -> Iterator[tuple[l
         rows = Rows(lines, Dialect(delimiter, source.quote_for(delimiter)), damage)
         header = next(rows, None)
         if header is None:
-            raise UserError(f"{files[0]} has no header line with the columns' names")
+            raise BrokenFileError(f"{files[0]} has no header line with the columns' names")
         names = distinct([clean_text(name) or f"column{at}" for at, name in enumerate(header[1])])
         rows.width = len(names)
         yield names, rows

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError
 
 Kind = Literal["left_out", "emptied", "replaced"]
 
@@ -58,7 +58,7 @@ class Damage:
             unit: what one is called in messages, such as `line`.
 
         Raises:
-            UserError: more than half of them were left out, of the first thousand or of all.
+            BrokenFileError: more than half of them were left out, of the first thousand or of all.
         """
         self.counting(unit)
         for number, entry in entries:
@@ -119,7 +119,7 @@ class Damage:
         self._is_judged = True
         tally = self._tallies["left_out"]
         if 2 * (left_out := tally.count - self._before) > self._last:
-            raise UserError(
+            raise BrokenFileError(
                 f"{self.place}, {tally.first}; {left_out:,} of {self._last:,} are wrong: is this the format that the "
                 "manifest says?"
             )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from json import JSONDecodeError
 from typing import IO, Any
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError, UserError
 from stages.urls.damage import Damage
 from stages.urls.json_skip import last_element, next_element
 from stages.urls.json_value import DECODER, whats_wrong
@@ -63,7 +63,7 @@ class JsonStream:
         """Read one value whole.
 
         Raises:
-            UserError: there is none.
+            BrokenFileError: there is none.
         """
         try:
             return self._value()
@@ -74,7 +74,7 @@ class JsonStream:
         """Read an array that is all of the text.
 
         Raises:
-            UserError: something follows it.
+            BrokenFileError: something follows it.
         """
         yield from self.array()
         if self.peek():
@@ -97,7 +97,8 @@ class JsonStream:
         """Read the array under a key of an object, element by element; what comes before it is skipped.
 
         Raises:
-            UserError: the object has no such key, or the text is broken.
+            UserError: the object has no such key.
+            BrokenFileError: the text is broken.
         """
         self._expect("{")
         while self.peek() not in ("}", ""):
@@ -168,10 +169,10 @@ class JsonStream:
         self._at = 0
         return True
 
-    def _mistake(self, error: ValueError | RecursionError) -> UserError:
+    def _mistake(self, error: ValueError | RecursionError) -> BrokenFileError:
         at = error.pos if isinstance(error, JSONDecodeError) else self._at
         line = self._line + self._text.count("\n", 0, at)
-        return UserError(f"{self._place}, line {line}: {whats_wrong(error)}; is the file complete?")
+        return BrokenFileError(f"{self._place}, line {line}: {whats_wrong(error)}; is the file complete?")
 
 
 def objects_in(array: Iterable[Any], damage: Damage) -> Iterator[tuple[int, dict[str, Any]]]:

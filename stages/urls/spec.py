@@ -7,14 +7,23 @@ does: upper and lower case are the same.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from stages import tars
 from stages.contract import Recipe, RunOptions, Settings, StageSpec
 
 RESERVED = ("key", "source", "url", "text", "texts", "file", "shard")
 """The columns that every URL table and view has; `keep:` cannot name them (a test holds this to `tables.URLS`)."""
+
+
+def packed_or_not(*globs: str) -> tuple[str, ...]:
+    """Return globs for the names of files and of the same files compressed."""
+    return tuple(f"{glob}{ending}" for glob in globs for ending in ("", ".gz", ".zst", ".bz2", ".xz"))
 
 
 def is_web(path: str) -> bool:
@@ -27,7 +36,7 @@ class SourceSettings(Settings):
 
     human: ClassVar[bool] = False
     """Whether people wrote the captions for these images, so that none are generated and none are filtered."""
-    folder_glob: ClassVar[str | None] = None
+    folder_glob: ClassVar[str | tuple[str, ...] | None] = None
     """What is taken when `path` is a folder; None where a folder makes no sense."""
     places: ClassVar[frozenset[str]] = frozenset({"path"})
     """The settings that say where the data lies, not what it is."""
@@ -122,7 +131,7 @@ class CsvSource(NamedColumns):
     number as a number. Of two columns of one name the second has a number, as in DuckDB: `tag`, `tag_1`.
     """
 
-    folder_glob: ClassVar[str | None] = "*.csv*"
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.csv", "*.tsv")
 
     format: Literal["csv"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
@@ -144,7 +153,7 @@ class JsonlSource(NamedColumns):
     `keep` takes every column as text: what is no string as its JSON. `where` compares numbers as numbers.
     """
 
-    folder_glob: ClassVar[str | None] = "*.jsonl*"
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.jsonl", "*.ndjson")
 
     format: Literal["jsonl"]
 
@@ -155,7 +164,7 @@ class JsonSource(NamedColumns):
     Also an object with such a list under `annotations`, as RedCaps'. Columns are as in `JsonlSource`.
     """
 
-    folder_glob: ClassVar[str | None] = "*.json*"
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.json")
     places: ClassVar[frozenset[str]] = frozenset({"path", "images"})
 
     format: Literal["json"]
@@ -201,32 +210,55 @@ class SbuSource(SourceSettings):
 
 
 class WebDatasetSource(SourceSettings):
-    """The output folder of an earlier img2dataset run; its images are taken as they are.
+    """Images that are there already, with their texts: what img2dataset has written, or tars of anybody's.
 
-    Own columns: those of the `.parquet` beside a tar; without it the fields of the `.json` members, as text.
+    `path` names tars (.tar, .tar.gz, .tgz ...), or the folder that they lie in; or such a folder of img2dataset's output
+    formats `files` and `parquet`, or the tables in it. Uncompressed tars stay where they are and are read there; the
+    images of all others are stored with the results. Own columns: those of the `.parquet` beside a tar; without it the
+    fields of the `.json` members, as text.
     """
 
-    folder_glob: ClassVar[str | None] = "*.tar"
+    folder_glob: ClassVar[str | None] = "*"
 
     format: Literal["webdataset"]
 
     @property
     def images_root(self) -> str:
-        """The folder of the tars."""
-        return _folder(self.paths[0])
+        """The folder that all tars lie below."""
+        return _common_folder(self.paths)
 
     @field_validator("path")
     @classmethod
-    def _one_folder(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        folders = {_folder(entry) for entry in ((path,) if isinstance(path, str) else path)}
-        if len(folders) > 1 or any("*" in folder for folder in folders):
-            raise ValueError("is to be one img2dataset folder, or tars in one (folder/*.tar); write a source for each")
+    def _one_place(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        _common_folder((path,) if isinstance(path, str) else path)
         return path
 
 
-def _folder(path: str) -> str:
-    """Return the folder that a path means: itself, or where its tars lie."""
-    return path.rpartition("/")[0] or "." if path.endswith(".tar") else path.rstrip("/")
+def _common_folder(paths: Sequence[str]) -> str:
+    """Return the folder that all files of some paths lie below.
+
+    Raises:
+        ValueError: there is none, since they lie on different disks or in different buckets.
+    """
+    folders = list(dict.fromkeys(map(_fixed_folder, paths)))
+    if len(folders) == 1:
+        return folders[0]
+    protocols = {folder.partition("://")[0] if "://" in folder else "" for folder in folders}
+    if protocols == {""}:
+        return os.path.commonpath([os.path.abspath(os.path.expanduser(folder)) for folder in folders])  # noqa: PTH100, PTH111
+    common = os.path.commonpath([folder.partition("://")[2] for folder in folders]) if len(protocols) == 1 else ""
+    if not common:
+        raise ValueError("names tars on different disks or in different buckets; write a source for each")
+    return f"{protocols.pop()}://{common}"
+
+
+def _fixed_folder(path: str) -> str:
+    """Return the folder that a path names, as far as no pattern begins in it."""
+    pattern = re.search(r"[*?{[]", path)
+    if pattern is None and not path.lower().endswith((*tars.ENDINGS, ".parquet")):
+        return path.rstrip("/")
+    folder, slash, _ = path[: pattern.start() if pattern else None].rpartition("/")
+    return folder or slash or "."
 
 
 class HumanSource(SourceSettings):

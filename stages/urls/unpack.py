@@ -16,7 +16,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from stages.errors import UserError
+from stages import tars
+from stages.errors import BrokenFileError, UserError
 
 HEAD_BYTES = 1 << 16
 """What is looked at of a file's beginning."""
@@ -49,13 +50,14 @@ def unpack(file: Any, path: str, stack: contextlib.ExitStack) -> io.BufferedRead
         stack: closes what is opened on the way.
 
     Raises:
-        UserError: there is nothing in it.
+        BrokenFileError: there is nothing in it.
+        UserError: it is an archive without one file that could be meant.
     """
     content = stack.enter_context(io.BufferedReader(file, HEAD_BYTES))
     while (inner := _inner(content, path, stack)) is not None:
         content = stack.enter_context(io.BufferedReader(inner, HEAD_BYTES))
     if not content.peek():
-        raise UserError(f"{path} is empty; fetch it anew, or take it out of `path`")
+        raise BrokenFileError(f"{path} is empty; fetch it anew, or take it out of `path`")
     return content
 
 
@@ -68,7 +70,7 @@ def _inner(content: io.BufferedReader, path: str, stack: contextlib.ExitStack) -
     if head.startswith(b"PK\3\4"):
         return _zipped(path, stack.enter_context(zipfile.ZipFile(content)))
     if head[USTAR] == b"ustar":
-        return _json_member(path, stack.enter_context(tarfile.open(fileobj=content, mode="r:")))
+        return _json_member(path, stack.enter_context(tars.open_tar(content, "r:*")))
     return None
 
 
