@@ -362,7 +362,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
         _print_json(outcome)
         return
     from pipeline.catalog import connect
-    from pipeline.report import print_failed_shards, print_funnel, print_retrieval
+    from pipeline.report import print_blocked, print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"], highlight=False)
@@ -370,6 +370,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     print_funnel(console, connect(session.graph, session.store), session.manifest.evaluated)
     print_retrieval(console, outcome["retrieval"])
     print_failed_shards(Console(stderr=True), session)
+    print_blocked(Console(stderr=True), session.graph, outcome["blocked"], outcome["failed"])
     console.print(
         f"\ntables: {outcome['output']}\nask them: duckdb {outcome['catalog']}", highlight=False, soft_wrap=True
     )

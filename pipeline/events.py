@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from pipeline.schedule import Schedule
 from pipeline.worker import Report
+from stages.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Listener(Protocol):
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and the first line that says something."""
+    """An exception as one line: its type, unless it was written for people, and the first line that says something."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, UserError):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

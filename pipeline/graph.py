@@ -5,7 +5,7 @@ A fingerprint is kept per (stage, source), so that adding a source to a manifest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ class Node:
         """`caption/laion`, unique in the graph."""
         return self.spec.name if self.source is None else f"{self.spec.name}/{self.source}"
 
+    def place(self, shard: str) -> str:
+        """The file that is worked under this name, for messages; "" where a shard is no file."""
+        return next((part.place for part in self.parts if part.name == shard), "")
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -53,11 +57,16 @@ class Graph:
 
     def until(self, stage: str) -> Graph:
         """The part of the graph that `stage` needs, itself included."""
-        wanted = {node.name for node in self.of_stage(stage)}
+        wanted = self.needed_by({node.name for node in self.of_stage(stage)})
+        return Graph({name: node for name, node in self.nodes.items() if name in wanted})
+
+    def needed_by(self, names: Collection[str]) -> set[str]:
+        """What some nodes need, directly or through others, themselves included."""
+        wanted = set(names)
         for node in reversed(list(self.nodes.values())):
             if node.name in wanted:
                 wanted.update(node.inputs)
-        return Graph({name: node for name, node in self.nodes.items() if name in wanted})
+        return wanted
 
 
 def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]] = find_parts) -> Graph:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.graph import Graph, Node, build_graph
-from pipeline.listing import PARTS, read_listing
+from pipeline.listing import done_folder, read_listing
 from pipeline.manifest import Manifest, load_manifest
 from pipeline.plan import NodePlan, make_plan
 from pipeline.store import Store
@@ -53,18 +53,19 @@ def open_session(path: Path, until: str | None = None) -> Session:
 
 def plan(graph: Graph, store: Store) -> list[NodePlan]:
     """What is left of the graph, as the store shows it now."""
-    committed, marked, shards, earlier = {}, {}, {}, {}
+    committed, marked, shards, failed, earlier = {}, {}, {}, {}, {}
     for name, node in graph.nodes.items():
         folder = store.folder(node.spec.name, node.fingerprint)
-        own = f"{folder}/{PARTS}" if node.spec.name == "urls" else folder
-        committed[name] = frozenset(store.committed(own))
+        committed[name] = frozenset(store.committed(done_folder(node, store)))
         marked[name] = store.marked(folder) if node.spec.name == "download" else frozenset()
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.name == "urls" and node.source:
             parts = [part.name for part in node.parts]
-            cut = committed[name] >= set(parts)
-            shards[node.source] = read_listing(store, folder, parts) if cut else None
-    return make_plan(graph, committed, marked, shards, earlier)
+            failed[name] = frozenset(store.failures(done_folder(node, store)))
+            cut = [part for part in parts if part in committed[name]]
+            tried = failed[name].union(cut) >= set(parts)
+            shards[node.source] = read_listing(store, folder, cut) if tried else None
+    return make_plan(graph, committed, marked, shards, failed, earlier)
 
 
 def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.plan import CORPUS_SHARD
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
+from stages.errors import UserError
 from stages.files import scratch_folder
 from stages.urls.parts import Part
 
@@ -167,11 +168,16 @@ class Worker:
 
     def _cut(self, job: Job, part: str, started: float) -> Report:
         """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
-        names, rows = [], []
-        for name, table in self._compute(job)(job.parts[part]):
-            commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
-            names.append(name)
-            rows.append(table.num_rows)
+        names, rows = list[str](), list[int]()
+        try:
+            for name, table in self._compute(job)(job.parts[part]):
+                commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
+                names.append(name)
+                rows.append(table.num_rows)
+        except UserError:  # it is broken behind these rows, for whoever tries
+            for name in names:
+                self._store.remove(job.folder, name)
+            raise
         listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
         self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing), job.metadata)
         return Report(sum(rows), time.monotonic() - started, {"urls": sum(rows)}, tuple(names))

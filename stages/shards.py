@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from stages import tars
 
 if TYPE_CHECKING:
     from stages.contract import Shard
@@ -72,13 +73,8 @@ def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tup
     if not wanted:
         return
     tar = images.side("tar")
-    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
-            key = wanted.pop(member.name, None)
-            if key is None:
-                continue
-            content = archive.extractfile(member)
-            assert content is not None, member.name
-            yield key, content.read()
+    with fsspec.open(tar, "rb") as file, tars.open_tar(file, "r|*") as archive:
+        for member, content in tars.files(archive, wanted):
+            yield wanted.pop(member), content
     if wanted:
         raise ValueError(f"{tar} lacks {len(wanted)} image(s) that {images.url} lists, {next(iter(wanted))} first")

@@ -7,20 +7,27 @@ finds the member by it. Links are not followed, nor are devices opened; of sever
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, Literal
+from typing import IO, Literal, TypeAlias
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """How the names of tars end."""
 BLOCK = 512
 """Bytes in which a tar counts."""
 CHUNK = 1 << 20
+Mode: TypeAlias = Literal["r:", "r:*", "r|*"]
+"""Uncompressed; compressed or not; the same, and it can only be read on, never back."""
 
 
 def is_tar(name: str) -> bool:
     """Whether a file is a tar by its name."""
     return name.lower().endswith(ENDINGS)
+
+
+def stem(name: str) -> str:
+    """The name of a tar without its ending."""
+    return name[: -next(len(ending) for ending in ENDINGS if name.lower().endswith(ending))]
 
 
 def is_packed(name: str) -> bool:
@@ -29,12 +36,27 @@ def is_packed(name: str) -> bool:
 
 
 @contextmanager
-def open_tar(file: IO[bytes], mode: Literal["r:*", "r|*"]) -> Iterator[tarfile.TarFile]:
-    """Open a tar, compressed or not, where it can be jumped about in (`r:*`) or only read on (`r|*`)."""
-    with tarfile.open(fileobj=file, mode=mode, tarinfo=_remembering(), encoding="utf-8", errors="backslashreplace") as (
-        archive
-    ):
+def open_tar(file: IO[bytes], mode: Mode) -> Iterator[tarfile.TarFile]:
+    """Open a tar.
+
+    Raises:
+        tarfile.ReadError: it is none.
+    """
+    with _opened(file, mode) as archive:
         yield archive
+
+
+def _opened(file: IO[bytes], mode: Mode) -> tarfile.TarFile:
+    begin = b"?"
+    if mode != "r|*":
+        begin = file.read(BLOCK)
+        file.seek(0)
+    names: dict[str, str] = {"encoding": "utf-8", "errors": "backslashreplace"}
+    try:
+        return tarfile.open(fileobj=file, mode=mode, tarinfo=_remembering(), **names)
+    except tarfile.ReadError:
+        what = f"no tar: it begins with {begin[:16]!r}" if begin else "empty"
+        raise tarfile.ReadError(f"it is {what}") from None
 
 
 def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -61,6 +83,20 @@ def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     content = archive.extractfile(member)
     assert content is not None, member.name
     return content.read()
+
+
+def files(archive: tarfile.TarFile, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, content) of the wanted files of an archive that was just opened, each name once, in its order.
+
+    Raises:
+        tarfile.ReadError: the archive is cut off or damaged.
+    """
+    seen = set[str]()
+    for member in archive:
+        archive.members.clear()
+        if member.name in wanted and member.name not in seen and is_file(member):
+            seen.add(member.name)
+            yield member.name, read(archive, member)
 
 
 def _remembering() -> type[tarfile.TarInfo]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import fsspec
 
+from stages import tars
 from stages.contract import CorpusShard
 from stages.corpus import kept_captions
 from stages.models.text import QFORMER_MAX_WORDS, clean
@@ -215,12 +216,14 @@ def _members(images: Artifact, names: Sequence[str]) -> Mapping[str, Member]:
         ValueError: the tar lacks one of them.
     """
     tar = images.side("tar")
-    found = {member.name: member for member in _headers(tar)}
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in _headers(tar):
+        found.setdefault(member.name, member)  # of several of one name every stage takes the first
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{tar} lacks {len(missing)} image(s) that {images.url} lists, {missing[0]} first")
     return {name: Member(tar, found[name].offset_data, found[name].size) for name in names}
 
 
 def _headers(tar: str) -> Iterator[tarfile.TarInfo]:
-    with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        yield from archive
+    with fsspec.open(tar, "rb") as file, tars.open_tar(file, "r:") as archive:
+        yield from filter(tars.is_file, archive)

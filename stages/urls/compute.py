@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from stages.errors import BrokenFileError
+from stages.urls.batch import CONTENT, Batch
 from stages.urls.damage import Damage
 from stages.urls.files import reading
 from stages.urls.parts import Part
@@ -29,12 +33,24 @@ class Urls:
             damage: is told what of it is left out, and why.
 
         Raises:
-            UserError: the file is broken, or does not have the columns that its source says.
+            BrokenFileError: the file cannot be read.
+            UserError: it does not have the columns that its source says.
         """
+        if part.broken:
+            raise BrokenFileError(part.broken)
         with reading(part.files):
             rows = PartRows(part.source, part.files)
             select = Selection(part.source, rows.schema, rows.types, damage)
-            batches = map(select, rows.read(select.columns, damage))
-            for number, table in enumerate(cut(batches, self._size)):
+            batches = map(partial(_below, part.folder), rows.read(select.columns, damage))
+            for number, table in enumerate(cut(map(select, batches), self._size)):
                 shard = f"{part.name}-{number:05d}"
                 yield shard, keyed(table, source=part.source_name, shard=shard, schema=select.schema)
+
+
+def _below(folder: str, batch: Batch) -> Batch:
+    """Return a batch whose files lie in a folder."""
+    if not folder:
+        return batch
+    files = pc.binary_join_element_wise(folder, batch.content["file"], "")
+    content = batch.content.set_column(CONTENT.get_field_index("file"), CONTENT.field("file"), files)
+    return Batch(content, batch.own, batch.numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from stages.urls.digest import digest
 from stages.urls.files import AT_ONCE, Files, filesystem, find, reading
 from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource
 
+TABLE = ".parquet"
 UNREADABLE = "unreadable"
 """The digest of all that cannot be read: what becomes of the other files does not hang on it."""
 
@@ -97,34 +97,38 @@ def _below(root: str, file: str) -> str:
     return "" if folder == "." else f"{folder}/"
 
 
-def _of_images(name: str, path: str, matches: Iterable[str]) -> list[str]:
+def _of_images(name: str, path: str, matches: list[str]) -> list[str]:
     """Leave out what lies beside tars and tables of images, such as img2dataset's statistics.
 
     Raises:
-        UserError: there is something else only, or a form that is not read.
+        UserError: there is nothing else, or a form that is not read.
     """
-    matches = list(matches)
     if records := [file for file in matches if ".tfrecord" in file.rpartition("/")[2]]:
-        raise UserError(f"source {name}: {records[0]} is a TFRecord, which is not read; write tars (webdataset)")
-    found = [file for file in matches if tars.is_tar(file) or file.endswith(".parquet")]
+        raise UserError(f"source {name}: {records[0]} is a TFRecord, which is not read; write tars in its place")
+    found = [file for file in matches if tars.is_tar(file) or file.endswith(TABLE)]
     if matches and not found:
-        raise UserError(f"source {name}: {matches[0]} is no .tar; let `path` name the folder of the tars, or the tars")
-    if not matches and find(f"{path.rstrip('/')}/**/*.tar", None):
-        raise UserError(f"source {name}: the tars lie in folders below {path}; write {path.rstrip('/')}/**/*.tar")
+        raise UserError(f"source {name}: {matches[0]} is no .tar; let `path` name the tars, or the folder they lie in")
+    if not matches:
+        raise UserError(f"source {name}: no file matches {path}; tars in folders below it are `{path}/**/*.tar`")
     return found
 
 
 def _with_tables(found: list[str]) -> list[Files]:
     """Put each tar together with the table beside it; a table without a tar is a part of its own."""
-    folders = list(dict.fromkeys(file.rpartition("/")[0] for file in found))
+    folders = list(dict.fromkeys(file.rpartition("/")[0] or "/" for file in found))
     with ThreadPoolExecutor(AT_ONCE) as pool:  # one listing a folder, not a question for each of forty thousand tars
         beside = {file for files in pool.map(partial(find, folder_glob="*"), folders) for file in files}
-    parts: dict[str, Files] = {}
+    tar_of = {f"{tars.stem(file)}{TABLE}": file for file in (*beside, *found) if tars.is_tar(file)}
+    parts: list[Files] = []
     for file in found:
         if tars.is_tar(file):
-            table = f"{tars.stem(file)}.parquet"
-            parts[file] = (file, table) if table in beside else (file,)
-    return list(parts.values())
+            table = f"{tars.stem(file)}{TABLE}"
+            parts.append((file, table) if table in beside else (file,))
+        elif file not in tar_of:
+            parts.append((file,))
+        elif tar_of[file] not in found:
+            parts.append((tar_of[file], file))
+    return parts
 
 
 def _with_captions(name: str, file: str) -> Files:

@@ -44,6 +44,7 @@ class Cut:
         misbehave(self._recipe, part.name)
         for index in range(int(Path(part.files[0]).stem)):
             name = f"{part.name}-{index:05d}"
+            misbehave(self._recipe, name)
             yield name, pa.table({"key": [f"{name}-{row}" for row in range(3)]})
 
 
