@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
 
 import pyarrow as pa
@@ -45,7 +45,7 @@ def _sample(files: Files) -> list[Object]:
         return [fields for _, fields in islice(damage.judged(objects, "line"), SAMPLE)]
 
 
-def _objects(path: str, damage: Damage) -> Iterator[tuple[int, Object]]:
+def _objects(path: str, damage: Damage) -> Generator[tuple[int, Object], None, None]:
     with open_text(path) as file:
         for number, line in numbered_lines(file, damage):
             if is_blank(line):

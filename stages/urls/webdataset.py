@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,10 +59,11 @@ def _read_table(files: Files, columns: Sequence[str], damage: Damage) -> Iterato
     ending = _image_ending(tar)
     first = 1
     for rows in parquet.batches(table, [key, *there.values(), *columns]):
-        numbers = np.arange(first, first := first + rows.num_rows)
+        numbers: Sequence[int] = range(first, first := first + rows.num_rows)
         if "status" in there:
             success = pc.fill_null(pc.equal(rows.column(there["status"]), SUCCESS), False)  # noqa: FBT003
-            rows, numbers = rows.filter(success), numbers[success.to_numpy(zero_copy_only=False)]  # noqa: PLW2901
+            rows = rows.filter(success)  # noqa: PLW2901
+            numbers = [number for number, is_there in zip(numbers, success.to_pylist(), strict=True) if is_there]
         keys = parquet.as_text(rows, key, numbers, damage)
         arrays = {"file": pc.binary_join_element_wise(f"{PurePosixPath(tar).name}/", keys, f".{ending}", "")}
         for name, column in (("url", "url"), ("text", "caption")):
