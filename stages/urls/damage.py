@@ -15,8 +15,8 @@ Kind = Literal["left_out", "emptied", "replaced"]
 
 WORDS: Final[dict[Kind, str]] = {
     "left_out": "left out",
-    "emptied": "taken without a value that does not fit",
-    "replaced": "taken with U+FFFD in place of what is no text",
+    "emptied": "values taken for none, which do not fit",
+    "replaced": "texts with U+FFFD in place of what is no text",
 }
 """An entry that is not in the result; one of whose values is null instead; one of whose texts had to be cleaned."""
 ENOUGH = 1_000
@@ -98,7 +98,7 @@ class Damage:
     def words(self) -> str:
         """All of it in one line that begins with the file; "" where nothing is wrong."""
         told = [
-            f"{tally.count:,} {WORDS[kind]} (first {tally.first})"
+            f"{WORDS[kind]}: {tally.count:,} (first {tally.first})"
             for kind, tally in self._tallies.items()
             if tally.count
         ]

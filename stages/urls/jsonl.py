@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,7 +17,6 @@ from stages.urls.json_value import parse
 from stages.urls.lines import is_blank, numbered_lines
 from stages.urls.objects import SAMPLE, Object, batches, text_schema, types_of
 from stages.urls.spec import JsonlSource
-
 
 def schema(_: object, files: Files) -> pa.Schema:
     """Return the keys of the first lines.
@@ -46,21 +46,32 @@ def _sample(files: Files) -> list[Object]:
 
 
 def _objects(path: str, damage: Damage) -> Generator[tuple[int, Object], None, None]:
+    begins = True
     with open_text(path) as file:
         for number, line in numbered_lines(file, damage):
             if is_blank(line):
                 continue
-            if number == 1 and line.lstrip().startswith("["):
+            value, why = _parsed(line)
+            if isinstance(value, dict):
+                yield number, value
+            elif begins and (line.strip() == "[" or _is_list(value)):
                 raise UserError(f"{path} is a JSON list, not lines of JSON; use format: json")
-            try:
-                fields = parse(line)
-            except ValueError as error:
-                damage.left_out(number, str(error))
-                continue
-            if isinstance(fields, dict):
-                yield number, fields
             else:
-                damage.left_out(number, "no JSON object")
+                damage.left_out(number, why)
+            begins = False
+
+
+def _parsed(line: str) -> tuple[Any, str]:
+    """Return a line's value, and what is to be said where it is no object."""
+    try:
+        return parse(line), "no JSON object"
+    except ValueError as error:
+        return None, str(error)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a whole list stands in one line."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 READER = Reader(schema, read, types)

@@ -168,11 +168,18 @@ class JsonSource(NamedColumns):
     places: ClassVar[frozenset[str]] = frozenset({"path", "images"})
 
     format: Literal["json"]
+    url: str = "url"
+    """The column with the image's address."""
     text: str = "caption"
     """The column with the web text."""
     images: str | None = None
     """The root of the images that an entry without a url names under `image`: a folder, an fsspec URL, or an http(s)
     address that they are downloaded from."""
+
+    @property
+    def url_names(self) -> tuple[str, ...]:
+        """The names of the columns that say where an image is."""
+        return (self.url,) if self.images is None else (self.url, "image")
 
     @property
     def images_root(self) -> str | None:

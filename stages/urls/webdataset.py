@@ -57,6 +57,7 @@ def _read_table(files: Files, columns: Sequence[str], damage: Damage) -> Iterato
     asked = {name: column_named(names, name) for name in ("url", "caption", "status")}
     there = {name: column for name, column in asked.items() if column is not None}
     ending = _image_ending(tar)
+    damage.counting("row")
     first = 1
     for rows in parquet.batches(table, [key, *there.values(), *columns]):
         numbers: Sequence[int] = range(first, first := first + rows.num_rows)
