@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 finished with failures, 2 wrong manifest or usage, 130 int
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from stages.errors import UserError
+from stages.json_text import to_json
 
 app = typer.Typer(
     help="Turn noisy web image-text pairs into a better corpus: caption, rank, filter, select, pretrain, evaluate.",
@@ -141,6 +141,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     """Say how far the run is, what it has lost and why, and which shards failed."""
     from pipeline import report
     from pipeline.catalog import connect
+    from pipeline.damaged import damaged_files
     from pipeline.session import open_session
 
     session = open_session(manifest)
@@ -155,6 +156,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
                 "hosts": report.worst_hosts(catalog),
                 "retrieval": report.retrieval(catalog),
                 "failed": report.failed_shards(session),
+                "damaged": damaged_files(session.graph, session.store),
             }
         )
         return
@@ -165,6 +167,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     report.print_funnel(console, catalog, session.manifest.evaluated)
     report.print_worst_hosts(console, report.worst_hosts(catalog))
     report.print_retrieval(console, report.retrieval(catalog))
+    report.print_damaged(console, damaged_files(session.graph, session.store))
     report.print_failed_shards(console, session)
 
 
@@ -362,13 +365,14 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
         _print_json(outcome)
         return
     from pipeline.catalog import connect
-    from pipeline.report import print_blocked, print_failed_shards, print_funnel, print_retrieval
+    from pipeline.report import print_blocked, print_damaged, print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"], highlight=False)
     console.print()
     print_funnel(console, connect(session.graph, session.store), session.manifest.evaluated)
     print_retrieval(console, outcome["retrieval"])
+    print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)
     print_blocked(Console(stderr=True), session.graph, outcome["blocked"], outcome["failed"])
     console.print(
@@ -377,7 +381,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+    typer.echo(to_json(value, indent=1))
 
 
 def _print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:

@@ -29,6 +29,11 @@ class Event:
         where = " ".join(word for word in (self.kind, self.node, self.shard) if word)
         return f"{where}: {self.error}" if self.error else ""
 
+    @property
+    def remark(self) -> str:
+        """What a file's reader left out of it, with `done`; "" where it took everything."""
+        return f"damaged: {self.node}: {self.report.damage}" if self.report and self.report.damage else ""
+
 
 class Listener(Protocol):
     """Hears of every event; `schedule` holds the counts."""

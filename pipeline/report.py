@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalog import Catalog, query
-from pipeline.display import duration
+from pipeline.display import REMARKS, duration
 from pipeline.graph import Graph
 from pipeline.listing import done_folder
 from pipeline.plan import NodePlan
@@ -155,6 +155,16 @@ def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
         total = "?" if row["total"] is None else row["total"]
         table.add_row(row["node"], row["fingerprint"], f"{row['done']}/{total}", row["reason"] or "nothing")
     console.print(table)
+
+
+def print_damaged(console: Console, files: Sequence[Mapping[str, Any]]) -> None:
+    """A line for every file of a list of which something was left out, as far as there is room."""
+    for file in files[:REMARKS]:
+        text = f"damaged: {file['node']}: {file['words']}"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(files) > REMARKS:
+        more = f"damaged: {len(files) - REMARKS:,} more files; `capfilt status --json` lists them all"
+        console.print(more, style="yellow", markup=False, highlight=False)
 
 
 def print_failed_shards(console: Console, session: Session) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.damaged import write_damage
 from pipeline.gpu import GpuWatch
 from pipeline.graph import Graph, Node
 from pipeline.lineage import CHECKPOINTS, Descendant
@@ -64,6 +65,8 @@ class Report:
     counts: Mapping[str, int] = field(default_factory=dict)
     shards: tuple[str, ...] = ()
     """The URL shards that a file was cut into."""
+    damage: str = ""
+    """What of a file was left out, in words."""
     gpu: float | None = None
     """The share of the time, in [0, 1], in which a kernel ran on the worker's GPUs; None without one."""
 
@@ -170,7 +173,8 @@ class Worker:
 
     def _cut(self, job: Job, part: str, started: float) -> Report:
         """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
-        names, rows, damage = list[str](), list[int](), Damage(job.parts[part].place)
+        names, rows = list[str](), list[int]()
+        damage = Damage(job.parts[part].place)
         try:
             for name, table in self._compute(job)(job.parts[part], damage):
                 commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
@@ -181,9 +185,12 @@ class Worker:
                 self._store.remove(job.folder, name)
             raise
         listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
-        metadata = {**job.metadata, DIGEST: job.parts[part].digest}
-        self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing), metadata)
-        return Report(sum(rows), time.monotonic() - started, {"urls": sum(rows)}, tuple(names))
+        counts = {"urls": sum(rows), **damage.counts}
+        with scratch_folder() as scratch:
+            sides = write_damage(damage, scratch)
+            metadata = {**job.metadata, "counts": json.dumps(counts), DIGEST: job.parts[part].digest}
+            self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing, sides=sides), metadata)
+        return Report(sum(rows), time.monotonic() - started, counts, tuple(names), damage.words)
 
     def _compute(self, job: Job) -> Any:
         key = (job.compute, job.recipe.model_dump_json(), job.run.model_dump_json())

@@ -1,4 +1,4 @@
-"""JSON that every reader of JSON can read: what it has no word for (NaN, Infinity) is null, dates and the like are text."""
+"""JSON that every reader of it can read: NaN and Infinity, for which it has no word, are null, and dates are text."""
 
 from __future__ import annotations
 

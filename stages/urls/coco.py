@@ -80,12 +80,12 @@ def _released(path: str, damage: Damage) -> Iterator[Image]:
     texts: dict[Any, list[str]] = {}
     first: dict[Any, int] = {}
     for number, entry in elements(path, damage, "annotations"):
-        if has(entry, number, damage, image_id=int, caption=object):
+        if has(entry, number, damage, image_id=int | str, caption=object):
             texts.setdefault(entry["image_id"], []).extend(captions(entry["caption"], number, damage))
             first.setdefault(entry["image_id"], number)
     known = set()
     for number, entry in elements(path, damage, "images"):
-        if has(entry, number, damage, id=int, file_name=str):
+        if has(entry, number, damage, id=int | str, file_name=str):
             known.add(entry["id"])
             yield Image(number, entry["file_name"], texts.get(entry["id"], []), entry)
     for image in sorted(texts.keys() - known, key=first.__getitem__):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -54,4 +53,4 @@ def _below(folder: str, batch: Batch) -> Batch:
         return batch
     files = pc.binary_join_element_wise(folder, batch.content["file"], "")
     content = batch.content.set_column(CONTENT.get_field_index("file"), CONTENT.field("file"), files)
-    return replace(batch, content=content)
+    return Batch(content, batch.own, batch.numbers)

@@ -9,15 +9,25 @@ from itertools import islice
 
 import pyarrow as pa
 
-from stages.errors import UserError
-from stages.urls.batch import Batch, Reader, batch_of, chunks, content, distinct, required_column, text_column
+from stages.errors import BrokenFileError
+from stages.urls.batch import (
+    Batch,
+    Reader,
+    batch_of,
+    chunks,
+    column_named,
+    content,
+    distinct,
+    required_column,
+    text_column,
+)
 from stages.urls.damage import Damage
 from stages.urls.delimited import Dialect, Rows
 from stages.urls.files import Files, open_text
 from stages.urls.lines import ENDS, numbered_lines
 from stages.urls.spec import CsvSource
 from stages.urls.text import clean_text
-from stages.urls.types import SAMPLE, type_of_texts
+from stages.urls.types import SAMPLE, TEXT, type_of_texts
 
 SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """What Excel understands as a first line, and writes."""
@@ -30,10 +40,14 @@ def schema(source: CsvSource, files: Files) -> pa.Schema:
 
 
 def types(source: CsvSource, files: Files, columns: Sequence[str]) -> Mapping[str, str]:
-    """Return what the first rows of some columns look like."""
+    """Return what the first rows of some columns look like; url and text are texts, whatever stands there."""
     with _opened(source, files, Damage(files[0])) as (names, rows):
         sample = [fields for _, fields in islice(rows, SAMPLE)]
-    return {name: type_of_texts(fields[at] for fields in sample) for name, at in _places(names, columns).items()}
+    texts = {column_named(names, name) for name in (*source.url_names, *source.text_names)}
+    return {
+        name: TEXT if name in texts else type_of_texts(fields[at] for fields in sample)
+        for name, at in _places(names, columns).items()
+    }
 
 
 def read(source: CsvSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
@@ -73,7 +87,7 @@ def _opened(source: CsvSource, files: Files, damage: Damage) -> Iterator[tuple[l
         rows = Rows(lines, Dialect(delimiter, source.quote_for(delimiter)), damage)
         header = next(rows, None)
         if header is None:
-            raise UserError(f"{files[0]} has no header line with the columns' names")
+            raise BrokenFileError(f"{files[0]} has no header line with the columns' names")
         names = distinct([clean_text(name) or f"column{at}" for at, name in enumerate(header[1])])
         rows.width = len(names)
         yield names, rows

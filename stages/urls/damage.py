@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError
 
 Kind = Literal["left_out", "emptied", "replaced"]
 
 WORDS: Final[dict[Kind, str]] = {
     "left_out": "left out",
-    "emptied": "taken without a value that does not fit",
-    "replaced": "taken with U+FFFD in place of what is no text",
+    "emptied": "values taken for none, which do not fit",
+    "replaced": "texts with U+FFFD in place of what is no text",
 }
 """An entry that is not in the result; one of whose values is null instead; one of whose texts had to be cleaned."""
 ENOUGH = 1_000
@@ -58,7 +58,7 @@ class Damage:
             unit: what one is called in messages, such as `line`.
 
         Raises:
-            UserError: more than half of them were left out, of the first thousand or of all.
+            BrokenFileError: more than half of them were left out, of the first thousand or of all.
         """
         self.counting(unit)
         for number, entry in entries:
@@ -103,7 +103,7 @@ class Damage:
     def words(self) -> str:
         """All of it in one line that begins with the file; "" where nothing is wrong."""
         told = [
-            f"{tally.count:,} {WORDS[kind]} (first {tally.first})"
+            f"{WORDS[kind]}: {tally.count:,} (first {tally.first})"
             for kind, tally in self._tallies.items()
             if tally.count
         ]
@@ -124,7 +124,7 @@ class Damage:
         self._is_judged = True
         tally = self._tallies["left_out"]
         if 2 * (left_out := tally.count - self._before) > self._last:
-            raise UserError(
+            raise BrokenFileError(
                 f"{self.place}, {tally.first}; {left_out:,} of {self._last:,} are wrong: is this the format that the "
                 "manifest says?"
             )

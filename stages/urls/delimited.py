@@ -72,7 +72,7 @@ class Rows:
                 continue
             if self.width in {None, len(fields)}:
                 return number, fields
-            self._damage.left_out(number, f"{len(fields)} fields where there are to be {self.width}")
+            self._damage.left_out(number, f"{len(fields)} field{'s' * (len(fields) != 1)} in place of {self.width}")
         raise StopIteration
 
     def _next(self) -> Numbered | None:

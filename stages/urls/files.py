@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import IO, Any, Literal
 
@@ -31,8 +32,8 @@ Files = tuple[str, ...]
 BROKEN = (
     EOFError,
     gzip.BadGzipFile,
-    lzma.LZMAError,
     zlib.error,
+    lzma.LZMAError,
     zipfile.BadZipFile,
     tarfile.TarError,
     pa.ArrowInvalid,
@@ -45,6 +46,8 @@ AT_ONCE = 16
 """Files that are looked at side by side: on an object store each costs a few round trips."""
 MOST = 1_000_000
 """Files that a range in braces may name."""
+_MARK = re.compile(r"_SUCCESS|_metadata|_common_metadata|_delta_log|_temporary|_(committed|started)_.*|__MACOSX")
+"""What Spark, its relatives and Macs write beside data."""
 _RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
 
 
@@ -61,8 +64,11 @@ def filesystem(path: str) -> tuple[Any, str]:
     return filesystem, inner
 
 
-def find(path: str, folder_glob: str | None) -> list[str]:
+def find(path: str, folder_glob: str | tuple[str, ...] | None) -> list[str]:
     """Return the files that a path, a glob or a folder stands for, sorted by name, as absolute paths or URLs.
+
+    A folder stands for the files in it that match one of `folder_glob`, in upper or lower case, and for those below its
+    folders called `name=value` (`stages.urls.partitions`). What Spark and Macs leave beside files is passed over.
 
     Braces are a shell's: `{00000..00009}.tar` and `{train,val}.csv` name several paths, whose order is that in the
     braces. As in a shell, a glob does not match names that begin with a dot, such as the `._0.tar` of a Mac.
@@ -76,8 +82,9 @@ def find(path: str, folder_glob: str | None) -> list[str]:
     if files.isdir(inner):
         if folder_glob is None:
             raise UserError(f"{path} is a folder; name the files in it, as in {path.rstrip('/')}/*")
-        inner = f"{glob.escape(inner.rstrip('/'))}/{folder_glob}"
-    elif (named := _expand(path)) != [path]:
+        globs = (folder_glob,) if isinstance(folder_glob, str) else folder_glob
+        return sorted(_absolute(files, name) for name in _in_folder(files, inner.rstrip("/"), globs))
+    if (named := _expand(path)) != [path]:
         return _find_all(path, named, folder_glob)
     return sorted(_absolute(files, name) for name in _matches(files, inner)) if has_magic(inner) else []
 
@@ -97,26 +104,58 @@ def _expand(path: str) -> list[str]:
         return [path]
 
 
-def _find_all(path: str, named: list[str], folder_glob: str | None) -> list[str]:
+def _find_all(path: str, named: list[str], folder_glob: str | tuple[str, ...] | None) -> list[str]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(partial(find, folder_glob=folder_glob), named))
     if missing := [name for name, files in zip(named, found, strict=True) if not files]:
-        raise UserError(f"{path}: {len(missing)} of its {len(named)} files are not there, {missing[0]} first")
+        raise UserError(
+            f"{path}: {len(missing)} of its {len(named)} files are not there, {missing[0]} first; correct it"
+        )
     return [file for files in found for file in files]
+
+
+def _in_folder(files: Any, folder: str, globs: tuple[str, ...]) -> Iterator[str]:
+    for path, is_folder in _entries(files, folder):
+        name = path.rpartition("/")[2]
+        if not _is_hidden(name):
+            if is_folder and "=" in name:
+                yield from _in_folder(files, path, globs)
+            elif not is_folder and any(fnmatchcase(name.lower(), pattern) for pattern in globs):
+                yield path
+
+
+def _entries(files: Any, folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield (path, whether it is a folder) of all that lies in a folder; a link counts as what it leads to."""
+    if isinstance(files, LocalFileSystem):
+        with os.scandir(folder or "/") as entries:
+            yield from ((f"{folder}/{entry.name}", entry.is_dir()) for entry in entries)
+        return
+    for info in files.ls(folder, detail=True):
+        if (path := info["name"].rstrip("/")) != folder:  # some stores list a folder in itself
+            yield path, info["type"] == "directory"
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is beside the data, not of it."""
+    return name.startswith(".") or bool(_MARK.fullmatch(name))
 
 
 def _matches(files: Any, pattern: str) -> Iterator[str]:
     """Yield the files that match; a link is what it leads to, and one that leads nowhere is a broken file."""
+    fixed = len(pattern[: re.search(r"[*?[]", pattern).start()].rpartition("/")[0])  # type: ignore[union-attr]
+    asked = any(map(_is_hidden, pattern[fixed:].split("/")))
+    for name in _globbed(files, pattern):
+        if asked or not any(map(_is_hidden, name[fixed:].split("/"))):
+            yield name
+
+
+def _globbed(files: Any, pattern: str) -> Iterator[str]:
     if isinstance(files, LocalFileSystem):
         for name in glob.glob(pattern, recursive=True):  # noqa: PTH207  # fsspec passes over links
             if os.path.isfile(name) or not os.path.exists(name):  # noqa: PTH110, PTH113
                 yield name
         return
-    fixed = len(pattern[: re.search(r"[*?[]", pattern).start()].rpartition("/")[0])  # type: ignore[union-attr]
-    for name, info in files.glob(pattern, detail=True).items():
-        hidden = "/." in name[fixed:] and "/." not in pattern[fixed:]
-        if info["type"] == "file" and not hidden:
-            yield name
+    yield from (name for name, info in files.glob(pattern, detail=True).items() if info["type"] == "file")
 
 
 def _absolute(files: Any, inner: str) -> str:
@@ -147,8 +186,16 @@ def open_binary(path: str, *, caching: Literal["none", "readahead"] = "none") ->
 
 @contextlib.contextmanager
 def open_tar(path: str) -> Iterator[tarfile.TarFile]:
-    """Open a tar so that members can be passed over without reading them."""
-    with open_binary(path, caching="readahead") as file, tars.open_tar(file, "r:*") as archive:
+    """Open a tar so that members can be passed over without reading them.
+
+    Raises:
+        BrokenFileError: it is none, or is found to be damaged while it is open.
+    """
+    with (
+        reading((path,)),
+        open_binary(path, caching="readahead") as file,
+        tars.open_tar(file, "r:*") as archive,
+    ):
         yield archive
 
 
@@ -170,16 +217,15 @@ def reading(files: Files) -> Iterator[None]:
     """Turn what a damaged file raises into a `BrokenFileError` that names it."""
     try:
         yield
-    except BROKEN as error:
-        raise _broken(files, error) from error
-    except OSError as error:
-        if type(error) is not OSError or error.errno is not None:
+    except (*BROKEN, OSError) as error:
+        if not isinstance(error, BROKEN) and not _is_of_codec(error):
             raise
-        raise _broken(files, error) from error  # a codec's: nothing of a disk or a network has no number
+        raise BrokenFileError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?") from error
 
 
-def _broken(files: Files, error: BaseException) -> BrokenFileError:
-    return BrokenFileError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?")
+def _is_of_codec(error: BaseException) -> bool:
+    """Whether a codec cannot make sense of some bytes: what comes of a disk or the network has a number."""
+    return type(error) is OSError and error.errno is None
 
 
 def first_line(error: BaseException) -> str:

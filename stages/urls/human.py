@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import UnionType
 from typing import Any
 
 import pyarrow as pa
@@ -87,7 +88,10 @@ def elements(path: str, damage: Damage, key: str | None = None) -> Iterator[Numb
     """Yield the objects of a JSON array: the whole file, or what stands under a key of it."""
     with open_text(path) as file:
         stream = JsonStream(file, path)
-        yield from objects_in(stream.whole_array() if key is None else stream.array_of(key), damage)
+        if key is None:
+            yield from objects_in(stream.whole_array(), damage)
+        else:
+            yield from objects_in(stream.array_of(key), damage, key.removesuffix("s"))
 
 
 def first_element(files: Files, key: str | None = None) -> dict[str, Any] | None:
@@ -100,7 +104,7 @@ def first_element(files: Files, key: str | None = None) -> dict[str, Any] | None
         return next((value for value in islice(array, SAMPLE) if isinstance(value, dict)), None)
 
 
-def has(entry: Mapping[str, Any], number: int, damage: Damage, **fields: type) -> bool:
+def has(entry: Mapping[str, Any], number: int, damage: Damage, **fields: type | UnionType) -> bool:
     """Whether an entry has the fields that it must have, of these types; it is left out otherwise."""
     for name, kind in fields.items():
         if entry.get(name) is None:

@@ -9,7 +9,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError, UserError
 from stages.urls.batch import Batch, Reader, batch_of, chunks, column_named, content, required_column
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
@@ -20,11 +20,21 @@ from stages.urls.spec import JsonSource, is_web
 IMAGE = "image"
 LIST = "annotations"
 """Under which key the list stands where the file is an object, as RedCaps' are."""
+LINES = "lines of JSON objects are format: jsonl"
 
 
-def schema(_: object, files: Files) -> pa.Schema:
-    """Return the keys of the first entries."""
-    return text_schema(_sample(files))
+def schema(source: JsonSource, files: Files) -> pa.Schema:
+    """Return the keys of the first entries.
+
+    Raises:
+        UserError: none of them says where an image is, or only below a folder that `images` does not name.
+    """
+    found = text_schema(_sample(files))
+    if not found.names:
+        raise BrokenFileError(f"{files[0]} has no entries; take it out of `path`")
+    key = "url:" if column_named(found.names, IMAGE) is None else "url:; say by `images:` where its images lie"
+    required_column(found.names, source.url_names, key=key, place=files[0])
+    return found
 
 
 def types(source: JsonSource, files: Files, columns: Sequence[str]) -> Mapping[str, str]:
@@ -38,8 +48,6 @@ def read(source: JsonSource, files: Files, columns: Sequence[str], damage: Damag
     text = required_column(names, source.text_names, key="text:", place=files[0])
     image = column_named(names, IMAGE) if source.images is not None else None
     url = column_named(names, source.url)
-    if url is None and image is None:
-        url = required_column(names, source.url_names, key=_keys(names), place=files[0])
     plain = [name for name in (url, image, text) if name is not None]
     own = pa.schema([(name, pa.string()) for name in columns])
     with contextlib.closing(_objects(files[0], damage)) as objects:
@@ -53,16 +61,11 @@ def read(source: JsonSource, files: Files, columns: Sequence[str], damage: Damag
 def _places(source: JsonSource, url: pa.Array | None, image: pa.Array | None) -> dict[str, pa.Array]:
     """Return where the images are: at their urls, and those without one below the source's `images`."""
     if image is None:
-        return {"url": url}
+        return {} if url is None else {"url": url}
     url = pa.nulls(len(image), pa.string()) if url is None else url
     if source.images is not None and is_web(source.images):
         return {"url": pc.coalesce(url, pc.binary_join_element_wise(f"{source.images.rstrip('/')}/", image, ""))}
     return {"url": url, "file": pc.if_else(pc.is_valid(url), pa.scalar(None, pa.string()), image)}
-
-
-def _keys(names: Sequence[str]) -> str:
-    """What to say of a list without urls."""
-    return "url:" if column_named(names, IMAGE) is None else "url:; where its images lie is said by images:"
 
 
 def _sample(files: Files) -> list[Object]:
@@ -74,8 +77,9 @@ def _objects(path: str, damage: Damage) -> Generator[tuple[int, Object], None, N
     with open_text(path) as file:
         stream = JsonStream(file, path)
         if stream.peek() not in {"[", "{"}:
-            raise UserError(f"{path} is no JSON list; lines of JSON objects are format: jsonl")
-        yield from objects_in(stream.whole_array() if stream.peek() == "[" else stream.array_of(LIST), damage)
+            raise UserError(f"{path} is no JSON list; {LINES}")
+        array = stream.whole_array() if stream.peek() == "[" else stream.array_of(LIST, hint=LINES)
+        yield from objects_in(array, damage)
 
 
 READER = Reader(schema, read, types)

@@ -17,13 +17,13 @@ NEXT = re.compile(r",\s*(?=\{)")
 LAST = re.compile(r"\}\s*(\])\s*\}?\s*\Z")
 
 
-def next_element(text: str, at: int, keys: frozenset[str]) -> int | None:
+def next_element(text: str, at: int, keys: frozenset[str] | None) -> int | None:
     """Return where the comma or bracket stands that ends an element.
 
     Args:
         text: as much as has been read.
         at: where the element begins.
-        keys: those of the latest element that was an object.
+        keys: those of the latest element that was an object, empty where there was none; None if any object will do.
 
     Returns:
         None where the text does not say; more of it may.
@@ -31,7 +31,7 @@ def next_element(text: str, at: int, keys: frozenset[str]) -> int | None:
     return end if (end := _balanced(text, at)) is not None else _next_of_kind(text, at, keys)
 
 
-def last_element(text: str, at: int, keys: frozenset[str]) -> int | None:
+def last_element(text: str, at: int, keys: frozenset[str] | None) -> int | None:
     """Return where the bracket stands that ends the list, at the text's end; None where the text does not say."""
     found = LAST.search(text, at)
     return found.start(1) if found and (keys or not NEXT.search(text, at)) else None
@@ -58,14 +58,14 @@ def _balanced(text: str, at: int) -> int | None:
     return None
 
 
-def _next_of_kind(text: str, at: int, keys: frozenset[str]) -> int | None:
-    if not keys:
+def _next_of_kind(text: str, at: int, keys: frozenset[str] | None) -> int | None:
+    if keys is not None and not keys:
         return None
     for comma in NEXT.finditer(text, at):
         try:
             value, _ = DECODER.raw_decode(text, comma.end())
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict) and 2 * len(keys & value.keys()) > len(keys):
+        if isinstance(value, dict) and (keys is None or 2 * len(keys & value.keys()) > len(keys)):
             return comma.start()
     return None

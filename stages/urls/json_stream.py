@@ -63,7 +63,7 @@ class JsonStream:
         """Read one value whole.
 
         Raises:
-            UserError: there is none.
+            BrokenFileError: there is none.
         """
         try:
             return self._value()
@@ -74,16 +74,18 @@ class JsonStream:
         """Read an array that is all of the text.
 
         Raises:
-            UserError: something follows it.
+            BrokenFileError: something follows it.
         """
-        yield from self.array()
+        yield from self._array(None)  # what is taken for an element wrongly would not end where the text does
         if self.peek():
             raise self._mistake(JSONDecodeError("something follows the list", self._text, self._at))
 
     def array(self) -> Iterator[Any]:
         """Read an array, element by element; a `Broken` for each that is none. A comma may be missing."""
+        yield from self._array(frozenset())
+
+    def _array(self, keys: frozenset[str] | None) -> Iterator[Any]:
         self._expect("[")
-        keys: frozenset[str] = frozenset()
         while self.peek() not in ("]", ""):
             value = self._element(keys)
             yield value
@@ -93,11 +95,16 @@ class JsonStream:
                 self._at += 1
         self._expect("]")
 
-    def array_of(self, key: str) -> Iterator[Any]:
+    def array_of(self, key: str, hint: str = "is this the format that the manifest says?") -> Iterator[Any]:
         """Read the array under a key of an object, element by element; what comes before it is skipped.
 
+        Args:
+            key: the key.
+            hint: what else the file may be, for the message where it has no such key.
+
         Raises:
-            UserError: the object has no such key, or the text is broken.
+            UserError: the object has no such key.
+            BrokenFileError: the text is broken.
         """
         self._expect("{")
         while self.peek() not in ("}", ""):
@@ -109,7 +116,7 @@ class JsonStream:
             self._skip()
             if self.peek() == ",":
                 self._at += 1
-        raise UserError(f"{self._place} has no key {key!r}")
+        raise UserError(f"{self._place} has no key {key!r}; {hint}")
 
     def _value(self) -> Any:
         """Read one value whole; raises what the decoder raises."""
@@ -129,8 +136,8 @@ class JsonStream:
         """Whether the text that comes next may mend it."""
         return error.msg.startswith("Unterminated string") or error.pos > len(self._text) - TOKEN
 
-    def _element(self, keys: frozenset[str]) -> Any:
-        """Read one element; `keys` are those of the latest one that was an object."""
+    def _element(self, keys: frozenset[str] | None) -> Any:
+        """Read one element; for `keys` see `json_skip`."""
         try:
             return self._value()
         except (ValueError, RecursionError) as error:
@@ -174,9 +181,9 @@ class JsonStream:
         return BrokenFileError(f"{self._place}, line {line}: {whats_wrong(error)}; is the file complete?")
 
 
-def objects_in(array: Iterable[Any], damage: Damage) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of an array with their numbers, from 1; what is none is left out."""
-    for number, value in damage.numbered(array, "entry"):
+def objects_in(array: Iterable[Any], damage: Damage, unit: str = "entry") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of an array with their numbers, from 1; what is none is left out. Messages call one `unit`."""
+    for number, value in damage.numbered(array, unit):
         if isinstance(value, dict):
             yield number, value
         else:

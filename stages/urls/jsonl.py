@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 
@@ -45,22 +46,33 @@ def _sample(files: Files) -> list[Object]:
         return [fields for _, fields in islice(damage.judged(objects, "line"), SAMPLE)]
 
 
-def _objects(path: str, damage: Damage) -> Iterator[tuple[int, Object]]:
+def _objects(path: str, damage: Damage) -> Generator[tuple[int, Object], None, None]:
+    begins = True
     with open_text(path) as file:
         for number, line in numbered_lines(file, damage):
             if is_blank(line):
                 continue
-            if number == 1 and line.lstrip().startswith("["):
+            value, why = _parsed(line)
+            if isinstance(value, dict):
+                yield number, value
+            elif begins and (line.strip() == "[" or _is_list(value)):
                 raise UserError(f"{path} is a JSON list, not lines of JSON; use format: json")
-            try:
-                fields = parse(line)
-            except ValueError as error:
-                damage.left_out(number, str(error))
-                continue
-            if isinstance(fields, dict):
-                yield number, fields
             else:
-                damage.left_out(number, "no JSON object")
+                damage.left_out(number, why)
+            begins = False
+
+
+def _parsed(line: str) -> tuple[Any, str]:
+    """Return a line's value, and what is to be said where it is no object."""
+    try:
+        return parse(line), "no JSON object"
+    except ValueError as error:
+        return None, str(error)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a whole list stands in one line."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 READER = Reader(schema, read, types)

@@ -43,6 +43,7 @@ def read(source: LaionSource | ParquetSource, files: Files, columns: Sequence[st
     names = schema(source, files).names
     url = required_column(names, source.url_names, key="url:", place=files[0])
     text = required_column(names, source.text_names, key="text:", place=files[0])
+    damage.counting("row")
     first = 1
     for rows in batches(files[0], [url, text, *columns]):
         numbers = range(first, first := first + rows.num_rows)

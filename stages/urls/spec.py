@@ -21,6 +21,11 @@ RESERVED = ("key", "source", "url", "text", "texts", "file", "shard")
 """The columns that every URL table and view has; `keep:` cannot name them (a test holds this to `tables.URLS`)."""
 
 
+def packed_or_not(*globs: str) -> tuple[str, ...]:
+    """Return globs for the names of files and of the same files compressed."""
+    return tuple(f"{glob}{ending}" for glob in globs for ending in ("", ".gz", ".zst", ".bz2", ".xz"))
+
+
 def is_web(path: str) -> bool:
     """Tell whether a path is an http(s) address."""
     return path.startswith(("http://", "https://"))
@@ -31,7 +36,7 @@ class SourceSettings(Settings):
 
     human: ClassVar[bool] = False
     """Whether people wrote the captions for these images, so that none are generated and none are filtered."""
-    folder_glob: ClassVar[str | None] = None
+    folder_glob: ClassVar[str | tuple[str, ...] | None] = None
     """What is taken when `path` is a folder; None where a folder makes no sense."""
     places: ClassVar[frozenset[str]] = frozenset({"path"})
     """The settings that say where the data lies, not what it is."""
@@ -126,7 +131,7 @@ class CsvSource(NamedColumns):
     number as a number. Of two columns of one name the second has a number, as in DuckDB: `tag`, `tag_1`.
     """
 
-    folder_glob: ClassVar[str | None] = "*.csv*"
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.csv", "*.tsv")
 
     format: Literal["csv"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
@@ -148,7 +153,7 @@ class JsonlSource(NamedColumns):
     `keep` takes every column as text: what is no string as its JSON. `where` compares numbers as numbers.
     """
 
-    folder_glob: ClassVar[str | None] = "*.jsonl*"
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.jsonl", "*.ndjson")
 
     format: Literal["jsonl"]
 
@@ -159,15 +164,22 @@ class JsonSource(NamedColumns):
     Also an object with such a list under `annotations`, as RedCaps'. Columns are as in `JsonlSource`.
     """
 
-    folder_glob: ClassVar[str | None] = "*.json*"
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.json")
     places: ClassVar[frozenset[str]] = frozenset({"path", "images"})
 
     format: Literal["json"]
+    url: str = "url"
+    """The column with the image's address."""
     text: str = "caption"
     """The column with the web text."""
     images: str | None = None
     """The root of the images that an entry without a url names under `image`: a folder, an fsspec URL, or an http(s)
     address that they are downloaded from."""
+
+    @property
+    def url_names(self) -> tuple[str, ...]:
+        """The names of the columns that say where an image is."""
+        return (self.url,) if self.images is None else (self.url, "image")
 
     @property
     def images_root(self) -> str | None:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from stages import tars
 from stages.errors import BrokenFileError, UserError
 
 HEAD_BYTES = 1 << 16
@@ -50,6 +51,7 @@ def unpack(file: Any, path: str, stack: contextlib.ExitStack) -> io.BufferedRead
 
     Raises:
         BrokenFileError: there is nothing in it.
+        UserError: it is an archive without one file that could be meant.
     """
     content = stack.enter_context(io.BufferedReader(file, HEAD_BYTES))
     while (inner := _inner(content, path, stack)) is not None:
@@ -68,7 +70,7 @@ def _inner(content: io.BufferedReader, path: str, stack: contextlib.ExitStack) -
     if head.startswith(b"PK\3\4"):
         return _zipped(path, stack.enter_context(zipfile.ZipFile(content)))
     if head[USTAR] == b"ustar":
-        return _json_member(path, stack.enter_context(tarfile.open(fileobj=content, mode="r:")))
+        return _json_member(path, stack.enter_context(tars.open_tar(content, "r:*")))
     return None
 
 

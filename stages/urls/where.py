@@ -64,13 +64,19 @@ class Where:
         Raises:
             UserError: a value does not fit, as in a CAST of a text that is no number.
         """
-        self._register(pa.Table.from_batches([batch.select(self.columns)]))
-        for name in self._types:
-            for row in np.flatnonzero(
-                self._asked(f"{_quoted(name)} IS NOT NULL AND {self._typed(name)} IS NULL", "batch")
-            ):
-                damage.emptied(numbers[row], f"{name!r} is no {self._types[name]}, which `where` takes it for")
+        rows = pa.Table.from_batches([batch.select(self.columns)])
+        self._register(rows)
+        for name, kind in self._types.items():
+            for row in np.flatnonzero(self._misfits(rows, name)).tolist():
+                damage.emptied(numbers[row], f"{name!r} is no {kind}, which `where` takes it for")
         return pa.array(self._asked(f"({self._condition}\n)", f"({self._relation()})"))
+
+    def _misfits(self, rows: pa.Table, name: str) -> Any:
+        """Return in which rows a column has a text that is not of the column's type, as a NumPy array."""
+        if self._types[name] == UNKNOWN:
+            return rows.column(name).is_valid().to_numpy()
+        column = _quoted(name)
+        return self._asked(f"({column} IS NOT NULL AND {self._typed(name)} IS NULL)", "batch")
 
     def _asked(self, condition: str, relation: str) -> Any:
         """Return for which rows of a relation a condition holds, as a NumPy array."""

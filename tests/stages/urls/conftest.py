@@ -32,7 +32,7 @@ def read(source: Callable[..., Any]) -> Read:
     def read(shard_size: int = 10_000, **settings: Any) -> pa.Table:
         parts = find_parts("web", source(**settings))
         cut = Urls(UrlsRecipe(shard_size=shard_size), UrlsRun())
-        tables = [table for part in parts for _, table in cut(part, Damage(part.files[0]))]
+        tables = [table for part in parts for _, table in cut(part, Damage(part.place))]
         return pa.concat_tables(tables)
 
     return read

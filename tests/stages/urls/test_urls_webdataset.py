@@ -150,7 +150,7 @@ def test_every_file_of_a_tar_is_a_row_or_told(tmp_path: Path, source: Any) -> No
     files = ["x.tar/a.jpg", "x.tar//b.JPG", "x.tar/../c.jpeg", "x.tar/caf\\xe9.webp"]
     assert [row["file"] for row in found] == files
     assert damage.counts == {"left_out": len(told)}
-    assert damage.words.startswith(f"{tmp_path / 'x.tar'}: 9 left out (first member 5: 'a.jpg' is there twice; ")
+    assert damage.words.startswith(f"{tmp_path / 'x.tar'}: left out: 9 (first member 5: 'a.jpg' is there twice; ")
 
 
 @pytest.mark.parametrize(
