@@ -11,11 +11,13 @@ from typing import Any, Final
 from stages import tars
 from stages.urls.damage import Damage
 from stages.urls.files import open_tar
-from stages.urls.json_value import as_text, parse
+from stages.urls.json_value import as_text, parse, plain_text
 from stages.urls.samples import IMAGES, Name, name_of, stems_of_texts
 from stages.urls.unpack import as_text as decoded
 
 TEXTS: Final = ("json", "txt")
+PLAIN: Final = ("url", "caption")
+"""The fields that are an image's address and its text."""
 LONGEST: Final = 1 << 24
 """Bytes that a text may have."""
 Fields = Mapping[str, str | None]
@@ -62,9 +64,9 @@ def _why_not(member: tarfile.TarInfo, name: Name, images: Iterable[str]) -> str:
     return "" if name.ending in IMAGES or name.ending in TEXTS else "is neither an image nor a .txt or .json"
 
 
-def is_text(member: tarfile.TarInfo) -> bool:
-    """Whether a member is a text, and no endless one."""
-    return tars.is_file(member) and name_of(member.name).ending in TEXTS and member.size <= LONGEST
+def is_json(member: tarfile.TarInfo) -> bool:
+    """Whether a member is a .json, and no endless one."""
+    return tars.is_file(member) and name_of(member.name).ending == "json" and member.size <= LONGEST
 
 
 def text_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
@@ -101,7 +103,8 @@ class Texts:
         except ValueError as error:
             self._damage.emptied(number, f"{member.name!a}: {error}")
         else:
-            self._fields[name] = {column: as_text(said.get(column)) for column in ("url", "caption", *self._columns)}
+            plain = {column: plain_text(said.get(column), column, number, self._damage) for column in PLAIN}
+            self._fields[name] = {**{column: as_text(said.get(column)) for column in self._columns}, **plain}
 
     def of(self, images: Mapping[str, int]) -> Iterator[tuple[str, int, Fields]]:
         """Yield (image, its number, what is said of it) in their order, then tell what was left over."""
@@ -147,9 +150,6 @@ def fields_of(said: Any) -> dict[str, Any]:
 
 def _first_text(said: Any) -> str | None:
     """Return the first caption: of texts, of objects that have one, or of a list of either."""
-    if isinstance(said, str):
-        return said
-    if isinstance(said, dict):
-        return _first_text(said.get("caption"))
-    each = said if isinstance(said, list) else ()
-    return next((text for inner in each if (text := _first_text(inner)) is not None), None)
+    each = said if isinstance(said, list) else [said]
+    texts = (inner.get("caption") if isinstance(inner, dict) else inner for inner in each)
+    return next((text for text in texts if isinstance(text, str)), None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import posixpath
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 import pyarrow as pa
 
@@ -17,15 +19,28 @@ from stages.urls.batch import Batch, Reader, batch_of, chunks, content, text_col
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_tar
 from stages.urls.json_value import parse
-from stages.urls.members import Texts, fields_of, images_of, is_text, text_of
-from stages.urls.objects import text_schema
-from stages.urls.samples import name_of
+from stages.urls.members import PLAIN, Texts, fields_of, images_of, is_json, text_of
+from stages.urls.objects import Object, text_schema
 from stages.urls.spec import WebDatasetSource
+from stages.urls.types import TEXT, type_of_values
+
+SAMPLE: Final = 100
+"""Texts of a tar whose fields are taken for its columns: the images between them have to be passed over."""
 
 
 def schema(_: object, files: Files) -> pa.Schema:
-    """Return the columns of the table that is there, or the fields of the tar's first .json."""
-    return _fields(files[0]) if _is_tar_alone(files) else img2dataset.schema(files)
+    """Return the columns of the table that is there, or the fields of the tar's first .json members."""
+    if not _is_tar_alone(files):
+        return img2dataset.schema(files)
+    return text_schema([{"caption": None}, *_first_fields(files[0])])
+
+
+def types(_: object, files: Files, columns: Sequence[str]) -> dict[str, str]:
+    """Return what the fields of a tar's .json members are for DuckDB; a table has types of its own."""
+    if not _is_tar_alone(files):
+        return {}
+    first = list(_first_fields(files[0]))
+    return {name: TEXT if name in PLAIN else type_of_values(fields.get(name) for fields in first) for name in columns}
 
 
 def read(_: WebDatasetSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
@@ -37,14 +52,12 @@ def _is_tar_alone(files: Files) -> bool:
     return len(files) == 1 and tars.is_tar(files[0])
 
 
-def _fields(tar: str) -> pa.Schema:
-    """Return the fields of the first .json that says something, as text; there is always a caption."""
+def _first_fields(tar: str) -> Iterator[Object]:
     with open_tar(tar) as archive:
-        for member in tars.members(archive):
-            if name_of(member.name).ending == "json" and is_text(member):
-                with contextlib.suppress(ValueError):  # it costs its own sample, and is told there
-                    return text_schema([{"caption": None}, fields_of(parse(text_of(archive, member)))])
-    return text_schema([{"caption": None}])
+        texts = (member for member in tars.members(archive) if is_json(member))
+        for member in islice(texts, SAMPLE):
+            with contextlib.suppress(ValueError):  # it costs its own sample, and is told there
+                yield fields_of(parse(text_of(archive, member)))
 
 
 def _read_tar(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
@@ -56,11 +69,11 @@ def _read_tar(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[
         numbers = [number for _, number, _ in some]
         said = {
             name: text_column(name, [fields.get(name) for *_, fields in some], numbers, damage)
-            for name in dict.fromkeys(["url", "caption", *columns])
+            for name in dict.fromkeys([*PLAIN, *columns])
         }
         file = text_column("file", [f"{base}/{image}" for image, *_ in some], numbers, damage)
         row = content(len(some), url=said["url"], text=said["caption"], file=file)
         yield Batch(row, batch_of(len(some), [said[name] for name in columns], own), numbers)
 
 
-READER = Reader(schema, read)
+READER = Reader(schema, read, types)
