@@ -88,7 +88,8 @@ def _digest(source: SourceSettings, files: Files, folder: str) -> tuple[str, str
     try:
         return digest(source, files, folder), ""
     except BrokenFileError as error:
-        return UNREADABLE, str(error)
+        beside = tars.is_tar(files[0]) and len(files) > 1 and files[1] in str(error)
+        return UNREADABLE, f"{error}; without this table the tar is read alone" if beside else str(error)
 
 
 def _below(root: str, file: str) -> str:

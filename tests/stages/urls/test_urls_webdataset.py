@@ -238,6 +238,13 @@ def test_a_table_that_does_not_fit_its_tar(tmp_path: Path, source: Any) -> None:
     (tmp_path / "00001.parquet").write_bytes(whole)
     with pytest.raises(UserError, match=r"00001\.parquet lists none of the images in .*00001\.tar"):
         rows(tmp_path / "00001.tar", source)
+    (tmp_path / "00001.parquet").write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=r"/00001\.parquet is no complete .*; without this table the tar is read alone"):
+        rows(tmp_path / "00001.tar", source)
+    (tmp_path / "00001.parquet").write_bytes(whole)
+    (tmp_path / "00001.tar").write_bytes(b"cut off")
+    with pytest.raises(UserError, match=r"/00001\.tar cannot be read: its end is missing"):
+        rows(tmp_path / "00001.tar", source)
     (tmp_path / "00001.tar").unlink()
     with pytest.raises(UserError, match=r"00001\.parquet has no images: .* a tar or a folder of its name"):
         rows(tmp_path / "00001.parquet", source)
