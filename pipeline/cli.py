@@ -140,6 +140,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     """Say how far the run is, what it has lost and why, and which shards failed."""
     from pipeline import report
     from pipeline.catalog import connect
+    from pipeline.damaged import damaged_files
     from pipeline.session import open_session
 
     session = open_session(manifest)
@@ -154,6 +155,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
                 "hosts": report.worst_hosts(catalog),
                 "retrieval": report.retrieval(catalog),
                 "failed": report.failed_shards(session),
+                "damaged": damaged_files(session.graph, session.store),
             }
         )
         return
@@ -164,6 +166,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     report.print_funnel(console, catalog, session.manifest.evaluated)
     report.print_worst_hosts(console, report.worst_hosts(catalog))
     report.print_retrieval(console, report.retrieval(catalog))
+    report.print_damaged(console, damaged_files(session.graph, session.store))
     report.print_failed_shards(console, session)
 
 
@@ -361,14 +364,16 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
         say_json(outcome)
         return
     from pipeline.catalog import connect
-    from pipeline.report import print_failed_shards, print_funnel, print_retrieval
+    from pipeline.report import print_blocked, print_damaged, print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"])
     console.print()
     print_funnel(console, connect(session.graph, session.store), session.manifest.evaluated)
     print_retrieval(console, outcome["retrieval"])
+    print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)
+    print_blocked(Console(stderr=True), session.graph, outcome["blocked"], outcome["failed"])
     console.print(f"\ntables: {outcome['output']}\nask them: duckdb {shlex.quote(outcome['catalog'])}", soft_wrap=True)
 
 

@@ -19,6 +19,8 @@ from pipeline.schedule import NodeState, Schedule
 
 EVERY = 10.0
 """Seconds between plain progress lines of one stage."""
+REMARKS = 20
+"""Damaged files that are told one by one."""
 
 
 @dataclass
@@ -70,6 +72,20 @@ class Meter:
         return max(time.monotonic() - self._started.get(stage, 0.0), 1e-6)
 
 
+class Remarks:
+    """What is told of files that are damaged, for as many as a person will read."""
+
+    def __init__(self) -> None:
+        self._left = REMARKS
+
+    def next(self, event: Event) -> str:
+        """The line that an event is worth; "" for none."""
+        if not event.remark or self._left < 0:
+            return ""
+        self._left -= 1
+        return event.remark if self._left >= 0 else "more files are damaged; `capfilt status --json` lists them all"
+
+
 def progress_of(schedule: Schedule) -> dict[str, Progress]:
     """Every stage's progress, in the order of the DAG."""
     stages: dict[str, Progress] = {}
@@ -92,6 +108,7 @@ class LiveDisplay:
 
     def __init__(self, console: Console, graph: Graph) -> None:
         self._meter = Meter()
+        self._remarks = Remarks()
         self._stages: dict[str, Progress] = {node.spec.name: Progress(total=None) for node in graph.nodes.values()}
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
 
@@ -106,8 +123,8 @@ class LiveDisplay:
         """Take in an event; what is amiss also leaves a line above the table."""
         self._meter.note(event)
         self._stages = progress_of(schedule)
-        if event.trouble:
-            self._live.console.print(event.trouble, style="yellow")
+        if told := event.trouble or self._remarks.next(event):
+            self._live.console.print(told, style="yellow")
 
     def say(self, text: str) -> None:
         """A line above the table."""
@@ -147,6 +164,7 @@ class PlainDisplay:
     def __init__(self, console: Console, graph: Graph) -> None:
         self._console = console
         self._meter = Meter()
+        self._remarks = Remarks()
         self._said: dict[str, float] = {}
         self._complete: set[str] = set()
         del graph
@@ -163,6 +181,8 @@ class PlainDisplay:
         if event.trouble:
             self.say(event.trouble)
             return
+        if remark := self._remarks.next(event):
+            self.say(remark)
         stage = event.node.split("/")[0]
         progress, now = progress_of(schedule)[stage], time.monotonic()
         complete = progress.left == 0

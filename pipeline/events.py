@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from pipeline.schedule import Schedule
 from pipeline.worker import Report
+from stages.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Event:
         where = " ".join(word for word in (self.kind, self.node, self.shard) if word)
         return f"{where}: {self.error}" if self.error else ""
 
+    @property
+    def remark(self) -> str:
+        """What a file's reader left out of it, with `done`; "" where it took everything."""
+        return f"damaged: {self.node}: {self.report.damage}" if self.report and self.report.damage else ""
+
 
 class Listener(Protocol):
     """Hears of every event; `schedule` holds the counts."""
@@ -37,6 +43,8 @@ class Listener(Protocol):
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and the first line that says something."""
+    """An exception as one line: its type, unless it was written for people, and the first line that says something."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, UserError):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from pipeline.events import Event, Listener
 from pipeline.graph import Graph, Node
-from pipeline.listing import read_listing
+from pipeline.listing import done_folder, read_listing
 from pipeline.schedule import Schedule, Task
 from pipeline.stop import Stop
 from pipeline.store import Store
@@ -44,22 +44,21 @@ class Execution:
         return self.graph.nodes[node].spec.scope == "training"
 
     def succeeded(self, task: Task, report: Report, listener: Listener) -> None:
-        """A shard is committed; a source whose last file is cut opens its shards to the other stages."""
+        """A shard is committed."""
         self.schedule.succeeded(task)
-        node = self.graph.nodes[task.node]
-        if node.spec.name == "urls" and node.source and self.schedule.nodes[task.node].is_finished:
-            self._open_source(node.source, task.node)
+        self._open_source(self.graph.nodes[task.node])
         listener(Event("done", task.node, task.shard, report), self.schedule)
 
-    def _open_source(self, source: str, urls_node: str) -> None:
-        if self.schedule.nodes[urls_node].failed:
-            self.schedule.give_up_source(source)
+    def _open_source(self, node: Node) -> None:
+        """Open the shards of a source to the other stages once its last file is cut, or has failed."""
+        state = self.schedule.nodes[node.name]
+        if node.spec.name != "urls" or node.source is None or not state.is_finished:
             return
-        parts = [part.name for part in self.graph.nodes[urls_node].parts]
-        shards = read_listing(self.store, self.jobs[urls_node].folder, parts)
-        if not shards:
-            raise UserError(f"sources.{source}: not one row is left of the list; check its path and its 'where'")
-        self.schedule.cut(source, shards)
+        cut = [part.name for part in node.parts if part.name in state.done]
+        shards = read_listing(self.store, self.jobs[node.name].folder, cut)
+        if not shards and not state.failed:
+            raise UserError(f"sources.{node.source}: not one row is left of the list; check its path and its 'where'")
+        self.schedule.cut(node.source, shards, sorted(state.failed))
 
     def failed(self, task: Task, error: str, listener: Listener, *, final: bool = False) -> None:
         """An attempt failed; after the last one (or at once, if `final`) the failure is recorded beside the tables."""
@@ -72,16 +71,22 @@ class Execution:
 
     def _after(self, task: Task, error: str, again: bool, listener: Listener) -> None:  # noqa: FBT001
         node = self.graph.nodes[task.node]
+        error = _with_file(node, task.shard, error)
         if not again:
             failure = {
                 "error": error,
                 "attempts": self.schedule.attempts(task),
                 "time": time.strftime("%FT%TZ", time.gmtime()),
             }
-            self.store.record_failure(self.jobs[task.node].folder, task.shard, failure)
-            if node.spec.name == "urls" and node.source and self.schedule.nodes[task.node].is_finished:
-                self.schedule.give_up_source(node.source)
+            self.store.record_failure(done_folder(node, self.store), task.shard, failure)
+            self._open_source(node)
         listener(Event("retried" if again else "failed", task.node, task.shard, error=error), self.schedule)
+
+
+def _with_file(node: Node, shard: str, error: str) -> str:
+    """What went wrong, with the file that it went wrong in where that is not said."""
+    files = next((part.files for part in node.parts if part.name == shard), ())
+    return f"{node.place(shard)}: {error}" if files and not any(file in error for file in files) else error
 
 
 Executor = Callable[[Execution, Listener], None]

@@ -13,6 +13,12 @@ PARTS = "parts"
 """The folder below a `urls` node's in which each cut file has a table that lists its shards."""
 
 
+def done_folder(node: Node, store: Store) -> str:
+    """Where the tables lie that say what of a node is done; of `urls`, it is a listing for every file."""
+    folder = store.folder(node.spec.name, node.fingerprint)
+    return f"{folder}/{PARTS}" if node.spec.name == "urls" else folder
+
+
 def read_listing(store: Store, folder: str, parts: Sequence[str]) -> list[str]:
     """The URL shards of a source, in order, from the listings of its cut files."""
     tables = [store.artifact(f"{folder}/{PARTS}", part).table(["shard"]) for part in parts]

@@ -34,11 +34,12 @@ class NodePlan:
         return self.missing == ()
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its name
     graph: Graph,
     committed: Mapping[str, frozenset[str]],
     marked: Mapping[str, frozenset[str]],
     shards: Mapping[str, Sequence[str] | None],
+    failed: Mapping[str, Collection[str]],
     earlier: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> list[NodePlan]:
     """What is left of every node, in the order of the DAG.
@@ -47,19 +48,39 @@ def make_plan(
         graph: the DAG.
         committed: by node name, the shards that are there (for `urls`: the parts).
         marked: by node name, those of them of which rows are to be tried again.
-        shards: by source, its URL shards; None while not all of its files have been cut.
+        shards: by source, the URL shards of its files that can be read; None while not all of them have been cut.
+        failed: by the name of a `urls` node, its parts that could not be cut.
         earlier: by node name, the identities of earlier results of that stage and source under other fingerprints.
     """
     plans: dict[str, NodePlan] = {}
+    broken = _broken(graph, failed)
     for name, node in graph.nodes.items():
         expected = _expected(node, shards)
         done = (committed[name] - marked[name]) & frozenset(expected) if expected is not None else frozenset()
         plan = NodePlan(node, expected, done, "")
         if not plan.is_done:
             changed = [before for before in node.inputs if plans[before].reason and not _is_continued(plans[before])]
-            plan = NodePlan(node, expected, done, _reason(plan, marked[name], changed, earlier[name]))
+            why = _waits_for(node, broken[name]) or _reason(plan, marked[name], changed, earlier[name])
+            plan = NodePlan(node, expected, done, why)
         plans[name] = plan
     return list(plans.values())
+
+
+def _broken(graph: Graph, failed: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """By node name, the files that cannot be read of all sources behind it."""
+    found: dict[str, list[str]] = {}
+    for name, node in graph.nodes.items():
+        own = [part.place for part in node.parts if part.name in failed.get(name, ())]
+        found[name] = list(dict.fromkeys([*own, *(place for before in node.inputs for place in found[before])]))
+    return found
+
+
+def _waits_for(node: Node, broken: Sequence[str]) -> str:
+    """What a node that reads all shards at once waits for, in words; "" where nothing is amiss."""
+    if node.spec.scope == "shard" or not broken:
+        return ""
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    return f"blocked: it reads all shards at once, and {broken[0]}{more} cannot be read"
 
 
 def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[str, ...] | None:

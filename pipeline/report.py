@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,12 +10,16 @@ from rich.table import Table
 
 from pipeline.catalog import Catalog, query
 from pipeline.console import Console, records
-from pipeline.display import duration
+from pipeline.display import REMARKS, duration
+from pipeline.graph import Graph
+from pipeline.listing import done_folder
 from pipeline.plan import NodePlan
 from pipeline.session import Session
 
 SILENT: Final = 60.0
 """Seconds after which a run that says nothing may be dead; it speaks every ten."""
+NAMED: Final = 3
+"""Failed shards that a line names."""
 
 
 def funnel(catalog: Catalog) -> list[dict[str, Any]]:
@@ -55,7 +59,7 @@ def failed_shards(session: Session) -> list[dict[str, Any]]:
     """The shards that failed for good and are still not done: node, shard, error."""
     found = []
     for node in session.graph.nodes.values():
-        failures = session.store.failures(session.store.folder(node.spec.name, node.fingerprint))
+        failures = session.store.failures(done_folder(node, session.store))
         found += [{"node": node.name, "shard": shard, **failure} for shard, failure in failures.items()]
     return found
 
@@ -149,6 +153,16 @@ def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
     console.print(table)
 
 
+def print_damaged(console: Console, files: Sequence[Mapping[str, Any]]) -> None:
+    """A line for every file of a list of which something was left out, as far as there is room."""
+    for file in files[:REMARKS]:
+        text = f"damaged: {file['node']}: {file['words']}"
+        console.print(text, style="yellow", soft_wrap=True)
+    if len(files) > REMARKS:
+        more = f"damaged: {len(files) - REMARKS:,} more files; `capfilt status --json` lists them all"
+        console.print(more, style="yellow")
+
+
 def print_failed_shards(console: Console, session: Session) -> None:
     """A line for every shard that failed."""
     for failure in failed_shards(session):
@@ -156,6 +170,24 @@ def print_failed_shards(console: Console, session: Session) -> None:
             f"failed: {failure['node']} {failure['shard']} after {failure['attempts']} attempt(s): {failure['error']}"
         )
         console.print(text, style="red", soft_wrap=True)
+
+
+def print_blocked(
+    console: Console, graph: Graph, blocked: Collection[str], failed: Sequence[Mapping[str, Any]]
+) -> None:
+    """A line for every node that reads all shards at once and could not, with what it lacks."""
+    for name in blocked:
+        if graph.nodes[name].spec.scope == "shard":
+            continue
+        needed = graph.needed_by({name})
+        lacks = [_name(graph, failure) for failure in failed if failure["node"] in needed]
+        more = f" and {len(lacks) - NAMED} more" if len(lacks) > NAMED else ""
+        text = f"blocked: {name} reads all shards at once, and lacks {', '.join(lacks[:NAMED])}{more}"
+        console.print(text, style="red", soft_wrap=True)
+
+
+def _name(graph: Graph, failure: Mapping[str, Any]) -> str:
+    return graph.nodes[failure["node"]].place(failure["shard"]) or f"{failure['node']} {failure['shard']}"
 
 
 def _table(*titles: str, left: int) -> Table:

@@ -13,6 +13,7 @@ import duckdb
 from pipeline.catalog import connect, write_catalog
 from pipeline.compaction import MANY, compact
 from pipeline.console import Console
+from pipeline.damaged import damaged_files
 from pipeline.display import duration, make_display
 from pipeline.events import one_line
 from pipeline.execution import Execution, Executor, JobOf, RunLostError
@@ -75,6 +76,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "summary": _summary(new + newer, done, time.monotonic() - started),
         "shards_done": new + newer,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
+        "damaged": damaged_files(session.graph, session.store),
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),

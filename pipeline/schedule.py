@@ -8,7 +8,7 @@ one and fills the disk. Every step of a shard costs O(inputs + readers), whateve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.graph import Graph
@@ -36,7 +36,7 @@ class NodeState:
     failed: dict[str, str] = field(default_factory=dict)
     """Shard -> what went wrong."""
     blocked: set[str] = field(default_factory=set)
-    """Shards that can not run because an input of theirs failed."""
+    """Shards that can not run because an input of theirs failed, and files of the source that could not be cut."""
     total: int | None = None
     """How many shards there are; None while the source has not been cut."""
 
@@ -59,6 +59,7 @@ class Schedule:
         self._errors: dict[Task, int] = {}
         self._losses: dict[Task, int] = {}
         self.nodes: dict[str, NodeState] = {name: NodeState() for name in graph.nodes}
+        self._uncut = {plan.node.source for plan in plans if plan.node.spec.name == "urls" and not plan.is_done}
         self._shards: dict[str, Sequence[str]] = {}
         self._done = {plan.node.name: plan.done for plan in plans}
         for plan in plans:
@@ -76,19 +77,26 @@ class Schedule:
                 state.done.add(CORPUS_SHARD)
             else:
                 self._offer_corpus(node.name)
-        elif plan.shards is not None:
-            self._add(node.name, plan.shards)
+        elif plan.shards is not None and node.source not in self._uncut:
+            self._add(node.name, plan.shards, ())
 
-    def cut(self, source: str, shards: Sequence[str]) -> None:
-        """All files of a source have been cut into these URL shards: open them to the nodes that read them."""
+    def cut(self, source: str, shards: Sequence[str], failed: Collection[str] = ()) -> None:
+        """Open the shards of a source to the nodes that read them.
+
+        Args:
+            source: all files of which have been tried.
+            shards: the URL shards that they were cut into.
+            failed: the files that could not be cut. What a node would have made of one is blocked.
+        """
         for name, node in self._graph.nodes.items():
             if node.source == source and node.spec.name != "urls" and node.spec.scope == "shard":
-                self._add(name, shards)
+                self._add(name, shards, failed)
         self._offer_readers_of_all()
 
-    def _add(self, name: str, shards: Sequence[str]) -> None:
+    def _add(self, name: str, shards: Sequence[str], failed: Collection[str]) -> None:
         state, inputs = self.nodes[name], self._graph.nodes[name].inputs
-        state.total = len(shards)
+        state.total = len(shards) + len(failed)
+        state.blocked.update(failed)
         self._shards[name] = shards
         for shard in shards:
             if shard in self._done[name]:
@@ -206,14 +214,6 @@ class Schedule:
             else:
                 state.blocked.add(CORPUS_SHARD)
                 self._block_readers(Task(name, CORPUS_SHARD))
-
-    def give_up_source(self, source: str) -> None:
-        """A file of the source could not be cut: nothing that reads the source can run."""
-        for name, node in self._graph.nodes.items():
-            if node.source == source and self.nodes[name].total is None:
-                self.nodes[name].total = 1
-                self.nodes[name].blocked.add(source)
-        self._offer_readers_of_all()
 
     @property
     def is_finished(self) -> bool:

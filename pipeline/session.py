@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.graph import Graph, Node, build_graph
-from pipeline.listing import PARTS, read_listing
+from pipeline.listing import done_folder, read_listing
 from pipeline.manifest import Manifest, load_manifest
 from pipeline.plan import NodePlan, make_plan
+from pipeline.repaired import content_of
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.urls.check import check
@@ -44,27 +46,28 @@ def open_session(path: Path, until: str | None = None) -> Session:
     write_demo(manifest)
     for name, source in manifest.sources.items():
         check(name, source)
-    graph = build_graph(manifest)
-    graph = graph.until(until) if until else graph
     store = Store.open(manifest.output)
     store.reach()
+    graph = build_graph(manifest, content_of=partial(content_of, store))
+    graph = graph.until(until) if until else graph
     return Session(manifest, graph, store, plan(graph, store))
 
 
 def plan(graph: Graph, store: Store) -> list[NodePlan]:
     """What is left of the graph, as the store shows it now."""
-    committed, marked, shards, earlier = {}, {}, {}, {}
+    committed, marked, shards, failed, earlier = {}, {}, {}, {}, {}
     for name, node in graph.nodes.items():
         folder = store.folder(node.spec.name, node.fingerprint)
-        own = f"{folder}/{PARTS}" if node.spec.name == "urls" else folder
-        committed[name] = frozenset(store.committed(own))
+        committed[name] = frozenset(store.committed(done_folder(node, store)))
         marked[name] = store.marked(folder) if node.spec.name == "download" else frozenset()
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.name == "urls" and node.source:
             parts = [part.name for part in node.parts]
-            cut = committed[name] >= set(parts)
-            shards[node.source] = read_listing(store, folder, parts) if cut else None
-    return make_plan(graph, committed, marked, shards, earlier)
+            failed[name] = frozenset(store.failures(done_folder(node, store)))
+            cut = [part for part in parts if part in committed[name]]
+            tried = failed[name].union(cut) >= set(parts)
+            shards[node.source] = read_listing(store, folder, cut) if tried else None
+    return make_plan(graph, committed, marked, shards, failed, earlier)
 
 
 def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:

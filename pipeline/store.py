@@ -155,6 +155,13 @@ class Store:
         with suppress(FileNotFoundError):
             self.filesystem.rm_file(f"{folder}/{shard}{RETRY}")
 
+    def sides(self, folder: str, ending: str) -> dict[str, str]:
+        """The locations of the side files with an ending that tables in a folder name, by shard."""
+        names = self._names(folder)
+        found = [side[1] for name in names if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
+        tables = {shard: self.artifact(folder, shard) for shard in found if f"{shard}{TABLE}" in names}
+        return {shard: table.side(ending) for shard, table in tables.items() if f"side.{ending}" in table.metadata()}
+
     def commit(
         self, folder: str, shard: str, output: Output, metadata: Mapping[str, str], *, instead_of: str | None = None
     ) -> None:

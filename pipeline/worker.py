@@ -16,14 +16,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.damaged import write_damage
 from pipeline.gpu import GpuWatch
 from pipeline.graph import Graph, Node
 from pipeline.lineage import CHECKPOINTS, Descendant
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.plan import CORPUS_SHARD
+from pipeline.repaired import DIGEST
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
+from stages.errors import UserError
 from stages.files import scratch_folder
+from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
 
@@ -61,6 +65,8 @@ class Report:
     counts: Mapping[str, int] = field(default_factory=dict)
     shards: tuple[str, ...] = ()
     """The URL shards that a file was cut into."""
+    damage: str = ""
+    """What of a file was left out, in words."""
     gpu: float | None = None
     """The share of the time, in [0, 1], in which a kernel ran on the worker's GPUs; None without one."""
 
@@ -167,14 +173,24 @@ class Worker:
 
     def _cut(self, job: Job, part: str, started: float) -> Report:
         """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
-        names, rows = [], []
-        for name, table in self._compute(job)(job.parts[part]):
-            commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
-            names.append(name)
-            rows.append(table.num_rows)
+        names, rows = list[str](), list[int]()
+        damage = Damage(job.parts[part].place)
+        try:
+            for name, table in self._compute(job)(job.parts[part], damage):
+                commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
+                names.append(name)
+                rows.append(table.num_rows)
+        except UserError:  # it is broken behind these rows, for whoever tries
+            for name in names:
+                self._store.remove(job.folder, name)
+            raise
         listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
-        self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing), job.metadata)
-        return Report(sum(rows), time.monotonic() - started, {"urls": sum(rows)}, tuple(names))
+        counts = {"urls": sum(rows), **damage.counts}
+        with scratch_folder() as scratch:
+            sides = write_damage(damage, scratch)
+            metadata = {**job.metadata, "counts": json.dumps(counts), DIGEST: job.parts[part].digest}
+            self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing, sides=sides), metadata)
+        return Report(sum(rows), time.monotonic() - started, counts, tuple(names), damage.words)
 
     def _compute(self, job: Job) -> Any:
         key = (job.compute, job.recipe.model_dump_json(), job.run.model_dump_json())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages import tars
 from stages.files import open_bytes
 
 if TYPE_CHECKING:
@@ -73,13 +73,8 @@ def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tup
     if not wanted:
         return
     tar = images.side("tar")
-    with open_bytes(tar) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
-            key = wanted.pop(member.name, None)
-            if key is None:
-                continue
-            content = archive.extractfile(member)
-            assert content is not None, member.name
-            yield key, content.read()
+    with open_bytes(tar) as file, tars.open_tar(file, "r|*") as archive:
+        for member, content in tars.files(archive, wanted):
+            yield wanted.pop(member), content
     if wanted:
         raise ValueError(f"{tar} lacks {len(wanted)} image(s) that {images.url} lists, {next(iter(wanted))} first")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from stages.json_text import to_json
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
@@ -21,5 +22,5 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 
 
 def json_part(values: Mapping[str, Any]) -> bytes:
-    """The JSON member of a sample; what JSON cannot express (dates, decimals) becomes text."""
-    return json.dumps(values, indent=4, ensure_ascii=False, default=str).encode()
+    """The JSON member of a sample; what JSON cannot say is text (dates, decimals) or null (NaN)."""
+    return to_json(values, indent=4).encode()

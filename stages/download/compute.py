@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.contract import Output, Retry, Shard
-from stages.download.existing import lies_in_tar, read_existing
+from stages.download.containers import container_of, unpack
+from stages.download.existing import read_existing
 from stages.download.fit import Fit
 from stages.download.local import Local
 from stages.download.rows import Outcome, Row, images_table, read_rows
@@ -34,6 +35,8 @@ class Download:
         fit = Fit(recipe)
         self._extension = recipe.encode_format
         self._images = run.images
+        self._fit = fit
+        self._threads = run.threads
         self._max_pixels = recipe.max_pixels
         self._removals = RemovalList(run.removed)
         self._web = Web(recipe, run, fit)
@@ -44,16 +47,17 @@ class Download:
 
         Raises:
             UserError: the removal list cannot be read.
-            ValueError: the rows lie in several tars.
+            ValueError: the rows lie in several tars or tables.
             OSError: the scratch disk or the source's storage is out of order.
         """
         urls = shard.inputs["urls"].table()
         rows = read_rows(urls)
         removals = self._removals()
-        if self._images is not None and any(map(lies_in_tar, rows)):
-            tar, found = read_existing(self._images, rows, self._max_pixels)
+        container = container_of(self._images, rows) if self._images is not None else None
+        if container is not None and container.can_stay:
+            found = read_existing(container, rows, self._max_pixels)
             by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
-            return _output(rows, _without_removed(found, removals) | by_address, links={"tar": tar})
+            return _output(rows, _without_removed(found, removals) | by_address, links={"tar": container.url})
         return self._store(urls, rows, removals, shard)
 
     def _store(self, urls: pa.Table, rows: Sequence[Row], removals: Removals, shard: Shard) -> Output:
@@ -77,8 +81,11 @@ class Download:
     def _fetch(self, rows: Sequence[Row], removals: Removals, spool: Spool, scratch: Path) -> dict[int, Outcome]:
         elsewhere = [row for row in rows if not row.file or self._local is None]
         outcomes = self._web(elsewhere, spool, scratch, removals)
-        if self._local is not None:
-            outcomes |= self._local([row for row in rows if row.file], spool)
+        if self._images is not None and self._local is not None:
+            at_hand = [row for row in rows if row.file]
+            if (container := container_of(self._images, at_hand)) is not None:
+                return outcomes | unpack(container, at_hand, spool, self._fit, self._threads)
+            outcomes |= self._local(at_hand, spool)
         return outcomes
 
     def _samples(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
+from stages import tars
 from stages.contract import CorpusShard
 from stages.corpus import kept_captions
 from stages.files import locate, open_bytes
@@ -214,12 +215,14 @@ def _members(images: Artifact, names: Sequence[str]) -> Mapping[str, Member]:
         ValueError: the tar lacks one of them.
     """
     tar = images.side("tar")
-    found = {member.name: member for member in _headers(tar)}
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in _headers(tar):
+        found.setdefault(member.name, member)  # of several of one name every stage takes the first
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{tar} lacks {len(missing)} image(s) that {images.url} lists, {missing[0]} first")
     return {name: Member(tar, found[name].offset_data, found[name].size) for name in names}
 
 
 def _headers(tar: str) -> Iterator[tarfile.TarInfo]:
-    with open_bytes(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        yield from archive
+    with open_bytes(tar) as file, tars.open_tar(file, "r:") as archive:
+        yield from filter(tars.is_file, archive)

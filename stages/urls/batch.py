@@ -11,7 +11,10 @@ import pyarrow as pa
 
 from stages.errors import UserError
 from stages.tables import URLS
+from stages.urls.damage import Damage
 from stages.urls.files import Files
+from stages.urls.json_value import as_text
+from stages.urls.text import text_array
 
 BATCH_ROWS = 16_384
 """Rows read at a time: enough to make the cost per batch vanish, about 4 MB of URLs and texts."""
@@ -30,6 +33,8 @@ class Batch:
     """Columns as in `CONTENT`."""
     own: pa.RecordBatch
     """The source's own columns that were asked for, under their own names."""
+    numbers: Sequence[int]
+    """Which line, entry or row of the file each row was, from 1."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,12 @@ class Reader:
 
     schema: Callable[[Any, Files], pa.Schema]
     """(source, files) -> the source's own columns; reads the beginning only."""
-    read: Callable[[Any, Files, Sequence[str]], Iterator[Batch]]
-    """(source, files, own columns wanted) -> every row in order, in memory that does not grow with their number."""
+    read: Callable[[Any, Files, Sequence[str], Damage], Iterator[Batch]]
+    """(source, files, own columns wanted, who is told of damage) -> every row in order, in memory that does not grow
+    with their number."""
+    types: Callable[[Any, Files, Sequence[str]], Mapping[str, str]] = lambda *_: {}
+    """(source, files, own columns) -> of those that are text because the format has no types, DuckDB's type of what
+    they say; reads the beginning only."""
 
 
 def content(rows: int, **columns: pa.Array) -> pa.RecordBatch:
@@ -51,11 +60,46 @@ def content(rows: int, **columns: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(filled, schema=CONTENT)
 
 
-def own_columns(schema: pa.Schema, columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Build the own columns wanted out of records; a record without a field has null there."""
+def text_column(name: str, values: Sequence[str | None], numbers: Sequence[int], damage: Damage) -> pa.Array:
+    """Build a column of clean texts.
+
+    Args:
+        name: the column's, for messages.
+        values: the texts as they were read.
+        numbers: which entry of the file each is of.
+        damage: is told which were not clean.
+    """
+    array, damaged = text_array(values)
+    for at in damaged:
+        damage.replaced(numbers[at], name)
+    return array
+
+
+def own_columns(
+    schema: pa.Schema,
+    columns: Sequence[str],
+    records: Sequence[Mapping[str, Any]],
+    numbers: Sequence[int],
+    damage: Damage,
+) -> pa.RecordBatch:
+    """Build the own columns wanted out of records; what a record has not, or has of another type, is null there."""
     wanted = pa.schema([schema.field(name) for name in columns])
-    arrays = [pa.array([record.get(field.name) for record in records], field.type) for field in wanted]
+    arrays = []
+    for field in wanted:
+        values = [record.get(field.name) for record in records]
+        if field.type == pa.int64():
+            whole = [_whole(field.name, *numbered, damage) for numbered in zip(values, numbers, strict=True)]
+            arrays.append(pa.array(whole, pa.int64()))
+        else:
+            arrays.append(text_column(field.name, list(map(as_text, values)), numbers, damage))
     return batch_of(len(records), arrays, wanted)
+
+
+def _whole(name: str, value: Any, number: int, damage: Damage) -> int | None:
+    if value is None or (type(value) is int and abs(value) < 1 << 63):
+        return value
+    damage.emptied(number, f"{name!r} is no whole number")
+    return None
 
 
 def batch_of(rows: int, arrays: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
@@ -70,6 +114,18 @@ def chunks(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return names of which none is there twice: the second `a` is `a_1`, as DuckDB calls it."""
+    found: dict[str, None] = {}
+    for name in names:
+        new, number = name, 0
+        while new in found or (number and new in names):
+            number += 1
+            new = f"{name}_{number}"
+        found[new] = None
+    return list(found)
 
 
 def column_named(names: Sequence[str], wanted: str) -> str | None:

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from stages.errors import UserError
+from collections.abc import Sequence
+
+from stages.errors import BrokenFileError, UserError
 from stages.urls.batch import required_column
-from stages.urls.files import filesystem, reading
+from stages.urls.damage import Damage
+from stages.urls.files import Files, filesystem, reading
 from stages.urls.parts import find_files
-from stages.urls.readers import READERS
+from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
-from stages.urls.spec import HumanSource, SourceSettings
+from stages.urls.spec import HumanSource, JsonSource, SourceSettings
+
+TRIED = 16
+"""Files whose headers are looked at until one is as it should be."""
 
 
 def check(name: str, source: SourceSettings) -> None:
-    """Check a source against its first file's header.
+    """Check a source against the header of its first file that is as the manifest says.
+
+    One that is not, beside one that is, or cannot be read at all, is the run's to list.
 
     Raises:
         UserError: a path matches nothing; the images' folder is not there; a column of `url`, `text`, `where` or `keep`
             is not there; `where` is no condition over the columns.
     """
-    files = find_files(name, source)[0]
-    with reading(files):
-        schema = READERS[source.format].schema(source, files)
-    for key in ("url", "text"):
-        if candidates := getattr(source, f"{key}_names", None):
-            required_column(schema.names, candidates, key=f"{key}:", place=files[0])
-    Selection(source, schema, place=files[-1])
-    if isinstance(source, HumanSource) and source.images_root is not None:
+    mistake = _mistake(source, find_files(name, source)[:TRIED])
+    if mistake is not None:
+        raise mistake
+    if isinstance(source, HumanSource | JsonSource) and source.images_root is not None:
         _check_folder(name, source.images_root)
+
+
+def _mistake(source: SourceSettings, parts: Sequence[Files]) -> UserError | None:
+    """Return what is wrong with the first file that can be read, None where nothing is wrong with some other."""
+    first: UserError | None = None
+    for files in parts:
+        try:
+            _check_columns(source, files)
+        except BrokenFileError:
+            continue
+        except UserError as error:
+            first = first or error
+        else:
+            return None
+    return first
+
+
+def _check_columns(source: SourceSettings, files: Files) -> None:
+    with reading(files):
+        rows = PartRows(source, files)
+        for key in ("url", "text"):
+            if candidates := getattr(source, f"{key}_names", None):
+                required_column(rows.schema.names, candidates, key=f"{key}:", place=files[0])
+        Selection(source, rows.schema, rows.types, Damage(files[-1]))
 
 
 def _check_folder(name: str, root: str) -> None:

@@ -3,52 +3,103 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import pyarrow as pa
-from pyarrow import csv
 
-from stages.urls.batch import Batch, Reader, content, required_column
-from stages.urls.files import Files, filesystem
+from stages.errors import BrokenFileError
+from stages.urls.batch import (
+    Batch,
+    Reader,
+    batch_of,
+    chunks,
+    column_named,
+    content,
+    distinct,
+    required_column,
+    text_column,
+)
+from stages.urls.damage import Damage
+from stages.urls.delimited import Dialect, Rows
+from stages.urls.files import Files, open_text
+from stages.urls.lines import ENDS, numbered_lines
 from stages.urls.spec import CsvSource
+from stages.urls.text import clean_text
+from stages.urls.types import SAMPLE, TEXT, type_of_texts
 
-BLOCK_BYTES = 1 << 20
-"""Bytes parsed at a time; no row may be longer. Of 4 MiB, Arrow's allocator held on to 390 MiB in all."""
+SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""What Excel understands as a first line, and writes."""
 
 
 def schema(source: CsvSource, files: Files) -> pa.Schema:
     """Return the columns of the header line."""
-    with _open(source, files, {}) as reader:
-        return pa.schema([(name, pa.string()) for name in reader.schema.names])
+    with _opened(source, files, Damage(files[0])) as (names, _):
+        return pa.schema([(name, pa.string()) for name in names])
 
 
-def read(source: CsvSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+def types(source: CsvSource, files: Files, columns: Sequence[str]) -> Mapping[str, str]:
+    """Return what the first rows of some columns look like; url and text are texts, whatever stands there."""
+    with _opened(source, files, Damage(files[0])) as (names, rows):
+        sample = [fields for _, fields in islice(rows, SAMPLE)]
+    texts = {column_named(names, name) for name in (*source.url_names, *source.text_names)}
+    return {
+        name: TEXT if name in texts else type_of_texts(fields[at] for fields in sample)
+        for name, at in _places(names, columns).items()
+    }
+
+
+def read(source: CsvSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield the rows in the file's order."""
-    own = schema(source, files)
-    url = required_column(own.names, source.url_names, key="url:", place=files[0])
-    text = required_column(own.names, source.text_names, key="text:", place=files[0])
-    wanted = {name: pa.string() for name in (url, text, *columns)}
-    with _open(source, files, wanted) as reader:
-        for rows in reader:
-            yield Batch(content(rows.num_rows, url=rows.column(url), text=rows.column(text)), rows.select(columns))
+    with _opened(source, files, damage) as (names, rows):
+        url, text = (
+            required_column(names, wanted, key=f"{key}:", place=files[0])
+            for key, wanted in (("url", source.url_names), ("text", source.text_names))
+        )
+        rows.address = names.index(url)
+        places = _places(names, [url, text, *columns])
+        own = pa.schema([(name, pa.string()) for name in columns])
+        for some in chunks(damage.judged(rows, "line")):
+            numbers = [number for number, _ in some]
+            arrays = {
+                name: text_column(name, [fields[at] or None for _, fields in some], numbers, damage)
+                for name, at in places.items()
+            }
+            yield Batch(
+                content(len(some), url=arrays[url], text=arrays[text]),
+                batch_of(len(some), [arrays[name] for name in columns], own),
+                numbers,
+            )
 
 
 @contextlib.contextmanager
-def _open(source: CsvSource, files: Files, wanted: dict[str, pa.DataType]) -> Iterator[csv.CSVStreamingReader]:
-    """Open the file for some columns, or for all of them where none is given."""
-    system, inner = filesystem(files[0])
-    with (
-        system.open(inner, "rb", compression="infer") as file,
-        csv.open_csv(
-            file,
-            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=source.delimiter, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                column_types=wanted, include_columns=list(wanted), null_values=[""], strings_can_be_null=True
-            ),
-        ) as reader,
-    ):
-        yield reader
+def _opened(source: CsvSource, files: Files, damage: Damage) -> Iterator[tuple[list[str], Rows]]:
+    """Open the file: its columns' names, and what comes after them."""
+    with open_text(files[0]) as file:
+        lines = numbered_lines(file, damage)
+        first = next(lines)
+        delimiter = source.delimiter
+        if (told := SEPARATOR.fullmatch(first[1].rstrip(ENDS))) is not None:
+            delimiter = delimiter if "delimiter" in source.model_fields_set else told[1]
+        else:
+            lines = _chain(first, lines)
+        rows = Rows(lines, Dialect(delimiter, source.quote_for(delimiter)), damage)
+        header = next(rows, None)
+        if header is None:
+            raise BrokenFileError(f"{files[0]} has no header line with the columns' names")
+        names = distinct([clean_text(name) or f"column{at}" for at, name in enumerate(header[1])])
+        rows.width = len(names)
+        yield names, rows
 
 
-READER = Reader(schema, read)
+def _chain(first: tuple[int, str], rest: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    yield first
+    yield from rest
+
+
+def _places(names: list[str], columns: Sequence[str]) -> dict[str, int]:
+    return {name: names.index(name) for name in columns}
+
+
+READER = Reader(schema, read, types)

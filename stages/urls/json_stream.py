@@ -1,16 +1,21 @@
 """JSON files that are too large to load: the elements of one array, one after the other.
 
-The standard library's decoder does the work; this keeps just enough text for it to see one element whole.
+The standard library's decoder does the work; this keeps just enough text for it to see one element whole. An element
+that is no JSON costs itself as long as it can be told where it ends (`stages.urls.json_skip`).
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import IO, Any
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError, UserError
+from stages.urls.damage import Damage
+from stages.urls.json_skip import last_element, next_element
+from stages.urls.json_value import DECODER, whats_wrong
 
 CHUNK = 1 << 20
 """Characters read at a time."""
@@ -18,6 +23,15 @@ UNFINISHED = re.compile(r"[-+.eE0-9]*\Z")
 """After a value, at the end of what was read: were the value a number, it could go on (`1` may become `1.5e3`)."""
 LONGEST = 1 << 26
 """Characters that one element may have. It bounds the memory that a broken file can take."""
+TOKEN = 12
+"""Characters of the longest thing that cannot be read in part: a pair of escapes."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What stands in the place of an element that is no JSON."""
+
+    why: str
 
 
 class JsonStream:
@@ -31,7 +45,6 @@ class JsonStream:
     def __init__(self, file: IO[str], place: str) -> None:
         self._file = file
         self._place = place
-        self._decoder = json.JSONDecoder()
         self._text = ""
         self._at = 0
         self._line = 1
@@ -47,34 +60,51 @@ class JsonStream:
                 return ""
 
     def value(self) -> Any:
-        """Read one value whole."""
-        self.peek()
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if len(self._text) - self._at > LONGEST or not self._more():
-                    raise self._mistake(error.msg, error.pos) from error
-                continue
-            if not UNFINISHED.match(self._text, end) or not self._more():
-                self._at = end
-                return value
-
-    def array(self) -> Iterator[Any]:
-        """Read an array, element by element."""
-        self._expect("[")
-        if self.peek() != "]":
-            yield self.value()
-            while self.peek() == ",":
-                self._at += 1
-                yield self.value()
-        self._expect("]")
-
-    def array_of(self, key: str) -> Iterator[Any]:
-        """Read the array under a key of an object, element by element; what comes before it is skipped.
+        """Read one value whole.
 
         Raises:
-            UserError: the object has no such key, or the text is broken.
+            BrokenFileError: there is none.
+        """
+        try:
+            return self._value()
+        except (ValueError, RecursionError) as error:
+            raise self._mistake(error) from error
+
+    def whole_array(self) -> Iterator[Any]:
+        """Read an array that is all of the text.
+
+        Raises:
+            BrokenFileError: something follows it.
+        """
+        yield from self._array(None)  # what is taken for an element wrongly would not end where the text does
+        if self.peek():
+            raise self._mistake(JSONDecodeError("something follows the list", self._text, self._at))
+
+    def array(self) -> Iterator[Any]:
+        """Read an array, element by element; a `Broken` for each that is none. A comma may be missing."""
+        yield from self._array(frozenset())
+
+    def _array(self, keys: frozenset[str] | None) -> Iterator[Any]:
+        self._expect("[")
+        while self.peek() not in ("]", ""):
+            value = self._element(keys)
+            yield value
+            if isinstance(value, dict):
+                keys = frozenset(value)
+            if self.peek() == ",":
+                self._at += 1
+        self._expect("]")
+
+    def array_of(self, key: str, hint: str = "is this the format that the manifest says?") -> Iterator[Any]:
+        """Read the array under a key of an object, element by element; what comes before it is skipped.
+
+        Args:
+            key: the key.
+            hint: what else the file may be, for the message where it has no such key.
+
+        Raises:
+            UserError: the object has no such key.
+            BrokenFileError: the text is broken.
         """
         self._expect("{")
         while self.peek() not in ("}", ""):
@@ -86,7 +116,42 @@ class JsonStream:
             self._skip()
             if self.peek() == ",":
                 self._at += 1
-        raise UserError(f"{self._place} has no key {key!r}")
+        raise UserError(f"{self._place} has no key {key!r}; {hint}")
+
+    def _value(self) -> Any:
+        """Read one value whole; raises what the decoder raises."""
+        self.peek()
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._text, self._at)
+            except JSONDecodeError as error:
+                if self._is_cut(error) and len(self._text) - self._at <= LONGEST and self._more():
+                    continue
+                raise
+            if not UNFINISHED.match(self._text, end) or not self._more():
+                self._at = end
+                return value
+
+    def _is_cut(self, error: JSONDecodeError) -> bool:
+        """Whether the text that comes next may mend it."""
+        return error.msg.startswith("Unterminated string") or error.pos > len(self._text) - TOKEN
+
+    def _element(self, keys: frozenset[str] | None) -> Any:
+        """Read one element; for `keys` see `json_skip`."""
+        try:
+            return self._value()
+        except (ValueError, RecursionError) as error:
+            mistake = self._mistake(error)
+            while (end := next_element(self._text, self._at, keys)) is None:
+                if len(self._text) - self._at > LONGEST:
+                    raise mistake from error
+                if not self._more():
+                    end = last_element(self._text, self._at, keys)
+                    break
+            if end is None:
+                raise mistake from error
+            self._at = end
+            return Broken(whats_wrong(error))
 
     def _skip(self) -> None:
         if self.peek() != "[":
@@ -97,7 +162,7 @@ class JsonStream:
 
     def _expect(self, char: str) -> None:
         if self.peek() != char:
-            raise self._mistake(f"{char!r} expected", self._at)
+            raise self._mistake(JSONDecodeError(f"{char!r} expected", self._text, self._at))
         self._at += 1
 
     def _more(self) -> bool:
@@ -110,6 +175,16 @@ class JsonStream:
         self._at = 0
         return True
 
-    def _mistake(self, what: str, at: int) -> UserError:
+    def _mistake(self, error: ValueError | RecursionError) -> BrokenFileError:
+        at = error.pos if isinstance(error, JSONDecodeError) else self._at
         line = self._line + self._text.count("\n", 0, at)
-        return UserError(f"{self._place}, line {line}: broken JSON: {what}; is the file complete?")
+        return BrokenFileError(f"{self._place}, line {line}: {whats_wrong(error)}; is the file complete?")
+
+
+def objects_in(array: Iterable[Any], damage: Damage, unit: str = "entry") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of an array with their numbers, from 1; what is none is left out. Messages call one `unit`."""
+    for number, value in damage.numbered(array, unit):
+        if isinstance(value, dict):
+            yield number, value
+        else:
+            damage.left_out(number, value.why if isinstance(value, Broken) else "no object")

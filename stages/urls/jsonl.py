@@ -1,65 +1,78 @@
-"""JSON lines. Keys and types may change from line to line, so every column is text: see `JsonlSource`."""
+"""JSON lines: see `JsonlSource`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from stages.errors import UserError
-from stages.urls.batch import Batch, Reader, chunks, content, own_columns, required_column
+from stages.urls.batch import Batch, Reader
+from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
+from stages.urls.json_value import parse
+from stages.urls.lines import is_blank, numbered_lines
+from stages.urls.objects import SAMPLE, Object, batches, text_schema, types_of
 from stages.urls.spec import JsonlSource
-
-SAMPLE_LINES = 1_000
-"""Lines whose keys are taken for the file's columns."""
 
 
 def schema(_: object, files: Files) -> pa.Schema:
-    """Return the keys of the first lines."""
-    return text_schema(islice(_objects(files[0]), SAMPLE_LINES))
+    """Return the keys of the first lines.
+
+    Raises:
+        UserError: the file is a JSON list.
+    """
+    return text_schema(_sample(files))
 
 
-def read(source: JsonlSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+def types(source: JsonlSource, files: Files, columns: Sequence[str]) -> Mapping[str, str]:
+    """Return what the first lines have in some columns."""
+    return types_of(source, _sample(files), columns)
+
+
+def read(source: JsonlSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield one row a line, blank lines left out."""
-    own = schema(source, files)
-    url = required_column(own.names, source.url_names, key="url:", place=files[0])
-    text = required_column(own.names, source.text_names, key="text:", place=files[0])
-    wanted = list(dict.fromkeys([url, text, *columns]))
-    for objects in chunks(_objects(files[0])):
-        rows = own_columns(own, wanted, [as_texts(fields, wanted) for fields in objects])
-        yield Batch(content(rows.num_rows, url=rows.column(url), text=rows.column(text)), rows.select(columns))
+    names = schema(source, files).names
+    with contextlib.closing(_objects(files[0], damage)) as objects:
+        yield from batches(source, damage.judged(objects, "line"), names, columns, damage)
 
 
-def text_schema(objects: Iterable[Mapping[str, Any]]) -> pa.Schema:
-    """Return all the keys of some objects as text columns, in the order of their first appearance."""
-    return pa.schema([(name, pa.string()) for name in dict.fromkeys(key for fields in objects for key in fields)])
+def _sample(files: Files) -> list[Object]:
+    damage = Damage(files[0])
+    with contextlib.closing(_objects(files[0], damage)) as objects:
+        return [fields for _, fields in islice(damage.judged(objects, "line"), SAMPLE)]
 
 
-def as_texts(fields: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, str | None]:
-    """Return some values of an object as text: strings as they are, null as None, all else as JSON."""
-    values = ((name, fields.get(name)) for name in wanted)
-    return {
-        name: value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in values
-    }
-
-
-def _objects(path: str) -> Iterator[dict[str, Any]]:
+def _objects(path: str, damage: Damage) -> Generator[tuple[int, Object], None, None]:
+    begins = True
     with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
+        for number, line in numbered_lines(file, damage):
+            if is_blank(line):
                 continue
-            try:
-                fields = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: broken JSON: {error.msg}; correct or remove it") from error
-            if not isinstance(fields, dict):
-                raise UserError(f"{path}, line {number}: no JSON object; every line must be one {{...}}")
-            yield fields
+            value, why = _parsed(line)
+            if isinstance(value, dict):
+                yield number, value
+            elif begins and (line.strip() == "[" or _is_list(value)):
+                raise UserError(f"{path} is a JSON list, not lines of JSON; use format: json")
+            else:
+                damage.left_out(number, why)
+            begins = False
 
 
-READER = Reader(schema, read)
+def _parsed(line: str) -> tuple[Any, str]:
+    """Return a line's value, and what is to be said where it is no object."""
+    try:
+        return parse(line), "no JSON object"
+    except ValueError as error:
+        return None, str(error)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a whole list stands in one line."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+READER = Reader(schema, read, types)

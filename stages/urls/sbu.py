@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
 import pyarrow as pa
 
 from stages.errors import UserError
-from stages.urls.batch import Batch, Reader, chunks, content, own_columns
+from stages.urls.batch import Batch, Reader, batch_of, chunks, content
+from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
-from stages.urls.json_stream import JsonStream
+from stages.urls.json_stream import Broken, JsonStream
+from stages.urls.lines import ENDS
+from stages.urls.objects import Object, columns_of
 from stages.urls.spec import SbuSource
 
 PAIR = ("image_urls", "captions")
@@ -27,39 +31,48 @@ def schema(_: object, files: Files) -> pa.Schema:
     return pa.schema([(name, pa.string()) for name in (LISTS if len(files) == 1 else PAIR)])
 
 
-def read(source: SbuSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+def read(_: SbuSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield one row for each url and its caption.
 
     Raises:
         UserError: the lists have different lengths.
     """
-    own = schema(source, files)
     names = list(dict.fromkeys([*PAIR, *columns]))
+    own = pa.schema([(name, pa.string()) for name in columns])
     with contextlib.ExitStack() as stack:
         lists = [stack.enter_context(contextlib.closing(_list(name, files))) for name in names]
-        for entries in chunks(_aligned(names, lists, " / ".join(files))):
-            rows = own_columns(own, names, [dict(zip(names, entry, strict=True)) for entry in entries])
-            url, text = (rows.column(name) for name in PAIR)
-            yield Batch(content(rows.num_rows, url=url, text=text), rows.select(columns))
+        for some in chunks(_sound(names, _aligned(names, lists, damage.place), damage)):
+            arrays = columns_of(some, PAIR, columns, damage)
+            rows = batch_of(len(some), [arrays[name] for name in columns], own)
+            url, text = (arrays[name] for name in PAIR)
+            yield Batch(content(len(some), url=url, text=text), rows, [number for number, _ in some])
 
 
-def _aligned(names: list[str], lists: Sequence[Iterator[str | None]], place: str) -> Iterator[tuple[str | None, ...]]:
+def _sound(names: Sequence[str], entries: Iterator[tuple[Any, ...]], damage: Damage) -> Iterator[tuple[int, Object]]:
+    for number, entry in damage.numbered(entries, "entry"):
+        broken = [(name, value) for name, value in zip(names, entry, strict=True) if isinstance(value, Broken)]
+        if broken:
+            damage.left_out(number, f"{broken[0][1].why} in {broken[0][0]}")
+        else:
+            yield number, dict(zip(names, entry, strict=True))
+
+
+def _aligned(names: Sequence[str], lists: Sequence[Iterator[Any]], place: str) -> Iterator[tuple[Any, ...]]:
     missing = object()
     for number, entry in enumerate(zip_longest(*lists, fillvalue=missing), start=1):
         if missing in entry:
             short = names[entry.index(missing)]
             raise UserError(f"{place}: {short} ends before entry {number}, the others go on; fetch the source anew")
-        yield entry  # type: ignore[misc]  # `missing` is not among them
+        yield entry
 
 
-def _list(name: str, files: Files) -> Generator[str | None, None, None]:
+def _list(name: str, files: Files) -> Generator[Any, None, None]:
     if len(files) == 1:
         with open_text(files[0]) as file:
-            for entry in JsonStream(file, files[0]).array_of(name):
-                yield None if entry is None else str(entry)
+            yield from JsonStream(file, files[0]).array_of(name)
     else:
         with open_text(files[PAIR.index(name)]) as file:
-            yield from (line.rstrip("\r\n") for line in file)
+            yield from (line.rstrip(ENDS) for line in file)
 
 
 READER = Reader(schema, read)

@@ -7,11 +7,20 @@ does: upper and lower case are the same.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from stages import tars
 from stages.contract import Recipe, RunOptions, Settings, StageSpec
+
+
+def packed_or_not(*globs: str) -> tuple[str, ...]:
+    """Return globs for the names of files and of the same files compressed."""
+    return tuple(f"{glob}{ending}" for glob in globs for ending in ("", ".gz", ".zst", ".bz2", ".xz"))
 
 
 def is_web(path: str) -> bool:
@@ -24,7 +33,7 @@ class SourceSettings(Settings):
 
     human: ClassVar[bool] = False
     """Whether people wrote the captions for these images, so that none are generated and none are filtered."""
-    folder_glob: ClassVar[str | None] = None
+    folder_glob: ClassVar[str | tuple[str, ...] | None] = None
     """What is taken when `path` is a folder; None where a folder makes no sense."""
     places: ClassVar[frozenset[str]] = frozenset({"path"})
     """The settings that say where the data lies, not what it is."""
@@ -111,17 +120,70 @@ class LaionSource(SourceSettings):
 
 
 class CsvSource(NamedColumns):
-    """A CSV file with a header line, .gz or not. It has no types: every column is text, an empty field is null."""
+    """A CSV file with a header line, compressed or not.
+
+    It has no types: `keep` takes every column as text, an empty field as null; `where` compares what looks like a
+    number as a number. Of two columns of one name the second has a number, as in DuckDB: `tag`, `tag_1`.
+    """
+
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.csv", "*.tsv")
 
     format: Literal["csv"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """What separates two fields; `"\\t"` for a TSV file."""
+    quote: Annotated[str, Field(max_length=1)] | None = None
+    """What a field stands in that holds delimiters or line breaks; `""` where quotes mean nothing. Null is `"` for CSV
+    and nothing for TSV, which has no quoting: a line is a row."""
+
+    def quote_for(self, delimiter: str) -> str:
+        """Return the quote of a file whose fields are separated so; "" for none."""
+        if self.quote is not None:
+            return self.quote
+        return "" if delimiter == "\t" else '"'
 
 
 class JsonlSource(NamedColumns):
-    """One JSON object a line, .gz or not. Every column is text: what is no string is kept as its JSON."""
+    """One JSON object a line, compressed or not.
+
+    `keep` takes every column as text: what is no string as its JSON. `where` compares numbers as numbers.
+    """
+
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.jsonl", "*.ndjson")
 
     format: Literal["jsonl"]
+
+
+class JsonSource(NamedColumns):
+    """A JSON list of objects, compressed or not: BLIP's `[{url, caption}]`, and what `export --to json` writes.
+
+    Also an object with such a list under `annotations`, as RedCaps'. Columns are as in `JsonlSource`.
+    """
+
+    folder_glob: ClassVar[tuple[str, ...]] = packed_or_not("*.json")
+    places: ClassVar[frozenset[str]] = frozenset({"path", "images"})
+
+    format: Literal["json"]
+    url: str = "url"
+    """The column with the image's address."""
+    text: str = "caption"
+    """The column with the web text."""
+    images: str | None = None
+    """The root of the images that an entry without a url names under `image`: a folder, an fsspec URL, or an http(s)
+    address that they are downloaded from."""
+
+    @property
+    def url_names(self) -> tuple[str, ...]:
+        """The names of the columns that say where an image is."""
+        return (self.url,) if self.images is None else (self.url, "image")
+
+    @property
+    def images_root(self) -> str | None:
+        """The folder of the images, None where all are downloaded."""
+        return None if self.images is None or is_web(self.images) else self.images
+
+    def identity(self) -> dict[str, Any]:
+        """As for every source; a web address of the images counts, for it becomes part of the `url` column."""
+        return super().identity() | {"images": self.images if is_web(self.images or "") else self.images is not None}
 
 
 class Cc3mSource(SourceSettings):
@@ -150,32 +212,55 @@ class SbuSource(SourceSettings):
 
 
 class WebDatasetSource(SourceSettings):
-    """The output folder of an earlier img2dataset run; its images are taken as they are.
+    """Images that are there already, with their texts: what img2dataset has written, or tars of anybody's.
 
-    Own columns: those of the `.parquet` beside a tar; without it the fields of the `.json` members, as text.
+    `path` names tars (.tar, .tar.gz, .tgz ...), or the folder that they lie in; or such a folder of img2dataset's
+    output formats `files` and `parquet`, or the tables in it. Uncompressed tars stay where they are and are read there;
+    the images of all others are stored with the results. Own columns: those of the `.parquet` beside a tar; without it
+    the fields of the `.json` members, as text.
     """
 
-    folder_glob: ClassVar[str | None] = "*.tar"
+    folder_glob: ClassVar[str | None] = "*"
 
     format: Literal["webdataset"]
 
     @property
     def images_root(self) -> str:
-        """The folder of the tars."""
-        return _folder(self.paths[0])
+        """The folder that all tars lie below."""
+        return _common_folder(self.paths)
 
     @field_validator("path")
     @classmethod
-    def _one_folder(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        folders = {_folder(entry) for entry in ((path,) if isinstance(path, str) else path)}
-        if len(folders) > 1 or any("*" in folder for folder in folders):
-            raise ValueError("is to be one img2dataset folder, or tars in one (folder/*.tar); write a source for each")
+    def _one_place(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        _common_folder((path,) if isinstance(path, str) else path)
         return path
 
 
-def _folder(path: str) -> str:
-    """Return the folder that a path means: itself, or where its tars lie."""
-    return path.rpartition("/")[0] or "." if path.endswith(".tar") else path.rstrip("/")
+def _common_folder(paths: Sequence[str]) -> str:
+    """Return the folder that all files of some paths lie below.
+
+    Raises:
+        ValueError: there is none, since they lie on different disks or in different buckets.
+    """
+    folders = list(dict.fromkeys(map(_fixed_folder, paths)))
+    if len(folders) == 1 and not folders[0].endswith(":/"):
+        return folders[0]
+    protocols = {folder.partition("://")[0] if "://" in folder else "" for folder in folders}
+    if protocols == {""} and len(folders) > 1:
+        return os.path.commonpath([os.path.abspath(os.path.expanduser(folder)) for folder in folders])  # noqa: PTH100, PTH111
+    common = os.path.commonpath([folder.partition("://")[2] for folder in folders]) if len(protocols) == 1 else ""
+    if not common:
+        raise ValueError("names tars on different disks or in different buckets; write a source for each")
+    return f"{protocols.pop()}://{common}"
+
+
+def _fixed_folder(path: str) -> str:
+    """Return the folder that a path names, as far as no pattern begins in it."""
+    pattern = re.search(r"[*?{[]", path)
+    if pattern is None and not path.lower().endswith((*tars.ENDINGS, ".parquet")):
+        return path.rstrip("/") or "/"
+    folder, slash, _ = path[: pattern.start() if pattern else None].rpartition("/")
+    return folder or slash or "."
 
 
 class HumanSource(SourceSettings):
@@ -198,15 +283,17 @@ class HumanSource(SourceSettings):
 
 
 class CocoSource(HumanSource):
-    """COCO captions in Karpathy's split: `dataset_coco.json`, or a list of {image, caption, image_id} (BLIP, LAVIS).
+    """COCO captions in Karpathy's split, as released, or as a list of {image, caption, image_id} (BLIP, LAVIS).
 
-    His `dataset_flickr30k.json` is read in the same way; it has no `filepath` and no `cocoid`.
-    Own columns: `filepath`, `filename`, `cocoid`, `split`; for the list `image`, `image_id`.
+    His `dataset_flickr30k.json` is read as his `dataset_coco.json` is; it has no `filepath` and no `cocoid`. As
+    released means `captions_train2017.json` and the like, whose images name no folders.
+    Own columns: `filepath`, `filename`, `cocoid`, `split`; as released `id`, `file_name`, `coco_url`, `flickr_url`,
+    `width`, `height`, `license`, `date_captured`; of the list `image`, `image_id`.
     """
 
     format: Literal["coco"]
     splits: tuple[Literal["train", "restval", "val", "test"], ...] = ("train", "restval")
-    """What is taken of dataset_coco.json; the lists of BLIP and LAVIS hold one split each and are taken whole."""
+    """What is taken of dataset_coco.json; all other files hold one split each and are taken whole."""
 
     def overlaps(self, other: SourceSettings) -> bool:
         """As for every source; different splits have no row in common."""
@@ -229,6 +316,7 @@ Source = Annotated[
     | ParquetSource
     | CsvSource
     | JsonlSource
+    | JsonSource
     | Cc3mSource
     | Cc12mSource
     | SbuSource

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from stages.errors import UserError
 from stages.urls.batch import Batch, Reader
+from stages.urls.damage import Damage
 from stages.urls.files import Files, filesystem
-from stages.urls.human import Image, batches, elements, field, first_element, pairs_by_image
+from stages.urls.human import Image, batches, captions, elements, first_element, has, pairs_by_image
 from stages.urls.spec import VgSource, is_web
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
@@ -37,27 +38,27 @@ def schema(source: VgSource, files: Files) -> pa.Schema:
     return REGIONS
 
 
-def read(source: VgSource, files: Files, columns: Sequence[str]) -> Iterator[Batch]:
+def read(source: VgSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield one row per image."""
     own = schema(source, files)
     places = {} if is_web(source.images) else _places(source.images)
-    images = _regions(files[0], places) if own is REGIONS else _pairs(files[0], places)
-    yield from batches(source, images, own, columns)
+    images = _regions(files[0], places, damage) if own is REGIONS else _pairs(files[0], places, damage)
+    yield from batches(source, images, own, columns, damage)
 
 
-def _regions(path: str, places: Mapping[str, str]) -> Iterator[Image]:
-    for number, entry in enumerate(elements(path), start=1):
-        identifier = field(entry, "id", path, number)
-        name = f"{identifier}.jpg"
-        captions = [field(region, "phrase", path, number) for region in field(entry, "regions", path, number)]
-        # An image that is in no folder keeps its row; the download stage gives it the status missing_file.
-        yield Image(places.get(name, f"VG_100K/{name}"), captions, {"image_id": identifier})
+def _regions(path: str, places: Mapping[str, str], damage: Damage) -> Iterator[Image]:
+    for number, entry in elements(path, damage):
+        if has(entry, number, damage, id=int, regions=list):
+            name = f"{entry['id']}.jpg"
+            texts = captions(entry["regions"], number, damage, "phrase")
+            # An image that is in no folder keeps its row; the download stage gives it the status missing_file.
+            yield Image(number, places.get(name, f"VG_100K/{name}"), texts, {"image_id": entry["id"]})
 
 
-def _pairs(path: str, places: Mapping[str, str]) -> Iterator[Image]:
-    for entry in pairs_by_image(path):
+def _pairs(path: str, places: Mapping[str, str], damage: Damage) -> Iterator[Image]:
+    for number, entry in pairs_by_image(path, damage):
         image = entry["image"]
-        yield Image(places.get(PurePosixPath(image).name, image), entry["caption"], {"image": image})
+        yield Image(number, places.get(PurePosixPath(image).name, image), entry["caption"], {"image": image})
 
 
 def _places(root: str) -> dict[str, str]:

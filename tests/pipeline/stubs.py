@@ -20,6 +20,7 @@ from pipeline.stop import Stop
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
+from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
 HERE = "tests.pipeline.stubs"
@@ -40,10 +41,11 @@ class Cut:
     def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
         self._recipe = recipe
 
-    def __call__(self, part: Part) -> Iterator[tuple[str, pa.Table]]:
+    def __call__(self, part: Part, damage: Damage) -> Iterator[tuple[str, pa.Table]]:
         misbehave(self._recipe, part.name)
         for index in range(int(Path(part.files[0]).stem)):
             name = f"{part.name}-{index:05d}"
+            misbehave(self._recipe, name)
             yield name, pa.table({"key": [f"{name}-{row}" for row in range(3)]})
 
 

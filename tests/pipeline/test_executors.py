@@ -15,8 +15,10 @@ import pytest
 from pipeline.events import Event, Listener
 from pipeline.execution import Execution
 from pipeline.graph import Graph
+from pipeline.listing import done_folder
 from pipeline.local_executor import run_locally
 from pipeline.schedule import LOST_WORKERS, Schedule
+from pipeline.session import plan
 from pipeline.stop import Stopped
 from pipeline.store import Store
 from stages.contract import RunOptions
@@ -132,9 +134,49 @@ def test_a_file_with_a_users_mistake_is_not_tried_again(run, tmp_path):
     recipe = StubRecipe(faults={"a-00001": "user_error"}, folder=str(tmp_path))
     graph = make_graph({"a": [1, 2]}, stages=("urls", "download"), urls=recipe)
     schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
-    assert schedule.nodes["urls/a"].failed == {"a-00001": "UserError: a-00001: line 3 has one field, it needs two"}
+    assert schedule.nodes["urls/a"].failed == {"a-00001": "a-00001: line 3 has one field, it needs two"}
     assert (tmp_path / "a-00001.attempts").read_text() == "x"
-    assert schedule.nodes["download/a"].blocked == {"a"}
+    assert schedule.nodes["select/a"].blocked == {"a-00001"}
+    assert schedule.nodes["select/a"].done == {"a-00000-00000"}
+
+
+def test_a_file_that_cannot_be_cut_costs_itself_and_a_later_run_tries_it_again(tmp_path):
+    faults = StubRecipe(faults={"a-00001": "user_error"}, folder=str(tmp_path))
+    graph, store = with_last_stages(make_graph({"a": [1, 2, 1]}, urls=faults)), Store.open(str(tmp_path / "out"))
+    schedule, _ = execute(run_locally, graph, store)
+    good = ["a-00000-00000", "a-00002-00000"]
+    assert list(rows(graph, store, "select/a")) == good
+    assert schedule.nodes["learn"].blocked == schedule.nodes["judge"].blocked == {"corpus"}
+    plans = {found.node.name: found for found in plan(graph, store)}
+    assert plans["urls/a"].missing == ("a-00001",)
+    assert plans["select/a"].is_done
+    assert plans["learn"].reason == "blocked: it reads all shards at once, and 2.txt cannot be read"
+    (failure,) = store.failures(done_folder(graph.nodes["urls/a"], store)).values()
+    assert failure["error"] == "2.txt: a-00001: line 3 has one field, it needs two"
+
+    before = rows(graph, store, "select/a")
+    whole = with_last_stages(make_graph({"a": [1, 2, 1]}))
+    schedule, events = execute(run_locally, whole, store)
+    assert schedule.nodes["judge"].done == {"corpus"}
+    assert not store.failures(done_folder(graph.nodes["urls/a"], store))
+    assert rows(whole, store, "select/a").items() >= before.items()
+    assert not any(event.shard in good for event in events)
+
+
+def test_a_source_of_which_no_file_can_be_cut_leaves_the_others_alone(tmp_path):
+    faults = StubRecipe(faults={"a-00000": "user_error"}, folder=str(tmp_path))
+    graph = with_last_stages(make_graph({"a": [1], "b": [2]}, urls=faults))
+    schedule, _ = execute(run_locally, graph, Store.open(str(tmp_path / "out")))
+    assert schedule.nodes["select/a"].blocked == {"a-00000"}
+    assert len(schedule.nodes["select/b"].done) == 2
+    assert schedule.nodes["learn"].blocked == {"corpus"}
+
+
+def test_shards_of_a_file_that_is_broken_behind_them_do_not_stay(tmp_path):
+    faults = StubRecipe(faults={"a-00000-00001": "user_error"}, folder=str(tmp_path))
+    graph, store = make_graph({"a": [2]}, urls=faults), Store.open(str(tmp_path / "out"))
+    execute(run_locally, graph, store)
+    assert not rows(graph, store, "urls/a")
 
 
 def test_a_stage_that_cannot_be_set_up_stops_the_run_with_the_reason(run, tmp_path):

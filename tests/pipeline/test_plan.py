@@ -22,7 +22,7 @@ def plan(
         name: [before.nodes[name].identity] if before and before.nodes[name].fingerprint != node.fingerprint else []
         for name, node in graph.nodes.items()
     }
-    return {found.node.name: found for found in make_plan(graph, committed, again, {"a": SHARDS}, earlier)}
+    return {found.node.name: found for found in make_plan(graph, committed, again, {"a": SHARDS}, {}, earlier)}
 
 
 def test_a_changed_recipe_moves_its_stage_and_what_follows_and_nothing_else():

@@ -113,9 +113,9 @@ def test_a_source_that_cannot_be_cut_blocks_what_reads_it_only():
     graph = make_graph({"a": [1], "b": [1]})
     schedule = fresh(graph)
     schedule.failed(schedule.take("urls/a"), "bad", attempts=1)
-    schedule.give_up_source("a")
+    schedule.cut("a", [], ["a-00000"])
     drain(graph, schedule, random.Random(0), set())
-    assert schedule.nodes["select/a"].blocked == {"a"}
+    assert schedule.nodes["select/a"].blocked == {"a-00000"}
     assert len(schedule.nodes["select/b"].done) == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from stages.urls.compute import Urls
+from stages.urls.damage import Damage
 from stages.urls.parts import find_parts
 from stages.urls.spec import Source, UrlsRecipe, UrlsRun
 
@@ -30,7 +31,8 @@ def read(source: Callable[..., Any]) -> Read:
 
     def read(shard_size: int = 10_000, **settings: Any) -> pa.Table:
         parts = find_parts("web", source(**settings))
-        tables = [table for part in parts for _, table in Urls(UrlsRecipe(shard_size=shard_size), UrlsRun())(part)]
+        cut = Urls(UrlsRecipe(shard_size=shard_size), UrlsRun())
+        tables = [table for part in parts for _, table in cut(part, Damage(part.place))]
         return pa.concat_tables(tables)
 
     return read

@@ -113,19 +113,12 @@ def test_a_partner_that_is_missing(tmp_path: Path, source: Any) -> None:
         find_parts("sbu", source(format="sbu", path=str(tmp_path / "*.txt")))
 
 
-@pytest.mark.parametrize("content", [b"", b"half a file"])
-def test_a_parquet_file_that_is_none(tmp_path: Path, source: Any, content: bytes) -> None:
-    (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.parquet is no complete Parquet file"):
-        find_parts("laion", source(format="laion", path=str(tmp_path)))
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"format": "csv", "path": "."}, r"\. is a folder; name the files in it"),
         ({"format": "csv", "path": "nope://x"}, r"nope://x: .*[Pp]rotocol"),
-        ({"format": "webdataset", "path": "pyproject.toml"}, "is no .tar; let `path` name the folder"),
+        ({"format": "webdataset", "path": "pyproject.toml"}, "is no .tar; let `path` name the tars"),
     ],
 )
 def test_other_mistakes_in_a_path(source: Any, settings: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.tables import URLS
-from stages.urls import jsonl, parquet
+from stages.urls import objects, parquet
 from stages.urls.sharding import cut, keyed
 
 
@@ -52,7 +52,7 @@ def test_a_file_of_several_batches(tmp_path: Any, read: Any, monkeypatch: pytest
 
     monkeypatch.setattr(batch.chunks, "__defaults__", (7,))
     monkeypatch.setattr(parquet, "BATCH_ROWS", 7)
-    monkeypatch.setattr(jsonl, "SAMPLE_LINES", 2)
+    monkeypatch.setattr(objects, "SAMPLE", 2)
     urls = [f"http://a.com/{number}.jpg" for number in range(100)]
     if form == "jsonl":
         lines = (f'{{"URL": "{url}", "TEXT": "{number}"}}\n' for number, url in enumerate(urls))
@@ -69,10 +69,11 @@ def test_a_file_of_several_batches(tmp_path: Any, read: Any, monkeypatch: pytest
 
 def test_a_part_without_a_row_left_makes_no_shard(tmp_path: Any, source: Any) -> None:
     from stages.urls.compute import Urls
+    from stages.urls.damage import Damage
     from stages.urls.parts import find_parts
     from stages.urls.spec import UrlsRecipe, UrlsRun
 
     (tmp_path / "a.csv").write_text("URL,TEXT\nhttp://a.com/1.jpg,one\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text("URL,TEXT\n", encoding="utf-8")
     parts = find_parts("web", source(format="csv", path=str(tmp_path / "*.csv"), where="TEXT = 'two'"))
-    assert [list(Urls(UrlsRecipe(), UrlsRun())(part)) for part in parts] == [[], []]
+    assert [list(Urls(UrlsRecipe(), UrlsRun())(part, Damage("x"))) for part in parts] == [[], []]

@@ -1,0 +1,106 @@
+"""Images that lie together in one file: in a tar, or in a column of a Parquet table.
+
+A row's `file` is then `<tar>/<member>`, or `<table>.parquet/<column>/<row, from 0>`, below the images folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import fsspec
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from stages import tars
+from stages.download.fit import Fit
+from stages.download.local import inside
+from stages.download.rows import Outcome, Row
+from stages.download.spool import Spool
+
+_END: Final = re.compile(rf"({'|'.join(map(re.escape, (*tars.ENDINGS, '.parquet')))})/", re.IGNORECASE)
+"""What the name of such a file ends with, and what stands between it and the image."""
+_IMAGES_READ: Final = 64
+"""Images of a table that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file of images, and which of them the rows want."""
+
+    name: str
+    """Below the images folder."""
+    url: str
+    members: Mapping[str, Sequence[int]]
+    """Image in it -> the rows, by their index."""
+
+    @property
+    def can_stay(self) -> bool:
+        """Whether every image can be read where it lies, with one ranged read: so it is in an uncompressed tar."""
+        return tars.is_tar(self.name) and not tars.is_packed(self.name)
+
+
+def container_of(images: str, rows: Sequence[Row]) -> Container | None:
+    """The file that all images of some rows lie in; None where they lie in files of their own.
+
+    Raises:
+        ValueError: they lie in several, or outside the images folder.
+    """
+    files = {row.index: row.file for row in rows if row.file}
+    if not files or not all(map(_END.search, files.values())):
+        return None
+    filesystem, root = url_to_fs(images)
+    first = next(iter(files.values()))
+    names = [first[: end.end() - 1] for end in _END.finditer(first)]  # a folder may be called like a tar
+    name = next((name for name in names if filesystem.isfile(f"{root.rstrip('/')}/{name}")), names[0])
+    others = [file for file in files.values() if not file.startswith(f"{name}/")]
+    if others or inside(name) is None:
+        raise ValueError(f"the images of one shard must lie in one tar of the images folder, not in {[first, *others]}")
+    members: dict[str, list[int]] = {}
+    for index, file in files.items():
+        members.setdefault(file.removeprefix(f"{name}/"), []).append(index)
+    url = filesystem.unstrip_protocol(f"{root.rstrip('/')}/{inside(name)}")  # absolute: later stages run elsewhere
+    return Container(name, url, members)
+
+
+def unpack(container: Container, rows: Sequence[Row], spool: Spool, fit: Fit, threads: int) -> dict[int, Outcome]:
+    """What became of every row, by its index; the images, fitted, are in the spool.
+
+    Raises:
+        OSError: the file cannot be read (`tarfile.ReadError` if it is a damaged tar).
+    """
+    outcomes = {row.index: Outcome("missing_file", f"{container.name} has no image for this row") for row in rows}
+    contents = (_members if tars.is_tar(container.name) else _cells)(container)
+    with ThreadPoolExecutor(threads) as pool:
+        while batch := list(islice(contents, 4 * threads)):
+            for (member, _), (outcome, image) in zip(
+                batch, pool.map(lambda pair: fit.image(pair[1]), batch), strict=True
+            ):
+                for index in container.members[member]:
+                    outcomes[index] = outcome
+                    if image is not None:
+                        spool.put(index, image)
+    return outcomes
+
+
+def _members(container: Container) -> Iterator[tuple[str, bytes]]:
+    """The wanted members of a tar; streamed."""
+    with fsspec.open(container.url, "rb") as file, tars.open_tar(file, "r|*") as archive:
+        yield from tars.files(archive, container.members)
+
+
+def _cells(container: Container) -> Iterator[tuple[str, bytes]]:
+    """The wanted images of a table; read a few rows at a time."""
+    columns = {member.rpartition("/")[0] for member in container.members}
+    with fsspec.open(container.url, "rb") as file, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 22) as table:
+        for column in sorted(columns):
+            number = 0
+            for batch in table.iter_batches(_IMAGES_READ, columns=[column], use_threads=False):
+                for image in batch.column(0):
+                    name, number = f"{column}/{number}", number + 1
+                    if name in container.members and image.is_valid:
+                        yield name, image.as_py()
