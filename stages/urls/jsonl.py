@@ -18,6 +18,7 @@ from stages.urls.lines import is_blank, numbered_lines
 from stages.urls.objects import SAMPLE, Object, batches, text_schema, types_of
 from stages.urls.spec import JsonlSource
 
+
 def schema(_: object, files: Files) -> pa.Schema:
     """Return the keys of the first lines.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -123,8 +124,7 @@ class Where:
             raise self._mistake(first_line(error)) from error
 
     def _refuse_unstable(self, nodes: list[dict[str, Any]]) -> None:
-        query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-        unstable = {name.removeprefix("get_") for (name,) in self._connection.execute(query).fetchall()}
+        unstable = _unstable_functions()
         known = {name.casefold() for name in self._schema.names}
         for node in nodes:
             if node.get("class") == "SUBQUERY":
@@ -147,6 +147,14 @@ class Where:
         if "explicit cast is required" in what:
             what += "; TRY_CAST(column AS DOUBLE) makes a number of a text"
         return UserError(f"where: {self._condition!r} on {self._place}: {what}; its columns are {names}")
+
+
+@cache
+def _unstable_functions() -> frozenset[str]:
+    """Return the names of DuckDB's functions that answer differently each time."""
+    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        return frozenset(name.removeprefix("get_") for (name,) in connection.execute(query).fetchall())
 
 
 def _quoted(name: str) -> str:
