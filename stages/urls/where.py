@@ -108,9 +108,8 @@ class Where:
     def _parsed(self) -> Any:
         query = "SELECT json_serialize_sql(?)"
         # The line break ends a `--` comment, which would otherwise swallow the bracket.
-        row = self._connection.execute(query, [f"SELECT 1 WHERE ({self._condition}\n)"]).fetchone()
-        assert row is not None
-        parsed = json.loads(row[0])
+        ((text,),) = self._connection.execute(query, [f"SELECT 1 WHERE ({self._condition}\n)"]).fetchall()
+        parsed = json.loads(text)
         if parsed["error"]:
             raise self._mistake(parsed["error_message"])
         return parsed
@@ -132,7 +131,7 @@ class Where:
             # `current_date` stands without brackets and is parsed as a column.
             names = [node.get("function_name"), *(set(node.get("column_names", [])) - known)]
             if found := unstable.intersection(names):
-                raise self._mistake(f"{found.pop()} answers differently each time; to sample use hash(column) % 10 = 0")
+                raise self._mistake(f"{min(found)} answers differently each time; to sample use hash(column) % 10 = 0")
 
     def _columns(self, nodes: list[dict[str, Any]]) -> list[str]:
         named = {part.casefold() for node in nodes for part in node.get("column_names", [])}
