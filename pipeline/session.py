@@ -101,7 +101,7 @@ def write_demo(manifest: Manifest) -> None:
 
     base_url = f"http://127.0.0.1:{demo.port}"
     try:
-        write(Path(demo.folder), images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
+        write(Path(demo.folder).expanduser(), images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
     except OSError as error:
         raise UserError(f"demo.folder: {demo.folder} cannot be written: {error}") from None
 
@@ -122,7 +122,7 @@ def demo_web(session: Session) -> Iterator[None]:
 
     with ExitStack() as web:
         try:
-            web.enter_context(serve_apart(Path(demo.folder), port=demo.port))
+            web.enter_context(serve_apart(Path(demo.folder).expanduser(), port=demo.port))
         except OSError as error:
             raise UserError(f"demo.port: {error.strerror or error}; choose another port") from None
         yield

@@ -76,7 +76,7 @@ class Pretrain:
             where = all_or_none(lambda: resolve_device(device or self._run.device, "pretrain.run.device"))
             training = self._prepare(work, Place(rank, world_size, where))
             training.resume(checkpoints)
-            curves = Path(self._run.tensorboard) if self._run.tensorboard and rank == 0 else None
+            curves = Path(self._run.tensorboard).expanduser() if self._run.tensorboard and rank == 0 else None
             with Curves(curves, training.done) as drawn:
                 training.run(checkpoints, self._run.checkpoint_every, _each(on_step or _log, drawn.draw))
         if rank == 0:

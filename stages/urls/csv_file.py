@@ -86,6 +86,8 @@ def _opened(source: CsvSource, files: Files, damage: Damage) -> Iterator[tuple[l
             lines = _chain(first, lines)
         rows = Rows(lines, Dialect(delimiter, source.quote_for(delimiter)), damage)
         header = next(rows, None)
+        if damage.words:
+            raise BrokenFileError(f"{damage.words}; its header line cannot be read: is `delimiter` right?")
         if header is None:
             raise BrokenFileError(f"{files[0]} has no header line with the columns' names")
         names = distinct([clean_text(name) or f"column{at}" for at, name in enumerate(header[1])])

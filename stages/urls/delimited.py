@@ -33,8 +33,8 @@ class Dialect:
     """`""` where quotes mean nothing, as in TSV: then every line is a row."""
 
 
-class _UnbalancedError(Exception):
-    """A quote that has no partner, in words."""
+class _DamagedError(Exception):
+    """Why a line is no row, in words."""
 
 
 class Rows:
@@ -66,13 +66,9 @@ class Rows:
             if is_blank(line):
                 continue
             try:
-                fields = self._fields(line)
-            except _UnbalancedError as error:
+                return number, self._fields(line)
+            except _DamagedError as error:
                 self._damage.left_out(number, str(error))
-                continue
-            if self.width in {None, len(fields)}:
-                return number, fields
-            self._damage.left_out(number, f"{len(fields)} field{'s' * (len(fields) != 1)} in place of {self.width}")
         raise StopIteration
 
     def _next(self) -> Numbered | None:
@@ -81,13 +77,18 @@ class Rows:
     def _fields(self, line: str) -> list[str]:
         """Split a row, which may go on in the lines after it."""
         if not self._dialect.quote or self._dialect.quote not in line:
-            return line.rstrip(ENDS).split(self._dialect.delimiter)
+            return self._counted(line.rstrip(ENDS).split(self._dialect.delimiter))
         taken: list[Numbered] = []
         try:
-            return list(self._quoted(line, taken))
-        except _UnbalancedError:
-            self._again.extendleft(reversed(taken))
+            return self._counted(list(self._quoted(line, taken)))
+        except _DamagedError:
+            self._again.extendleft(reversed(taken))  # it costs the line that it began in, no more
             raise
+
+    def _counted(self, fields: list[str]) -> list[str]:
+        if self.width not in {None, len(fields)}:
+            raise _DamagedError(f"{len(fields)} field{'s' * (len(fields) != 1)} in place of {self.width}")
+        return fields
 
     def _quoted(self, line: str, taken: list[Numbered]) -> Iterator[str]:
         """Yield the fields of a row with quotes; `taken` is given the lines that it goes on in."""
@@ -101,7 +102,7 @@ class Rows:
                 if not rest:
                     return
                 if not rest.startswith(delimiter):
-                    raise _UnbalancedError("text after a closing quote")
+                    raise _DamagedError("text after a closing quote")
                 at += 1
             elif (end := line.find(delimiter, at)) >= 0:
                 yield line[at:end]
@@ -121,18 +122,21 @@ class Rows:
             taken: is given the lines that are read on.
         """
         pieces, room = [], LONGEST
+        is_address = before == self.address
         while (end := self._closing(line, at)) < 0:
+            if is_address:
+                raise _DamagedError("an opening quote before a url that nothing closes in its line")
             if self._is_row(line[at:], before, closed=False):
-                raise _UnbalancedError("an opening quote that would take whole rows along")
+                raise _DamagedError("an opening quote that would take whole rows along")
             pieces.append(line[at:])
             room -= len(pieces[-1])
             following = self._next() if room > 0 else None
             if following is None:
-                raise _UnbalancedError("an opening quote that nothing closes")
+                raise _DamagedError("an opening quote that nothing closes")
             taken.append(following)
             line, at, before = following[1], 0, 0
         if pieces and self._is_row(line[:end], 0, closed=True):
-            raise _UnbalancedError("an opening quote that would take whole rows along")
+            raise _DamagedError("an opening quote that would take whole rows along")
         pieces.append(line[at:end])
         return "".join(pieces).replace(self._dialect.quote * 2, self._dialect.quote), line, end + 1
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -107,9 +108,8 @@ class Where:
     def _parsed(self) -> Any:
         query = "SELECT json_serialize_sql(?)"
         # The line break ends a `--` comment, which would otherwise swallow the bracket.
-        row = self._connection.execute(query, [f"SELECT 1 WHERE ({self._condition}\n)"]).fetchone()
-        assert row is not None
-        parsed = json.loads(row[0])
+        ((text,),) = self._connection.execute(query, [f"SELECT 1 WHERE ({self._condition}\n)"]).fetchall()
+        parsed = json.loads(text)
         if parsed["error"]:
             raise self._mistake(parsed["error_message"])
         return parsed
@@ -123,8 +123,7 @@ class Where:
             raise self._mistake(first_line(error)) from error
 
     def _refuse_unstable(self, nodes: list[dict[str, Any]]) -> None:
-        query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-        unstable = {name.removeprefix("get_") for (name,) in self._connection.execute(query).fetchall()}
+        unstable = _unstable_functions()
         known = {name.casefold() for name in self._schema.names}
         for node in nodes:
             if node.get("class") == "SUBQUERY":
@@ -132,7 +131,7 @@ class Where:
             # `current_date` stands without brackets and is parsed as a column.
             names = [node.get("function_name"), *(set(node.get("column_names", [])) - known)]
             if found := unstable.intersection(names):
-                raise self._mistake(f"{found.pop()} answers differently each time; to sample use hash(column) % 10 = 0")
+                raise self._mistake(f"{min(found)} answers differently each time; to sample use hash(column) % 10 = 0")
 
     def _columns(self, nodes: list[dict[str, Any]]) -> list[str]:
         named = {part.casefold() for node in nodes for part in node.get("column_names", [])}
@@ -147,6 +146,14 @@ class Where:
         if "explicit cast is required" in what:
             what += "; TRY_CAST(column AS DOUBLE) makes a number of a text"
         return UserError(f"where: {self._condition!r} on {self._place}: {what}; its columns are {names}")
+
+
+@cache
+def _unstable_functions() -> frozenset[str]:
+    """Return the names of DuckDB's functions that answer differently each time."""
+    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        return frozenset(name.removeprefix("get_") for (name,) in connection.execute(query).fetchall())
 
 
 def _quoted(name: str) -> str:

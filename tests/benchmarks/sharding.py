@@ -67,6 +67,7 @@ def shard(path: Path, output: Path) -> dict[str, float]:
     import pyarrow.parquet as pq
 
     from stages.urls.compute import Urls
+    from stages.urls.damage import Damage
     from stages.urls.parts import find_parts
     from stages.urls.spec import LaionSource, UrlsRecipe, UrlsRun
 
@@ -75,7 +76,7 @@ def shard(path: Path, output: Path) -> dict[str, float]:
     (part,) = find_parts("laion", source)
     found = time.perf_counter() - start
     kept = shards = 0
-    for name, table in Urls(UrlsRecipe(), UrlsRun())(part):
+    for name, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place)):
         pq.write_table(table, output / f"{name}.parquet", compression="zstd")
         kept += table.num_rows
         shards += 1

@@ -36,3 +36,15 @@ def read(source: Callable[..., Any]) -> Read:
         return pa.concat_tables(tables)
 
     return read
+
+
+@pytest.fixture
+def read_damaged(source: Callable[..., Any]) -> Callable[..., tuple[pa.Table, Damage]]:
+    """Read a source of one file into a table, and what was left out of it."""
+
+    def read(**settings: Any) -> tuple[pa.Table, Damage]:
+        (part,) = find_parts("web", source(**settings))
+        damage = Damage(part.place)
+        return pa.concat_tables(table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage)), damage
+
+    return read

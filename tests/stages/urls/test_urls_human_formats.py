@@ -145,3 +145,31 @@ def test_genome_pairs_forget_their_authors_folders(genome: Path, read: Any) -> N
         {"file": "VG_100K_2/2.jpg", "texts": ["a", "c"]},
         {"file": "VG_100K/9.jpg", "texts": ["b"]},
     ]
+
+
+RELEASED = {
+    "info": {"year": 2017},
+    "licenses": [{"url": "http://x", "id": 1}],
+    "images": [
+        {"id": number, "file_name": f"{number:012d}.jpg", "coco_url": f"http://x/{number}", "width": 640, "license": 1}
+        for number in (9, 25, 30)
+    ],
+    "annotations": [
+        {"image_id": image, "id": number, "caption": caption}
+        for number, (image, caption) in enumerate([(25, "A giraffe. "), (9, "Food."), (25, "Two."), (77, "Lost.")])
+    ],
+}
+
+
+@pytest.mark.parametrize("keys", [list(RELEASED), ["annotations", "images"]])
+def test_captions_as_released(tmp_path: Path, read_damaged: Any, keys: list[str]) -> None:
+    path = tmp_path / "captions_val2017.json"
+    path.write_text(json.dumps({key: RELEASED[key] for key in keys}))
+    table, damage = read_damaged(format="coco", path=str(path), images=".", keep=("id", "width"), where="license = 1")
+    assert table.select(["file", "text", "texts", "id"]).to_pylist() == [
+        {"file": "000000000009.jpg", "text": "Food.", "texts": ["Food."], "id": 9},
+        {"file": "000000000025.jpg", "text": "A giraffe.", "texts": ["A giraffe.", "Two."], "id": 25},
+        {"file": "000000000030.jpg", "text": None, "texts": [], "id": 30},
+    ]
+    assert damage.counts == {"left_out": 1}
+    assert "an annotation of an image that is not in the list" in damage.words

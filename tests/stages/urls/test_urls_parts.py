@@ -116,7 +116,7 @@ def test_a_partner_that_is_missing(tmp_path: Path, source: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "csv", "path": "."}, r"\. is a folder; name the files in it"),
+        ({"format": "cc3m", "path": "."}, r"\. is a folder; name the files in it"),
         ({"format": "csv", "path": "nope://x"}, r"nope://x: .*[Pp]rotocol"),
         ({"format": "webdataset", "path": "pyproject.toml"}, "is no .tar; let `path` name the tars"),
     ],

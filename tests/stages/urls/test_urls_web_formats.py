@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.errors import UserError
 from stages.tables import URLS
 
 ODD = 'a 12" pizza, "half\\t eaten" — 披萨 🍕, it\'s \x0c good'
@@ -186,3 +187,74 @@ def test_sbu_lines(tmp_path: Path, read: Any) -> None:
         (tmp_path / f"SBU_captioned_photo_dataset_{name}.txt").write_text(lines, encoding="utf-8", newline="\n")
     table = read(format="sbu", path=str(tmp_path / "*_urls.txt"))
     assert table.select(["url", "text"]).to_pydict() == {"url": SBU["image_urls"], "text": SBU["captions"]}
+
+
+@pytest.mark.parametrize("name", ["ccs_filtered.json", "ccs_filtered.json.gz"])
+def test_json_list_as_blip_released_it(tmp_path: Path, read: Any, name: str) -> None:
+    entries = [{"url": f"http://a.com/{number}.jpg", "caption": ODD, "extra": [number]} for number in range(3)]
+    content = json.dumps(entries).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    table = read(format="json", path=str(tmp_path / name), keep=("extra",))
+    assert table.select(["url", "text", "extra"]).to_pylist() == [
+        {"url": f"http://a.com/{number}.jpg", "text": ODD, "extra": f"[{number}]"} for number in range(3)
+    ]
+
+
+@pytest.mark.parametrize("images", ["pictures", "https://a.com/pictures/"])
+def test_json_list_with_images_in_place_of_urls(tmp_path: Path, read: Any, images: str) -> None:
+    entries = [{"image": "1.jpg", "caption": "one"}, {"url": "http://b.com/2.jpg", "caption": "two"}]
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    table = read(format="json", path=str(tmp_path / "a.json"), images=images)
+    web = images.startswith("https")
+    assert table.select(["url", "file", "text"]).to_pylist() == [
+        {"url": f"{images}1.jpg" if web else None, "file": None if web else "1.jpg", "text": "one"},
+        {"url": "http://b.com/2.jpg", "file": None, "text": "two"},
+    ]
+
+
+def test_redcaps(tmp_path: Path, read: Any) -> None:
+    annotations = [
+        {"image_id": f"x{number}", "author": "u", "url": f"https://i.redd.it/{number}.jpg", "raw_caption": "RAW!"}
+        | {"caption": f"cat {number}", "subreddit": "cats", "score": number, "created_utc": 1500000000}
+        | {"permalink": "/r/cats/1", "crosspost_parents": ["t3_a"] if number else None}
+        for number in range(3)
+    ]
+    content = {"info": {"start": "2017", "url": ["not this"]}, "annotations": annotations}
+    (tmp_path / "cats_2017.json").write_text(json.dumps(content))
+    table = read(format="json", path=str(tmp_path), where="score >= 1", keep=("subreddit", "crosspost_parents"))
+    assert table.select(["url", "text", "crosspost_parents"]).to_pylist() == [
+        {"url": f"https://i.redd.it/{number}.jpg", "text": f"cat {number}", "crosspost_parents": '["t3_a"]'}
+        for number in (1, 2)
+    ]
+    raw = read(format="json", path=str(tmp_path / "cats_2017.json"), text="raw_caption")
+    assert raw["text"].to_pylist() == ["RAW!"] * 3
+
+
+def test_two_columns_of_one_name(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "a.csv").write_text(",URL,TEXT,tag,tag\n0,http://a.com,one,x,y\n")
+    table = read(format="csv", path=str(tmp_path / "a.csv"), keep=("tag", "tag_1", "column0"), where="tag_1 = 'y'")
+    assert table.select(["tag", "tag_1", "column0"]).to_pylist() == [{"tag": "x", "tag_1": "y", "column0": "0"}]
+    columns = [pa.array([value]) for value in ("http://a.com", "one", "x", "y", "z")]
+    pq.write_table(pa.Table.from_arrays(columns, ["URL", "TEXT", "text", "tag", "tag"]), tmp_path / "a.parquet")
+    table = read(format="laion", path=str(tmp_path / "a.parquet"), keep=("tag_1", "tag"), where="tag = 'y'")
+    assert table.select(["text", "tag", "tag_1"]).to_pylist() == [{"text": "one", "tag": "y", "tag_1": "z"}]
+    with pytest.raises(UserError, match="'TEXT' and 'text' are two columns, which SQL takes for one"):
+        read(format="laion", path=str(tmp_path / "a.parquet"), where="text = 'x'")
+
+
+def test_own_columns_have_the_types_of_their_file(tmp_path: Path, read: Any) -> None:
+    from stages.urls.compute import Urls
+    from stages.urls.damage import Damage
+    from stages.urls.parts import find_parts
+    from stages.urls.spec import LaionSource, UrlsRecipe, UrlsRun
+
+    values: dict[str, list[Any]] = {"a": [1, ["x"], {"n": 1}, None], "b": ["one", "x", "text", 3]}
+    for name, own in values.items():
+        columns = {f"c{at}": pa.array([value]) for at, value in enumerate(own)}
+        pq.write_table(pa.table({"URL": ["http://a.com"], "TEXT": [name], **columns}), tmp_path / f"{name}.parquet")
+    source = LaionSource(format="laion", path=str(tmp_path), keep=("c0", "c1", "c2", "c3"))
+    for part, own in zip(find_parts("web", source), values.values(), strict=True):
+        ((_, table),) = Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place))
+        assert table.column_names == [*URLS.names, "c0", "c1", "c2", "c3"]
+        assert [table[f"c{at}"].type for at in range(4)] == [pa.array([value]).type for value in own]
+        assert [table[f"c{at}"][0].as_py() for at in range(4)] == own

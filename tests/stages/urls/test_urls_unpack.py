@@ -1,0 +1,93 @@
+"""What a file is, is told by its first bytes: how it is packed, in which encoding, and how it ends its lines."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from stages.errors import UserError
+
+LIST = "URL,TEXT\nhttp://a.com/1.jpg,ünï 🍕\n"
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pa.compress(content, codec="zstd", asbytes=True))
+
+
+def zipped(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/", b"")
+        archive.writestr("folder/list.csv", content)
+        archive.writestr("__MACOSX/folder/._list.csv", b"a Mac's")
+    return buffer.getvalue()
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstd,
+    "zip": zipped,
+    "none": bytes,
+}
+
+
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize("name", ["list.csv.{}", "LIST.CSV.GZ"])
+def test_packed_whatever_its_name(tmp_path: Path, read: Any, packed: str, name: str) -> None:
+    path = tmp_path / name.format(packed)
+    path.write_bytes(PACKED[packed](LIST.encode()))
+    assert read(format="csv", path=str(path))["text"].to_pylist() == ["ünï 🍕"]
+
+
+@pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zst"])
+def test_cut_off(tmp_path: Path, read: Any, packed: str) -> None:
+    lines = "".join(f"http://a.com/{number},{number}\n" for number in range(9_000))
+    content = PACKED[packed](f"URL,TEXT\n{lines}".encode())
+    (tmp_path / "list").write_bytes(content[:-30])
+    with pytest.raises(UserError, match=r"list cannot be read: .*; is it complete\?"):
+        read(format="csv", path=str(tmp_path / "list"))
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_empty(tmp_path: Path, read: Any, packed: str) -> None:
+    (tmp_path / "list").write_bytes(PACKED[packed](b""))
+    with pytest.raises(UserError, match="list is empty; fetch it anew"):
+        read(format="csv", path=str(tmp_path / "list"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends(tmp_path: Path, read: Any, encoding: str, end: str) -> None:
+    mark = "\ufeff" if encoding in {"utf-16-le", "utf-16-be"} else ""
+    (tmp_path / "list").write_bytes((mark + LIST.replace("\n", end)).encode(encoding))
+    assert read(format="csv", path=str(tmp_path / "list"))["text"].to_pylist() == ["ünï 🍕"]
+
+
+@pytest.mark.parametrize("first", ["sep=;", "sep=;\r", '"sep=;"', "SEP=;"])
+def test_excels_first_line(tmp_path: Path, read: Any, first: str) -> None:
+    (tmp_path / "list").write_text(f"\ufeff{first}\nURL;TEXT\nhttp://a.com/1.jpg;one, two\n", newline="")
+    assert read(format="csv", path=str(tmp_path / "list"))["text"].to_pylist() == ["one, two"]
+
+
+def test_an_archive_of_several_files_is_asked_about(tmp_path: Path, read: Any) -> None:
+    with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
+        archive.writestr("a.csv", LIST)
+        archive.writestr("b.csv", LIST)
+    with pytest.raises(UserError, match=r"list\.zip holds 2 files; unpack it and name the one"):
+        read(format="csv", path=str(tmp_path / "list.zip"))
+    with tarfile.open(tmp_path / "list.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("a.csv"))
+    with pytest.raises(UserError, match=r"list\.tar\.gz holds no \.json file"):
+        read(format="csv", path=str(tmp_path / "list.tar.gz"))
