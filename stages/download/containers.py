@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-import fsspec
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from stages import tars
 from stages.download.fit import Fit
 from stages.download.local import inside
 from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
+from stages.files import locate, open_bytes
 
 _END: Final = re.compile(rf"({'|'.join(map(re.escape, (*tars.ENDINGS, '.parquet')))})/", re.IGNORECASE)
 """What the name of such a file ends with, and what stands between it and the image."""
@@ -53,7 +52,7 @@ def container_of(images: str, rows: Sequence[Row]) -> Container | None:
     files = {row.index: row.file for row in rows if row.file}
     if not files or not all(map(_END.search, files.values())):
         return None
-    filesystem, root = url_to_fs(images)
+    filesystem, root = locate(images)
     first = next(iter(files.values()))
     names = [first[: end.end() - 1] for end in _END.finditer(first)]  # a folder may be called like a tar
     name = next((name for name in names if filesystem.isfile(f"{root.rstrip('/')}/{name}")), names[0])
@@ -89,14 +88,14 @@ def unpack(container: Container, rows: Sequence[Row], spool: Spool, fit: Fit, th
 
 def _members(container: Container) -> Iterator[tuple[str, bytes]]:
     """The wanted members of a tar; streamed."""
-    with fsspec.open(container.url, "rb") as file, tars.open_tar(file, "r|*") as archive:
+    with open_bytes(container.url) as file, tars.open_tar(file, "r|*") as archive:
         yield from tars.files(archive, container.members)
 
 
 def _cells(container: Container) -> Iterator[tuple[str, bytes]]:
     """The wanted images of a table; read a few rows at a time."""
     columns = {member.rpartition("/")[0] for member in container.members}
-    with fsspec.open(container.url, "rb") as file, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 22) as table:
+    with open_bytes(container.url) as file, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 22) as table:
         for column in sorted(columns):
             number = 0
             for batch in table.iter_batches(_IMAGES_READ, columns=[column], use_threads=False):

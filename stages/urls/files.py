@@ -19,11 +19,12 @@ from typing import IO, Any, Literal
 
 import pyarrow as pa
 from braceexpand import braceexpand
-from fsspec.core import has_magic, url_to_fs
+from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
 from stages import tars
 from stages.errors import BrokenFileError, UserError
+from stages.files import locate
 from stages.urls.unpack import as_text, unpack
 
 Files = tuple[str, ...]
@@ -58,10 +59,9 @@ def filesystem(path: str) -> tuple[Any, str]:
         UserError: the URL's protocol is unknown, or its driver is not installed.
     """
     try:
-        filesystem, inner = url_to_fs(path)
+        return locate(path)
     except (ValueError, ImportError) as error:
         raise UserError(f"{path}: {first_line(error)}") from error
-    return filesystem, inner
 
 
 def find(path: str, folder_glob: str | tuple[str, ...] | None) -> list[str]:
