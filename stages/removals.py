@@ -63,9 +63,9 @@ class Removals:
         """Whether a URL is on the list."""
         return bool(url and self.addresses) and same_address(url or "") in self.addresses
 
-    def has_digest(self, sha256: str | None) -> bool:
-        """Whether the sha256 (hex) of an image's bytes is on the list."""
-        return sha256 in self.digests
+    def has_content(self, *sums: str | None) -> bool:
+        """Whether one of the sums of an image's bytes (sha256 or md5, in lower-case hex) is on the list."""
+        return not self.digests.isdisjoint(sums)
 
 
 def is_entry(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tarfile
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 import fsspec
 from fsspec.core import url_to_fs
 
+from stages.download.checksums import checksums
 from stages.download.decode import Picture
 from stages.download.local import inside
 from stages.download.rows import Outcome, Row
@@ -61,4 +61,4 @@ def _look(member: str, encoded: bytes, max_pixels: int) -> Outcome:
     except RefusedError as refusal:
         return Outcome(refusal.status, refusal.words)
     width, height = picture.size
-    return Outcome("success", None, width, height, sha256=hashlib.sha256(encoded).hexdigest(), member=member)
+    return Outcome("success", None, width, height, member=member, **checksums(encoded))
