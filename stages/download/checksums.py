@@ -6,25 +6,34 @@ sha256 is for everything of our own; md5 is what LAION's lists carry, and the re
 from __future__ import annotations
 
 import hashlib
+from typing import TypedDict
+
+
+class Sums(TypedDict):
+    """The sums by their names, which are those of the images table's columns."""
+
+    sha256: str
+    md5: str
 
 
 class Checksums:
     """The sums of content that comes piece by piece."""
 
     def __init__(self) -> None:
-        self._sums = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
 
     def update(self, content: bytes) -> None:
         """Take in the next piece."""
-        for found in self._sums.values():
-            found.update(content)
+        self._sha256.update(content)
+        self._md5.update(content)
 
-    def hex(self) -> dict[str, str]:
-        """The sums by their names, which are those of the images table's columns."""
-        return {name: found.hexdigest() for name, found in self._sums.items()}
+    def hex(self) -> Sums:
+        """The sums of what was taken in."""
+        return Sums(sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest())
 
 
-def checksums(content: bytes) -> dict[str, str]:
+def checksums(content: bytes) -> Sums:
     """The sums of content that is there."""
     found = Checksums()
     found.update(content)

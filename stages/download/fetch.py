@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import IO
 
+from stages.download.checksums import Sums
 from stages.download.deadline import Deadline
 from stages.download.hosts import Hosts
 from stages.download.http_client import Body, HttpClient, Redirect
 from stages.download.library import Fetched
 from stages.download.spec import DownloadRecipe
-from stages.download.statuses import LaterError, RefusedError
+from stages.download.statuses import RefusedError
 from stages.download.turns import Request, Turn
 
 
@@ -20,8 +21,8 @@ class Fetch:
         self._recipe = recipe
         self._hosts = hosts
         self._client = client
-        self.checksums: dict[int, dict[str, str]] = {}
-        """The sums of the bytes as they came, of every row that came."""
+        self.sums: dict[int, Sums] = {}
+        """Of the bytes of every row that came."""
         self.failure: Exception | None = None
         """What is wrong with more than a row; to be raised after, since the pool hangs if a thread of it raises."""
 
@@ -39,7 +40,7 @@ class Fetch:
                 return turn.request.row, None, str(result)
 
     def _came(self, row: int, body: Body) -> tuple[int, IO[bytes], None]:
-        self.checksums[row] = body.checksums
+        self.sums[row] = body.sums
         return row, body.file, None
 
     def _make(self, turn: Turn) -> Body | Redirect | RefusedError:

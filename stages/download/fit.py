@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import nullcontext
+from dataclasses import replace
 from threading import Lock
 from typing import IO, Final, TypeAlias
 
@@ -75,4 +76,4 @@ class Fit:
         if error is not None:
             return Outcome(*parse(error)), None
         sizes = (width, height, original_width, original_height)
-        return Outcome("success", None, *sizes, **checksums(encoded)), image
+        return replace(Outcome("success", None, *sizes), **checksums(encoded)), image

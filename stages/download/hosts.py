@@ -2,8 +2,8 @@
 
 A shard's download ends within `shard_seconds + max_seconds` (and the decoding of what has come by then), whatever its
 hosts do: no request is begun after the one, and the requests for a row take no longer than the other in all. The time
-that a row waits for its turn counts for the first only, so that nobody is late who had no chance to begin. A thread waits
-only while no row may begin: while all that are left are under way, or of hosts that are busy or paused.
+that a row waits for its turn counts for the first only, so that no row is late that had no chance to begin. A thread
+waits only while no row may begin: while all that are left are under way, or of hosts that are busy or paused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Hosts:
         threads: how many requests a host may have under way.
         failures: after so many failed rows in a row a host is not asked any more.
         seconds: the time within which a row may be begun.
-        row_seconds: the time that the requests for a row may take, and how long it is waited for hosts that say "later".
+        row_seconds: the time that the requests for a row may take, and how long hosts that say "later" are waited for.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Hosts:
         )
 
     def take(self) -> Turn:
-        """The next turn; waits while there is none. To be called once for every row, and for every `done` that is False."""
+        """The next turn; waits while there is none. To be called until `done` has been true for every row."""
         with self._changed:
             while (turn := self._turns.deal(time.monotonic())) is None:
                 wakes = self._turns.wakes

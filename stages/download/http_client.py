@@ -17,7 +17,7 @@ from typing import IO, Final, cast
 from urllib.parse import urlsplit
 
 from stages.download.addresses import networks
-from stages.download.checksums import Checksums
+from stages.download.checksums import Checksums, Sums
 from stages.download.connection import Connection
 from stages.download.content import Inflated
 from stages.download.deadline import Deadline
@@ -39,8 +39,7 @@ class Body:
 
     file: IO[bytes]
     """At its start; whoever takes it closes it."""
-    checksums: dict[str, str]
-    """As `checksums` says."""
+    sums: Sums
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How fast one host is asked: as fast as is allowed, until it says "later".
 
-Then all of it is left alone for as long as it says, or for a second, two, four, ... where it says nothing. After that it
-is asked half as much at once, and no faster than at the rate at which it has answered so far. Every further answer lets
-it be asked a little more, so that in the end it is asked about as often as it likes.
+Then all of it is left alone for as long as it says, and at least for a second, two, four, ... while it goes on to say
+so. After that it is asked half as much at once, and no faster than at the rate at which it has answered so far. Every
+further answer lets it be asked a little more, so that in the end it is asked about as often as it likes.
 
 Some pages say "later" (503) and mean for ever, beside others of their host that are well. So where an answer does not
 say for certain that it is about the host, the host is left alone only if the next one is of that kind too.
@@ -109,4 +109,6 @@ class Pace:
             self._slowed, self._is_to_measure = now, True
         left = self._since + self._patience - now
         self.given_up = left <= 0
-        self._pause_end = max(self._pause_end, now + min(max(wait or 0.0, backoff(self._pauses)), self._patience / 2, left))
+        self._pause_end = max(
+            self._pause_end, now + min(max(wait or 0.0, backoff(self._pauses)), self._patience / 2, left)
+        )

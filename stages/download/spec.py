@@ -41,9 +41,9 @@ class DownloadRecipe(Recipe):
     timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds without a sign of the server, at each step: name lookup, connection, headers, body."""
     max_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that the requests for an image may take in all, redirects and further attempts included; and how long
-    images are waited for that are to be asked for later (HTTP 408, 425, 429, 503), as the server says or with longer and
-    longer pauses (`http_later`)."""
+    """Seconds that the requests for an image may take in all, redirects and further attempts included; and how long a
+    host is waited for that says "later" (HTTP 408, 425, 429, 503): as long as it says each time, or longer and longer,
+    until its images are given up (`http_later`)."""
     shard_seconds: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds after which no further image of a shard is begun (`timeout`)."""
     max_redirects: Annotated[int, Field(ge=0)] = 10

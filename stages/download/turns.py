@@ -1,9 +1,9 @@
 """Whose turn it is: the requests of a shard by host, so that no host holds up the others.
 
-Hosts take turns. Each has a bounded number of requests under way, and is paused where it says "later" (see `pace`); what
-it said that to is asked for again after its other rows. A redirect waits for the turn of the host that it leads to. A
-host that fails again and again is not asked any more, nor one that says nothing but "later" for `patience` seconds: the
-rest of its rows are refused at once. And nothing is begun after the shard's time is over.
+Hosts take turns. Each has a bounded number of requests under way, and is paused where it says "later" (see `pace`);
+what it said that to is asked for again after its other rows. A redirect waits for the turn of the host that it leads
+to. A host that fails again and again is not asked any more, nor one that says nothing but "later" for `patience`
+seconds: the rest of its rows are refused at once. And nothing is begun after the shard's time is over.
 
 Nothing here waits or looks at a clock: `now` is given, in seconds.
 """

@@ -84,8 +84,11 @@ class Web:
         shutil.rmtree(folder)
         if failure := sink.failure or fetch.failure:
             raise failure
-        sums = {row: fetch.checksums.get(place, {}) for place, row in enumerate(urls)}
-        return {row: _with_sums(outcome, sums[row]) for row, outcome in sink.outcomes.items()}
+        sums = {row: fetch.sums[place] for place, row in enumerate(urls) if place in fetch.sums}
+        return {
+            row: replace(outcome, **sums[row]) if outcome.status == "success" else outcome
+            for row, outcome in sink.outcomes.items()
+        }
 
     def _fetch(self, urls: Mapping[int, str], folder: Path, removals: Removals) -> Fetch:
         recipe, run = self._recipe, self._run
@@ -125,10 +128,6 @@ class Web:
             user_agent_token=None,
             disallowed_header_directives=None,
         )
-
-
-def _with_sums(outcome: Outcome, sums: Mapping[str, str]) -> Outcome:
-    return replace(outcome, **sums) if outcome.status == "success" else outcome
 
 
 def user_agent(token: str, contact: str | None) -> str:

@@ -385,7 +385,9 @@ def _answers(web: HostileWeb) -> Iterator[Case]:
         yield Case("HTTP 4xx", web.page(lambda h, code=code: h.send(code, encoded(picture()))), ("http_4xx",))
     for code in (500, 502, 504, 520):
         yield Case("HTTP 5xx", web.page(lambda h, code=code: h.send(code, encoded(picture()))), ("http_5xx",))
-    for number, wait in enumerate(("0", "1", "-5", "nan", "1e9", "9" * 5000, "tomorrow", "Tue, 99 Jun 2020 25:00:00 GMT", "")):
+    for number, wait in enumerate(
+        ("0", "1", "-5", "nan", "1e9", "9" * 5000, "tomorrow", "Tue, 99 Jun 2020 25:00:00 GMT", "")
+    ):
         later = (408, 425, 429, 503)[number % 4]
         answer = lambda h, later=later, wait=wait: h.send(later, encoded(picture()), ("Retry-After", wait))  # noqa: E731
         yield Case("HTTP later", web.page(answer), ("http_later",))

@@ -102,7 +102,7 @@ def test_what_is_written_by_the_grammar_is_read_as_it_was_meant(
     items, meant, holds = [], [], ""
     for agent, directives in groups:
         if agent and directives[0][0] == "x-unknown":
-            directives = [("noai", ""), *directives]  # an agent shows only by a directive that is known
+            directives.insert(0, ("noai", ""))  # an agent shows only by a directive that is known
         holds = agent or holds
         for number, (name, value) in enumerate(directives):
             words = [*([agent] if agent and number == 0 else []), name, *([value] if value else [])]
@@ -172,7 +172,7 @@ def test_waits_as_servers_name_them(values: list[str], seconds: float | None) ->
 @given(st.text(max_size=40) | st.text("0123456789 -:,/+.TZGMTJunTue", max_size=40))
 def test_any_text_is_a_date_or_none(text: str) -> None:
     date, wait = parse_date(text), named_wait([text], NOW)
-    assert date is None or date == date
+    assert date is None or -1e11 < date < 1e12
     assert wait is None or wait >= 0
 
 

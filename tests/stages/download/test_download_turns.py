@@ -96,14 +96,18 @@ def test_a_host_that_allows_ten_a_second_gives_all_and_is_not_hammered(wait: flo
     assert max(done.ended.values()) < 10
 
 
-@pytest.mark.parametrize(("count", "per", "rows", "most"), [(2, 1.0, 40, 60), (100, 60.0, 300, 350), (30, 1.0, 300, 320)])
+@pytest.mark.parametrize(
+    ("count", "per", "rows", "most"), [(2, 1.0, 40, 60), (100, 60.0, 300, 350), (30, 1.0, 300, 320)]
+)
 def test_other_rates_are_found_too(count: int, per: float, rows: int, most: int) -> None:
     done = crawl(on("a", rows), allows(count, per))
     assert done.count == {"success": rows}
     assert len(done.asked) <= most
 
 
-@pytest.mark.parametrize(("wait", "most"), [(None, 23), (1.0, 23), (0.0, 23), (3600.0, 20), (1e9, 20), (float("inf"), 20)])
+@pytest.mark.parametrize(
+    ("wait", "most"), [(None, 23), (1.0, 23), (0.0, 23), (3600.0, 20), (1e9, 20), (float("inf"), 20)]
+)
 def test_a_host_that_says_later_for_ever_is_given_up_when_patience_is(wait: float | None, most: int) -> None:
     done = crawl(on("a", 500) + on("b", 50), lambda url, _: later(wait) if "a/" in url else None)
     assert done.count == {"http_later": 500, "success": 50}
@@ -211,7 +215,9 @@ def test_a_redirect_waits_for_the_turn_of_the_host_that_it_leads_to() -> None:
 
 
 def test_when_all_is_stopped_every_row_is_refused_at_once() -> None:
-    turns = Turns([Request(n, f"http://a/{n}", 60) for n in range(9)], threads=2, failures=9, patience=60, seconds=99, now=0)
+    turns = Turns(
+        [Request(n, f"http://a/{n}", 60) for n in range(9)], threads=2, failures=9, patience=60, seconds=99, now=0
+    )
     first = turns.deal(0.0)
     assert first is not None
     turns.done(first, later(30.0), 0.1)
