@@ -79,7 +79,9 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     stage: Annotated[RetryStage, typer.Option(help="Whose failed rows.")] = RetryStage.download,
     status: Annotated[
         str | None,
-        typer.Option(metavar="STATUS,...", help="The reasons meant, such as timeout,http_later; else all that may pass."),
+        typer.Option(
+            metavar="STATUS,...", help="The reasons meant, such as timeout,http_later; else all that may pass."
+        ),
     ] = None,
     until: Until = None,
     executor: RunExecutor = ExecutorName.ray,
