@@ -23,7 +23,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -
     && for name in capfilt ray python; do ln -sf "/opt/capfilt/bin/$name" "/usr/local/bin/$name"; done
 COPY --from=build /opt/capfilt /opt/capfilt
 COPY --chown=capfilt manifests /home/capfilt/manifests
-ENV NO_ALBUMENTATIONS_UPDATE=1 HF_HOME=/home/capfilt/models
+ENV NO_ALBUMENTATIONS_UPDATE=1 RAY_USAGE_STATS_ENABLED=0 HF_HOME=/home/capfilt/models
 USER 1000
 WORKDIR /home/capfilt
 VOLUME /home/capfilt/models

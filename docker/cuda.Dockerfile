@@ -22,7 +22,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -
     && for name in capfilt ray python; do ln -sf "/opt/capfilt/bin/$name" "/usr/local/bin/$name"; done
 COPY --from=build /opt/capfilt /opt/capfilt
 COPY --chown=capfilt manifests /home/capfilt/manifests
-ENV NO_ALBUMENTATIONS_UPDATE=1 HF_HOME=/home/capfilt/models
+ENV NO_ALBUMENTATIONS_UPDATE=1 RAY_USAGE_STATS_ENABLED=0 HF_HOME=/home/capfilt/models
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
 WORKDIR /home/capfilt

@@ -78,7 +78,9 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     stage: Annotated[RetryStage, typer.Option(help="Whose failed rows.")] = RetryStage.download,
     status: Annotated[
         str | None,
-        typer.Option(metavar="STATUS,...", help="The reasons meant, such as timeout,http_5xx; else all that may pass."),
+        typer.Option(
+            metavar="STATUS,...", help="The reasons meant, such as timeout,http_later; else all that may pass."
+        ),
     ] = None,
     until: Until = None,
     executor: RunExecutor = ExecutorName.ray,
@@ -251,15 +253,17 @@ def export(
 @app.command()
 def forget(
     manifest: ManifestPath,
-    entries: Annotated[list[str] | None, typer.Argument(metavar="URL_OR_SHA256...")] = None,
+    entries: Annotated[list[str] | None, typer.Argument(metavar="URL_OR_SUM...")] = None,
     listed: Annotated[
-        Path | None, typer.Option("--list", metavar="FILE", help="More of them: text, one a line, or Parquet.")
+        Path | None,
+        typer.Option("--list", metavar="FILE", help="More of them: text, one a line; CSV, TSV, JSON lines or Parquet."),
     ] = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Put images on the manifest's removal list, and take them out of everything that is committed.
 
-    Without any, the list is applied as it is. Not while a run of the same output is under way.
+    A sum is the sha256 or the md5 of the bytes as they came. Without any entry, the list is applied as it is. Not
+    while a run of the same output is under way.
     """
     from dataclasses import asdict
 
@@ -273,16 +277,22 @@ def forget(
     removal_list = absolute(loaded.removed)
     if removal_list is None:
         raise UserError(f"{manifest}: it has no removal list; add a line such as 'removed: removed.txt'")
-    done: Forgotten = clear(Store.open(loaded.output), removal_list, entries_of(entries or [], listed))
+    named, odd = entries_of(entries or [], listed)
+    done: Forgotten = clear(Store.open(loaded.output), removal_list, named)
+    done.odd = [*odd, *done.odd]
     if done.tables:
         _renew_catalog(manifest)
     if as_json:
         say_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
-        return
-    say(f"{len(done.added)} new on {loaded.removed}")
-    say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
-    for tar in sorted(done.elsewhere):
-        say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+    else:
+        say(f"{len(done.added)} new on {loaded.removed}")
+        say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
+        for tar in sorted(done.elsewhere):
+            say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+        for words in done.odd:
+            say(words, err=True)
+    if done.odd:
+        raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
 @app.command()

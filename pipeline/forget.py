@@ -32,12 +32,14 @@ from pipeline.store import Store
 from stages.contract import Output
 from stages.errors import UserError
 from stages.files import open_bytes, scratch_folder
-from stages.removals import Removals, add_entries, is_entry, read_entries
+from stages.removals import Removals, add_entries, is_entry, read_list
 from stages.shards import Artifact
 
 READERS: Final = 8
 """Shards that are looked through at once."""
-_KEPT: Final = {"urls": ("key", "source", "url", "file"), "download": ("key", "url", "sha256", "retry")}
+SUMS: Final = ("sha256", "md5")
+"""The columns of the images table by which an image is known, whatever its address."""
+_KEPT: Final = {"urls": ("key", "source", "url", "file"), "download": ("key", "url", *SUMS, "retry")}
 """What stays of a row, by stage; other stages' tables lose the row."""
 _MARKS: Final = {"status": "removed", "error": "forgotten: it is on the removal list"}
 
@@ -54,6 +56,8 @@ class Forgotten:
     """Stored images that were taken out."""
     tables: int = 0
     """Tables that were written anew."""
+    odd: list[str] = field(default_factory=list)
+    """What is said of lines of the list that name no image."""
     elsewhere: set[str] = field(default_factory=set)
     """Tars of the sources' own, in which such images still lie."""
 
@@ -85,17 +89,19 @@ class _Lineage:
         return [folder for folder in self.made if folder.stage == "download"]
 
 
-def entries_of(texts: Sequence[str], listed: Path | None) -> list[str]:
-    """The entries that a command names, in its arguments and in a file.
+def entries_of(texts: Sequence[str], listed: Path | None) -> tuple[list[str], list[str]]:
+    """The entries that a command names, in its arguments and in a file, and what is said of lines that name no image.
 
     Raises:
-        UserError: one of them is neither an http(s) URL nor a sha256 sum, or the file cannot be read.
+        UserError: an argument is neither an http(s) URL nor a sum, or the file cannot be read.
     """
-    entries = [*texts, *(read_entries(str(listed)) if listed else ())]
-    for entry in entries:
-        if not is_entry(entry):
-            raise UserError(f"{entry!r} is neither an http(s) URL nor a sha256 sum (64 hex digits)")
-    return entries
+    for text in texts:
+        if not is_entry(text):
+            raise UserError(f"{text!r} is neither an http(s) URL nor a sha256 or md5 sum (64 or 32 hex digits)")
+    if listed is None:
+        return list(texts), []
+    found = read_list(str(listed))
+    return [*texts, *filter(is_entry, found.entries)], found.odd
 
 
 def forget(store: Store, removal_list: str, entries: Sequence[str]) -> Forgotten:
@@ -104,36 +110,42 @@ def forget(store: Store, removal_list: str, entries: Sequence[str]) -> Forgotten
     Args:
         store: the output.
         removal_list: fsspec URL of the list; it is begun if there is none.
-        entries: URLs and sha256 sums; none to apply the list as it is.
+        entries: URLs, sha256 and md5 sums; none to apply the list as it is.
 
     Raises:
         UserError: the list cannot be read, or nobody can tell what a folder of the output was made of.
     """
     done = Forgotten(added=add_entries(removal_list, entries))
     lineages = _lineages(store)
-    if digests := Removals.of(read_entries(removal_list)).digests:
+    if digests := Removals.of(read_list(removal_list).entries).digests:
         done.added += add_entries(removal_list, _urls_of(store, lineages, digests))
-    listed = read_entries(removal_list)
-    removals = Removals.of(listed)
+    listed = read_list(removal_list)
+    removals, done.odd = Removals.of(listed.entries), listed.odd
     for lineage in lineages:
         find = partial(_find, store, lineage, removals)
         for shard, keys in _of_shards(lineage, find):
             if len(keys):
                 done.rows += len(keys)
                 _clear(store, lineage, shard, keys, done)
-    store.record_removals(_digest(listed))
+    store.record_removals(_digest(listed.entries))
     return done
 
 
-def apply_list(store: Store, removal_list: str | None) -> Forgotten | None:
-    """Clear the output of what is on the list; None if it has been cleared of this very list before.
+def apply_list(store: Store, removal_list: str | None) -> list[str]:
+    """Clear the output of what is on the list, unless it has been cleared of this very list before.
+
+    Returns:
+        What is said of lines of the list that name no image.
 
     Raises:
         UserError: as `forget`.
     """
-    if removal_list is None or _digest(read_entries(removal_list)) == store.removals():
-        return None
-    return forget(store, removal_list, ())
+    if removal_list is None:
+        return []
+    listed = read_list(removal_list)
+    if _digest(listed.entries) != store.removals():
+        forget(store, removal_list, ())
+    return listed.odd
 
 
 def _digest(entries: Sequence[str]) -> str:
@@ -163,7 +175,7 @@ def _of_shards(lineage: _Lineage, look: Callable[[str], Any]) -> Iterator[tuple[
 
 
 def _urls_of(store: Store, lineages: Sequence[_Lineage], digests: Collection[str]) -> list[str]:
-    """The URLs under which images of these hashes were found."""
+    """The URLs under which images of these sums were found."""
     wanted = pa.array(sorted(digests), pa.string())
     looks = [(lineage, partial(_urls_in, store, lineage, wanted)) for lineage in lineages]
     return [url for lineage, look in looks for _, urls in _of_shards(lineage, look) for url in urls]
@@ -171,8 +183,8 @@ def _urls_of(store: Store, lineages: Sequence[_Lineage], digests: Collection[str
 
 def _urls_in(store: Store, lineage: _Lineage, digests: pa.Array, shard: str) -> list[str]:
     folders = [folder for folder in lineage.downloads if shard in folder.shards]
-    tables = [store.artifact(folder.url, shard).table(["url", "sha256"]) for folder in folders]
-    found = [table["url"].filter(pc.is_in(table["sha256"], digests)).to_pylist() for table in tables]
+    tables = [store.artifact(folder.url, shard).table(["url", *SUMS]) for folder in folders]
+    found = [table["url"].filter(pc.is_in(table[name], digests)).to_pylist() for table in tables for name in SUMS]
     return [url for urls in found for url in urls if url]
 
 
@@ -182,8 +194,8 @@ def _find(store: Store, lineage: _Lineage, removals: Removals, shard: str) -> pa
     keys = {key for key, url in zip(urls["key"], urls["url"], strict=True) if removals.has_url(url)}
     for folder in lineage.downloads:
         if removals.digests and shard in folder.shards:
-            images = store.artifact(folder.url, shard).table(["key", "sha256"]).to_pydict()
-            keys |= {key for key, sha in zip(images["key"], images["sha256"], strict=True) if removals.has_digest(sha)}
+            images = store.artifact(folder.url, shard).table(["key", *SUMS]).to_pylist()
+            keys |= {row["key"] for row in images if removals.has_content(*(row[name] for name in SUMS))}
     return pa.array(sorted(keys), pa.string())
 
 

@@ -9,6 +9,7 @@ with its error, and a shard bound to a dead actor must not wait for that actor.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
@@ -19,6 +20,7 @@ from threading import Thread
 from typing import Any
 
 import ray
+from ray._private import services
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from pipeline.events import Event, Listener, one_line
@@ -39,6 +41,8 @@ ROOMLESS = 30.0
 """Seconds for which a stage's shards wait for its first actor to arrive before somebody is told."""
 NODES_NAMED = 4
 """Nodes of which it is said what they have."""
+USAGE_STATS = "RAY_USAGE_STATS_ENABLED"
+"""Ray's own variable: "1" has it send usage statistics, "0" not."""
 SETUP_ATTEMPTS = 3
 """How often in a row an actor may die or raise while it loads its model."""
 
@@ -392,13 +396,31 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _asking_nobody():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"--address {address}: no Ray cluster can be reached there: {one_line(error)}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _asking_nobody() -> Iterator[None]:
+    """Have a Ray that is started meanwhile report to nobody, unless the environment says that it shall.
+
+    Its API server asks two cloud metadata services where it runs as soon as it is up, whether usage statistics are on
+    or not (ray 2.60). Without a dashboard that is all it does, so it is not started.
+    """
+    os.environ.setdefault(USAGE_STATS, "0")
+    start = services.start_api_server
+    if os.environ[USAGE_STATS] == "0":
+        services.start_api_server = lambda *_, **__: (None, None)  # as where it fails to start, which Ray allows for
+    try:
+        yield
+    finally:
+        services.start_api_server = start
 
 
 def run_on_ray(execution: Execution, listener: Listener, *, address: str | None = None) -> None:

@@ -34,6 +34,7 @@ PASSING: Final[tuple[Status, ...]] = (
     "tls",
     "timeout",
     "host_down",
+    "http_later",
     "http_5xx",
     "http_other",
     "missing_file",

@@ -1,25 +1,27 @@
-"""The removal list: the images that people asked not to be used, by their URL or by the sha256 of their bytes.
+"""The removal list: the images that people asked not to be used, by their URL or by the sha256 or md5 of their bytes.
 
-It is a text file with one entry a line (`#` begins a comment), or a Parquet table with the columns `url` and `sha256`,
-either of which may be missing, on any fsspec filesystem. It is no part of a fingerprint: a new entry makes nothing
-else run again.
+It lies on any fsspec filesystem, in one of the forms that `removal_files` reads. 64 hex digits are a sha256, 32 an md5,
+and everything else is an address. It is no part of a fingerprint: a new entry makes nothing else run again.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from stages import removal_files
 from stages.errors import UserError
 from stages.files import locate, write_whole
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SUMS: Final = {64: "sha256", 32: "md5"}
+"""What a sum of so many hex digits is."""
+_HEX: Final = re.compile(r"[0-9a-fA-F]+")
+_ADDRESS: Final = re.compile(r"https?://[^\s/][^\0-\x1f\x7f\ud800-\udfff]*", re.IGNORECASE)
+_NAMED: Final = 5
+"""Lines of a list of which it is said what is wrong with them."""
 
 
 def same_address(url: str) -> str:
@@ -46,13 +48,13 @@ class Removals:
     addresses: frozenset[str] = frozenset()
     """As `same_address` writes them."""
     digests: frozenset[str] = frozenset()
-    """sha256 in lower-case hex."""
+    """sha256 and md5 in lower-case hex."""
 
     @staticmethod
     def of(entries: Iterable[str]) -> Removals:
-        """The list of these entries, URLs and sha256 sums in any order."""
+        """The list of these entries, in any order."""
         texts = {entry.strip() for entry in entries} - {""}
-        digests = {text for text in texts if _SHA256.fullmatch(text)}
+        digests = {text for text in texts if column_of(text) != "url"}
         return Removals(frozenset(map(same_address, texts - digests)), frozenset(map(str.lower, digests)))
 
     def __bool__(self) -> bool:
@@ -62,21 +64,35 @@ class Removals:
         """Whether a URL is on the list."""
         return bool(url and self.addresses) and same_address(url or "") in self.addresses
 
-    def has_digest(self, sha256: str | None) -> bool:
-        """Whether the sha256 (hex) of an image's bytes is on the list."""
-        return sha256 in self.digests
+    def has_content(self, *sums: str | None) -> bool:
+        """Whether one of the sums of an image's bytes (sha256 or md5, in lower-case hex) is on the list."""
+        return not self.digests.isdisjoint(sums)
+
+
+def column_of(entry: str) -> str:
+    """What an entry is: "sha256", "md5" or, if it is no sum, "url"."""
+    return _SUMS.get(len(entry), "url") if _HEX.fullmatch(entry) else "url"
 
 
 def is_entry(text: str) -> bool:
-    """Whether a text is what a list is made of: an http(s) URL or a sha256 sum."""
-    return bool(_SHA256.fullmatch(text) or re.match(r"https?://[^\s/]", text.strip(), re.IGNORECASE))
+    """Whether a text is what a list is made of: an http(s) URL, a sha256 or an md5 sum."""
+    return column_of(text) != "url" or _ADDRESS.fullmatch(text.strip()) is not None
 
 
-def read_entries(url: str) -> list[str]:
+@dataclass(frozen=True)
+class Listed:
+    """What stands in the file of a list."""
+
+    entries: tuple[str, ...]
+    odd: list[str]
+    """What is said of those that are none (see `is_entry`), in one line."""
+
+
+def read_list(url: str) -> Listed:
     """The entries of a list as they stand there.
 
     Raises:
-        UserError: there is no such list, or it is neither text nor a fitting table.
+        UserError: there is no such list, or it cannot be read.
     """
     filesystem, path = locate(url)
     try:
@@ -85,7 +101,16 @@ def read_entries(url: str) -> list[str]:
         raise UserError(f"removed: no removal list {url}; write one, an empty file will do") from None
     except OSError as error:
         raise UserError(f"removed: {url} cannot be read ({error.strerror or error})") from None
-    return _from_table(url, content) if _is_table(url) else _from_text(url, content)
+    found = list(removal_files.entries(url, content))
+    odd = [(number, text) for number, text in found if not is_entry(text)]
+    return Listed(tuple(text for _, text in found), [_told(url, odd)] if odd else [])
+
+
+def _told(url: str, odd: Sequence[tuple[int, str]]) -> str:
+    unit = removal_files.unit(url)
+    shown = ", ".join(f"{unit} {number} {text[:80]!a}" for number, text in odd[:_NAMED])
+    more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
+    return f"removed: {url}: neither an http(s) address nor a sum (64 or 32 hex digits): {shown}{more}"
 
 
 class RemovalList:
@@ -103,7 +128,7 @@ class RemovalList:
             UserError: the list cannot be read.
         """
         if self._url is not None and (state := list_state(self._url)) != self._state:
-            self._removals = Removals.of(read_entries(self._url))
+            self._removals = Removals.of(read_list(self._url).entries)
             self._state = state
         return self._removals
 
@@ -123,52 +148,13 @@ def add_entries(url: str, entries: Sequence[str]) -> list[str]:
     """
     filesystem, path = locate(url)
     there = filesystem.exists(path)
-    known = Removals.of(read_entries(url)) if there else Removals()
+    known = Removals.of(read_list(url).entries) if there else Removals()
     new = [
         entry
         for entry in dict.fromkeys(text.strip() for text in entries)
-        if entry and not (known.has_url(entry) or known.has_digest(entry.lower()))
+        if entry and not (known.has_url(entry) or known.has_content(entry.lower()))
     ]
     if new or not there:
         before = filesystem.cat_file(path) if there else None
-        write_whole(url, _table_with(before, new) if _is_table(url) else _text_with(before, new))
+        write_whole(url, removal_files.with_entries(url, before, [(column_of(entry), entry) for entry in new]))
     return new
-
-
-def _is_table(url: str) -> bool:
-    return url.lower().endswith((".parquet", ".pq"))
-
-
-def _from_text(url: str, content: bytes) -> list[str]:
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"removed: {url} is no text file in UTF-8; a Parquet list's name ends in .parquet") from None
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _from_table(url: str, content: bytes) -> list[str]:
-    try:
-        table = pq.read_table(io.BytesIO(content))
-    except pa.ArrowInvalid as error:
-        raise UserError(f"removed: {url} is no Parquet table ({error})") from None
-    columns = [name for name in ("url", "sha256") if name in table.column_names]
-    if not columns:
-        raise UserError(f"removed: {url} has neither a column 'url' nor a column 'sha256'")
-    return [str(entry) for name in columns for entry in table[name].to_pylist() if entry]
-
-
-def _text_with(before: bytes | None, new: Sequence[str]) -> bytes:
-    start = before or b""
-    gap = b"\n" if start and not start.endswith(b"\n") else b""
-    return start + gap + "".join(f"{entry}\n" for entry in new).encode()
-
-
-def _table_with(before: bytes | None, new: Sequence[str]) -> bytes:
-    urls = [None if _SHA256.fullmatch(entry) else entry for entry in new]
-    digests = [entry.lower() if _SHA256.fullmatch(entry) else None for entry in new]
-    rows = pa.table({"url": pa.array(urls, pa.string()), "sha256": pa.array(digests, pa.string())})
-    tables = [rows] if before is None else [pq.read_table(io.BytesIO(before)), rows]
-    buffer = io.BytesIO()
-    pq.write_table(pa.concat_tables(tables, promote_options="default"), buffer)
-    return buffer.getvalue()

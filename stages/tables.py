@@ -31,6 +31,7 @@ IMAGES = pa.schema(
         pa.field("original_width", pa.int32()),
         pa.field("original_height", pa.int32()),
         pa.field("sha256", pa.string()),  # of the bytes as they came
+        pa.field("md5", pa.string()),
         pa.field("member", pa.string()),  # the image's name in the tar, None where there is none
         pa.field("retry", pa.int16(), nullable=False),  # the `capfilt retry` that it came by, 0 = without one
     ]
@@ -116,7 +117,8 @@ Status = Literal[
     "tls",  # the certificate or handshake failed
     "timeout",
     "host_down",  # not asked: the host had failed again and again
-    "http_4xx",
+    "http_later",  # 408, 425, 429 or 503: the server asked to come later, and went on to do so
+    "http_4xx",  # any other
     "http_5xx",
     "http_other",  # a redirect loop or an answer that is none
     "opted_out",  # the server's X-Robots-Tag disallows this use

@@ -121,13 +121,13 @@ def _number(retry: Retry | None) -> int:
 
 def _without_removed(outcomes: dict[int, Outcome], removals: Removals) -> dict[int, Outcome]:
     return {
-        index: _by_content(outcome) if removals.has_digest(outcome.sha256) else outcome
+        index: _by_content(outcome) if removals.has_content(outcome.sha256, outcome.md5) else outcome
         for index, outcome in outcomes.items()
     }
 
 
 def _by_content(outcome: Outcome) -> Outcome:
-    return Outcome("removed", "its content is on the removal list", sha256=outcome.sha256)
+    return Outcome("removed", "its content is on the removal list", sha256=outcome.sha256, md5=outcome.md5)
 
 
 def _description(row: Row, own_columns: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

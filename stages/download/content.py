@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from typing import Final
 
 from stages.download.statuses import RefusedError
 
+PIECE: Final = 2**18
+"""Bytes of content that are held at a time: a chunk of a bomb may hold a thousand times its size."""
 _PLAIN = ("", "identity")
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
@@ -25,22 +29,27 @@ class Inflated:
         self._limit = limit
         self._left = limit
 
-    def __call__(self, chunk: bytes) -> bytes:
-        """The content of the next bytes.
+    def __call__(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the content of the next bytes, in pieces of at most `PIECE` or as it came.
 
         Raises:
             RefusedError: there is too much of it, or it is not compressed as it says.
         """
         if self._decoder is None:
-            return chunk
-        try:
-            content = self._decoder.decompress(chunk, self._left + 1)
-        except zlib.error as error:
-            raise RefusedError("not_an_image", f"its compression is broken: {error}") from error
-        self._left -= len(content)
-        if self._left < 0:
-            raise RefusedError("too_large", f"more than {self._limit} bytes, compressed")
-        return content
+            yield chunk
+            return
+        while True:
+            try:
+                content = self._decoder.decompress(chunk, PIECE)
+            except zlib.error as error:
+                raise RefusedError("not_an_image", f"its compression is broken: {error}") from error
+            self._left -= len(content)
+            if self._left < 0:
+                raise RefusedError("too_large", f"more than {self._limit} bytes, compressed")
+            yield content
+            chunk = self._decoder.unconsumed_tail
+            if not chunk and len(content) < PIECE:
+                return
 
     def finish(self) -> None:
         """Say that no more bytes come.

@@ -1,4 +1,4 @@
-"""The time that one image may take."""
+"""The time that the requests for one image may take."""
 
 from __future__ import annotations
 
@@ -23,3 +23,7 @@ class Deadline:
         if left <= 0:
             raise TimeoutError(f"not done within {self._seconds:g} s")
         return min(left, self._silence)
+
+    def left(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(0.0, self._end - time.monotonic())

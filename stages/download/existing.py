@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from stages import tars
+from stages.download.checksums import checksums
 from stages.download.containers import Container
 from stages.download.decode import Picture
 from stages.download.rows import Outcome, Row
@@ -35,4 +35,4 @@ def _look(member: str, encoded: bytes, max_pixels: int) -> Outcome:
     except RefusedError as refusal:
         return Outcome(refusal.status, refusal.words)
     width, height = picture.size
-    return Outcome("success", None, width, height, sha256=hashlib.sha256(encoded).hexdigest(), member=member)
+    return Outcome("success", None, width, height, member=member, **checksums(encoded))

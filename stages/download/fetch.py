@@ -4,49 +4,72 @@ from __future__ import annotations
 
 from typing import IO
 
+from stages.download.checksums import Sums
 from stages.download.deadline import Deadline
-from stages.download.hosts import Hosts, Turn
-from stages.download.http_client import HttpClient
+from stages.download.hosts import Hosts
+from stages.download.http_client import Body, HttpClient, Redirect
 from stages.download.library import Fetched
 from stages.download.spec import DownloadRecipe
 from stages.download.statuses import RefusedError
+from stages.download.turns import Request, Turn
 
 
 class Fetch:
-    """Fetches whichever row's turn it is; called once per row, from any thread."""
+    """Makes whichever request's turn it is, until a row is done with; called once per row, from any thread."""
 
     def __init__(self, recipe: DownloadRecipe, hosts: Hosts, client: HttpClient) -> None:
         self._recipe = recipe
         self._hosts = hosts
         self._client = client
+        self.sums: dict[int, Sums] = {}
+        """Of the bytes of every row that came."""
         self.failure: Exception | None = None
         """What is wrong with more than a row; to be raised after, since the pool hangs if a thread of it raises."""
 
     def __call__(self) -> Fetched:
-        """The row, and its image or the words that `statuses.parse` understands."""
-        turn = self._hosts.take()
-        refusal = turn.refusal
-        try:
-            return turn.row, self._image(turn), None
-        except RefusedError as error:
-            refusal = error
-            return turn.row, None, str(error)
-        except Exception as error:  # noqa: BLE001 - see above
-            self.failure = error
-            return turn.row, None, str(RefusedError("error", str(error)))
-        finally:
-            self._hosts.done(turn, refusal)
+        """A row, and its image or the words that `statuses.parse` understands."""
+        while True:
+            turn = self._hosts.take()
+            result = self._make(turn)
+            if isinstance(result, Redirect):
+                self._hosts.moved(turn, result.url)
+            elif isinstance(result, Body):
+                self._hosts.done(turn, None)
+                return self._came(turn.request.row, result)
+            elif self._hosts.done(turn, result):
+                return turn.request.row, None, str(result)
 
-    def _image(self, turn: Turn) -> IO[bytes]:
-        if self.failure is not None:
-            raise self.failure
+    def _came(self, row: int, body: Body) -> tuple[int, IO[bytes], None]:
+        self.sums[row] = body.sums
+        return row, body.file, None
+
+    def _make(self, turn: Turn) -> Body | Redirect | RefusedError:
         if turn.refusal is not None:
-            raise turn.refusal
-        until = Deadline(self._recipe.max_seconds, self._recipe.timeout)
-        for _ in range(self._recipe.retries):
-            try:
-                return self._client.fetch(turn.url, until)
-            except RefusedError as error:
-                if not error.passing:
-                    raise
-        return self._client.fetch(turn.url, until)
+            return turn.refusal
+        try:
+            return self._followed(turn.request)
+        except RefusedError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - see `failure`
+            self.failure = error
+            self._hosts.stop()
+            return RefusedError("error", str(error))
+
+    def _followed(self, request: Request) -> Body | Redirect:
+        result = self._ask(request)
+        if isinstance(result, Redirect) and request.redirects == self._recipe.max_redirects:
+            raise RefusedError("http_other", f"more than {self._recipe.max_redirects} redirects")
+        return result
+
+    def _ask(self, request: Request) -> Body | Redirect:
+        until = Deadline(request.seconds, self._recipe.timeout)
+        try:
+            for _ in range(self._recipe.retries):
+                try:
+                    return self._client.fetch(request.url, until)
+                except RefusedError as error:
+                    if not error.passing:
+                        raise
+            return self._client.fetch(request.url, until)
+        finally:
+            request.seconds = until.left()

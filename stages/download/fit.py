@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from contextlib import nullcontext
+from dataclasses import replace
 from threading import Lock
 from typing import IO, Final, TypeAlias
 
+from stages.download.checksums import checksums
 from stages.download.decode import Picture
 from stages.download.library import Resizer
 from stages.download.rows import Outcome
@@ -74,5 +75,5 @@ class Fit:
         image, width, height, original_width, original_height, error = self(io.BytesIO(encoded))
         if error is not None:
             return Outcome(*parse(error)), None
-        digest = hashlib.sha256(encoded).hexdigest()
-        return Outcome("success", None, width, height, original_width, original_height, digest), image
+        sizes = (width, height, original_width, original_height)
+        return replace(Outcome("success", None, *sizes), **checksums(encoded)), image

@@ -1,40 +1,19 @@
-"""Whose turn it is: the rows of a shard by host, so that no host holds up the others.
+"""The turns of a shard's requests, for the threads that make them.
 
-A host has a bounded number of requests under way, and hosts take turns. One that fails again and again is not asked any
-more: the rest of its rows are refused at once. And nothing is begun after the shard's time is over.
-
-So a shard's download ends within `shard_seconds + max_seconds` (and the decoding of what has come by then), whatever
-its hosts do: no row is begun after the one, and none lasts longer than the other.
+A shard's download ends within `shard_seconds + max_seconds` (and the decoding of what has come by then), whatever its
+hosts do: no request is begun after the one, and the requests for a row take no longer than the other in all. The time
+that a row waits for its turn counts for the first only, so that no row is late that had no chance to begin. A thread
+waits only while no row may begin: while all that are left are under way, or of hosts that are busy or paused.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from stages.download.statuses import RefusedError
-
-
-@dataclass
-class _Host:
-    waiting: deque[tuple[int, str]] = field(default_factory=deque)
-    running: int = 0
-    failures: int = 0
-    """Consecutive ones."""
-    last_words: str = ""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A row that may be fetched now, or is refused."""
-
-    row: int
-    url: str
-    refusal: RefusedError | None = None
+from stages.download.turns import NEVER, Request, Turn, Turns
 
 
 class Hosts:
@@ -45,61 +24,47 @@ class Hosts:
         threads: how many requests a host may have under way.
         failures: after so many failed rows in a row a host is not asked any more.
         seconds: the time within which a row may be begun.
+        row_seconds: the time that the requests for a row may take, and how long hosts that say "later" are waited for.
     """
 
-    def __init__(self, urls: Mapping[int, str], *, threads: int, failures: int, seconds: float) -> None:
-        self._threads = threads
-        self._failures = failures
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-        self._hosts: dict[str, _Host] = {}
-        for row, url in urls.items():
-            self._hosts.setdefault(_host(url), _Host()).waiting.append((row, url))
-        self._ready = deque(self._hosts)  # hosts that have a row waiting and a request free, each once
+    def __init__(
+        self, urls: Mapping[int, str], *, threads: int, failures: int, seconds: float, row_seconds: float
+    ) -> None:
         self._changed = threading.Condition()
+        self._turns = Turns(
+            [Request(row, url, row_seconds) for row, url in urls.items()],
+            threads=threads,
+            failures=failures,
+            patience=row_seconds,
+            seconds=seconds,
+            now=time.monotonic(),
+            on_change=self._notify,
+        )
 
     def take(self) -> Turn:
-        """The next row; waits while all that are left are of busy hosts. To be called once per row."""
+        """The next turn; waits while there is none. To be called until `done` has been true for every row."""
         with self._changed:
-            while not self._ready:
-                self._changed.wait()
-            name = self._ready.popleft()
-            host = self._hosts[name]
-            row, url = host.waiting.popleft()
-            host.running += 1
-            self._offer(name)
-            return Turn(row, url, self._refusal(name))
+            while (turn := self._turns.deal(time.monotonic())) is None:
+                wakes = self._turns.wakes
+                self._changed.wait(None if wakes == NEVER else max(0.0, wakes - time.monotonic()))
+            return turn
 
-    def done(self, turn: Turn, failure: RefusedError | None) -> None:
-        """Say how a row went. Answers of any kind show a host that is up; silence and lost connections do not."""
-        name = _host(turn.url)
+    def done(self, turn: Turn, refusal: RefusedError | None) -> bool:
+        """Say how a turn went; True if its row is done with, False if it will have another turn."""
         with self._changed:
-            host = self._hosts[name]
-            was_full = host.running == self._threads
-            host.running -= 1
-            if failure is not None and failure.status in ("timeout", "connection"):
-                host.failures += 1
-                host.last_words = failure.words
-            elif turn.refusal is None:
-                host.failures = 0
-            if was_full:
-                self._offer(name)
+            return self._turns.done(turn, refusal, time.monotonic())
 
-    def _offer(self, name: str) -> None:
-        host = self._hosts[name]
-        if host.waiting and host.running < self._threads:
-            self._ready.append(name)
-            self._changed.notify()  # each time: of two rows that end at once only the first finds the host full
+    def moved(self, turn: Turn, url: str) -> None:
+        """Say that a turn has led to another address, for which its row waits now."""
+        with self._changed:
+            self._turns.moved(turn, url, time.monotonic())
 
-    def _refusal(self, name: str) -> RefusedError | None:
-        host = self._hosts[name]
-        if time.monotonic() > self._end:
-            return RefusedError("timeout", f"not begun: the shard's {self._seconds:g} s were over")
-        if host.failures >= self._failures:
-            words = f"not asked: {name} failed {host.failures} times in a row, with: {host.last_words}"
-            return RefusedError("host_down", words)
-        return None
+    def stop(self) -> None:
+        """Refuse whatever has not begun."""
+        with self._changed:
+            self._turns.stop(time.monotonic())
+            self._changed.notify_all()
 
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    def _notify(self) -> None:
+        with self._changed:  # which whoever calls holds already, but for the one who makes this
+            self._changed.notify()  # each time: of two rows that end at once only the first finds its host full

@@ -1,4 +1,4 @@
-"""One image over HTTP: asked for within a deadline, through a bounded number of redirects, up to a bounded size.
+"""One request over HTTP: within a deadline, to a permitted address, up to a bounded size of its answer.
 
 What img2dataset would use, `urllib.request.urlopen`, bounds none of that: its timeout is that of one read, it follows a
 redirect to any address, and it reads a body for as long as it lasts.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import http.client
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, cast
 from urllib.parse import urlsplit
 
 from stages.download.addresses import networks
+from stages.download.checksums import Checksums, Sums
 from stages.download.connection import Connection
 from stages.download.content import Inflated
 from stages.download.deadline import Deadline
@@ -30,8 +33,25 @@ _CHUNK: Final = 2**16
 _MOVED: Final = {301, 302, 303, 307, 308}
 
 
+@dataclass(frozen=True)
+class Body:
+    """What came."""
+
+    file: IO[bytes]
+    """At its start; whoever takes it closes it."""
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """An answer that sends on to another address."""
+
+    url: str
+    """One that `request_url` would pass."""
+
+
 class HttpClient:
-    """Fetches images. Safe to call from several threads.
+    """Asks for images. Safe to call from several threads.
 
     Args:
         recipe: the limits, the opt-outs that are honoured, and the name that they may be addressed to.
@@ -62,29 +82,22 @@ class HttpClient:
             "Connection": "close",
         }
 
-    def fetch(self, url: str, until: Deadline) -> IO[bytes]:
-        """The body of an address, as a file at its start.
+    def fetch(self, url: str, until: Deadline) -> Body | Redirect:
+        """The body of an address, or where it has moved to.
 
         Args:
             url: an address that `request_url` has passed.
             until: the time that all of it may take.
 
         Raises:
+            LaterError: it is to be asked for later.
             RefusedError: no image is to be had there, or not within the limits.
         """
         try:
-            return self._follow(url, until)
+            with closing(self._connect(url, until)) as connection, closing(self._ask(connection, url)) as answer:
+                return self._read(answer, url)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise of_request(error) from error
-
-    def _follow(self, url: str, until: Deadline) -> IO[bytes]:
-        for _ in range(self._recipe.max_redirects + 1):
-            with closing(self._connect(url, until)) as connection, closing(self._ask(connection, url)) as answer:
-                target = answer.headers["Location"] if answer.status in _MOVED else None
-                if target is None:
-                    return self._accept(answer)
-            url = self._next(url, target)
-        raise RefusedError("http_other", f"more than {self._recipe.max_redirects} redirects")
 
     def _connect(self, url: str, until: Deadline) -> Connection:
         parts = urlsplit(url)
@@ -100,30 +113,37 @@ class HttpClient:
         connection.request("GET", target, headers=self._headers)
         return connection.getresponse()
 
-    def _next(self, url: str, target: str) -> str:
+    def _read(self, answer: http.client.HTTPResponse, url: str) -> Body | Redirect:
+        target = answer.headers["Location"] if answer.status in _MOVED else None
+        if target is None and not 200 <= answer.status < 300:
+            raise of_answer(answer.status, answer.reason, answer.headers.get_all("Retry-After", []))
+        self._check_robots(answer)
+        return self._body(answer) if target is None else self._redirect(url, target)
+
+    def _check_robots(self, answer: http.client.HTTPResponse) -> None:
+        """Honour an answer's opt-out; also that of a redirect, whose host speaks for the image as well."""
+        recipe, headers = self._recipe, answer.headers.get_all("X-Robots-Tag", [])
+        directive = disallowed_by(headers, recipe.opt_out, recipe.user_agent, time.time())
+        if directive is not None:
+            raise RefusedError("opted_out", f"X-Robots-Tag says {directive}")
+
+    def _redirect(self, url: str, target: str) -> Redirect:
         found = redirect_url(url, target)
         if found is None:
             raise RefusedError("http_other", f"redirected to {target}, which is no http(s) address")
         if self._is_removed(found):
             raise RefusedError("removed", f"redirected to {found}, which is on the removal list")
-        return found
+        return Redirect(found)
 
-    def _accept(self, answer: http.client.HTTPResponse) -> IO[bytes]:
-        if not 200 <= answer.status < 300:
-            raise of_answer(answer.status, answer.reason)
-        recipe = self._recipe
-        directive = disallowed_by(answer.headers.get_all("X-Robots-Tag", []), recipe.opt_out, recipe.user_agent)
-        if directive is not None:
-            raise RefusedError("opted_out", f"X-Robots-Tag says {directive}")
-        return self._body(answer)
-
-    def _body(self, answer: http.client.HTTPResponse) -> IO[bytes]:
+    def _body(self, answer: http.client.HTTPResponse) -> Body:
         announced = answer.length  # Python 3.10 and 3.11 do not count down in read1, later ones do
         if announced is not None and announced > self._recipe.max_bytes:
             raise self._too_large()
+        sums = Checksums()
         body = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._scratch))  # noqa: SIM115 - the caller closes it
         try:
             for content in self._contents(answer, announced):
+                sums.update(content)
                 with _on_disk():
                     body.write(content)
             with _on_disk():
@@ -131,7 +151,7 @@ class HttpClient:
         except BaseException:
             body.close()
             raise
-        return cast("IO[bytes]", body)  # it is like one, but before Python 3.11 it is none
+        return Body(cast("IO[bytes]", body), sums.hex())
 
     def _contents(self, answer: http.client.HTTPResponse, announced: int | None) -> Iterator[bytes]:
         """The body, piece by piece; at most `max_bytes` are taken from the network, and given."""
@@ -144,7 +164,7 @@ class HttpClient:
             count += len(chunk)
             if count > self._recipe.max_bytes:
                 raise self._too_large()
-            yield inflated(chunk)
+            yield from inflated(chunk)
         if announced is not None and count < announced:
             raise http.client.IncompleteRead(b"", announced - count)
         inflated.finish()

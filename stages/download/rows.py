@@ -24,7 +24,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row. Sizes are in pixels; `sha256` is that of the bytes as they came."""
+    """What became of a row. Sizes are in pixels; `sha256` and `md5` are of the bytes as they came."""
 
     status: Status
     error: str | None = None
@@ -33,6 +33,7 @@ class Outcome:
     original_width: int | None = None
     original_height: int | None = None
     sha256: str | None = None
+    md5: str | None = None
     member: str | None = None
     """The image's name in a tar that exists already; images that this stage stores are named by `compute`."""
     retry: int = 0

@@ -41,13 +41,15 @@ class DownloadRecipe(Recipe):
     timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds without a sign of the server, at each step: name lookup, connection, headers, body."""
     max_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that an image may take in all, redirects and further attempts included."""
+    """Seconds that the requests for an image may take in all, redirects and further attempts included; and how long a
+    host is waited for that says "later" (HTTP 408, 425, 429, 503): as long as it says each time, or longer and longer,
+    until its images are given up (`http_later`)."""
     shard_seconds: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds after which no further image of a shard is begun (`timeout`)."""
     max_redirects: Annotated[int, Field(ge=0)] = 10
     """Redirects that are followed, each only to a permitted address."""
     retries: Annotated[int, Field(ge=0)] = 1
-    """Further attempts where one may help: after a timeout, a lost connection, HTTP 5xx, 408, 425 and 429."""
+    """Further attempts where one may help: after a timeout, a lost connection and HTTP 5xx but 503."""
     host_failures: Annotated[int, Field(ge=1)] = 10
     """After so many images in a row that ended in a timeout or a lost connection a host's other images of the shard
     are given up (`host_down`)."""
@@ -85,7 +87,7 @@ class DownloadRun(RunOptions):
     threads: Annotated[int, Field(ge=1)] = 64
     """Requests under way at once in one worker."""
     host_threads: Annotated[int, Field(ge=1)] = 16
-    """Requests under way at once at one host, from one worker."""
+    """Requests under way at once at one host, from one worker; fewer where it says that they are too many."""
     contact: str | None = None
     """A web page or an e-mail address that the User-Agent names, for those whose servers are asked."""
     images: str | None = None
@@ -103,7 +105,7 @@ class DownloadRun(RunOptions):
 
 SPEC = StageSpec(
     name="download",
-    version=3,
+    version=4,
     inputs=("urls",),
     recipe=DownloadRecipe,
     run=DownloadRun,

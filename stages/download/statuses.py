@@ -12,8 +12,11 @@ import http.client
 import re
 import socket
 import ssl
+import time
+from collections.abc import Iterable
 from typing import Final
 
+from stages.download.dates import named_wait
 from stages.tables import STATUSES, Status
 
 _OWN_MESSAGES: Final[dict[str, Status]] = {
@@ -21,7 +24,8 @@ _OWN_MESSAGES: Final[dict[str, Status]] = {
 }
 _NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 _BY_HUNDREDS: Final[dict[int, Status]] = {4: "http_4xx", 5: "http_5xx"}
-_ASK_LATER: Final = {408, 425, 429}
+_ASK_LATER: Final = {408, 425, 429, 503}
+_TOO_MANY_REQUESTS: Final = 429
 _LATER: Final = {socket.EAI_AGAIN}
 _MAX_WORDS: Final = 300
 
@@ -36,15 +40,40 @@ class RefusedError(Exception):
         super().__init__(f"{status}: {self.words}")
 
 
+class LaterError(RefusedError):
+    """An image that is to be asked for later.
+
+    Args:
+        words: what the server says.
+        wait: how many seconds later, if it says so; at least 0, without an upper bound.
+        of_host: whether all of the host is meant for certain, and not perhaps the one page.
+    """
+
+    def __init__(self, words: str, *, wait: float | None = None, of_host: bool = True) -> None:
+        super().__init__("http_later", words)
+        self.wait = wait
+        self.of_host = of_host
+
+
 def tidy(words: str) -> str:
     """One short line that is the same in every run: no line breaks, no memory addresses."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(words.split()))[:_MAX_WORDS]
 
 
-def of_answer(code: int, reason: str) -> RefusedError:
-    """What an answer means that is no success."""
+def of_answer(code: int, reason: str, retry_after: Iterable[str] = ()) -> RefusedError:
+    """What an answer means that is no success.
+
+    Args:
+        code: its status code.
+        reason: the words beside it.
+        retry_after: the values of its Retry-After headers.
+    """
+    words = f"HTTP {code} {reason}"
+    if code in _ASK_LATER:
+        wait = named_wait(retry_after, time.time())
+        return LaterError(words, wait=wait, of_host=code == _TOO_MANY_REQUESTS or wait is not None)
     status = _BY_HUNDREDS.get(code // 100, "http_other")
-    return RefusedError(status, f"HTTP {code} {reason}", passing=status == "http_5xx" or code in _ASK_LATER)
+    return RefusedError(status, words, passing=status == "http_5xx")
 
 
 def of_request(error: Exception) -> RefusedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class _Sink:
             self.failure = error
             raise
         sizes = {name: meta[name] for name in ("width", "height", "original_width", "original_height")}
-        self.outcomes[meta["row"]] = Outcome("success", sha256=meta["sha256"], **sizes)
+        self.outcomes[meta["row"]] = Outcome("success", **sizes)
 
     def close(self) -> None:
         """Nothing to close: the spool is read after."""
@@ -83,12 +84,22 @@ class Web:
         shutil.rmtree(folder)
         if failure := sink.failure or fetch.failure:
             raise failure
-        return sink.outcomes
+        sums = {row: fetch.sums[place] for place, row in enumerate(urls) if place in fetch.sums}
+        return {
+            row: replace(outcome, **sums[row]) if outcome.status == "success" else outcome
+            for row, outcome in sink.outcomes.items()
+        }
 
     def _fetch(self, urls: Mapping[int, str], folder: Path, removals: Removals) -> Fetch:
         recipe, run = self._recipe, self._run
         places = dict(enumerate(urls.values()))  # img2dataset knows a row by its place in the feed
-        hosts = Hosts(places, threads=run.host_threads, failures=recipe.host_failures, seconds=recipe.shard_seconds)
+        hosts = Hosts(
+            places,
+            threads=run.host_threads,
+            failures=recipe.host_failures,
+            seconds=recipe.shard_seconds,
+            row_seconds=recipe.max_seconds,
+        )
         client = HttpClient(
             recipe,
             user_agent=self._user_agent,
@@ -110,7 +121,7 @@ class Web:
             timeout=fetch,  # see `library`
             number_sample_per_shard=count,
             oom_shard_count=1,
-            compute_hash="sha256",
+            compute_hash=None,
             verify_hash_type=None,
             encode_format=self._recipe.encode_format,
             retries=0,

@@ -24,7 +24,7 @@ def picture(number: int, size: tuple[int, int] = (40, 30)) -> bytes:
 class Web(ThreadingHTTPServer):
     """Pictures by number; /again/N has the bytes of /N, /small/N its looks, /to/N redirects to it.
 
-    What is `down` answers 503.
+    What is `down` answers 500.
     """
 
     daemon_threads = True
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked[self.path] += 1
         self.server.on_request()
         if self.path in self.server.down:
-            self.send_error(503)
+            self.send_error(500)
             return
         kind, number = self.path.strip("/").rpartition("/")[::2]
         self.send_response(302 if kind == "to" else 200)

@@ -155,12 +155,14 @@ def test_the_tars_can_still_be_read_and_a_later_run_does_not_ask_again(folder, w
     assert {row["url"] for row in json.loads(out)} == {web.url("/2"), web.url("/to/2")}
 
 
-def test_a_hash_removes_every_row_with_these_bytes_and_lists_their_urls(folder, web, capsys):
-    code, out, _ = capfilt(capsys, "forget", "m.yaml", hashlib.sha256(picture(1)).hexdigest().upper(), "--json")
+@pytest.mark.parametrize("kind", ["sha256", "md5"])
+def test_a_sum_removes_every_row_with_these_bytes_and_lists_their_urls(folder, web, capsys, kind):
+    code, out, _ = capfilt(capsys, "forget", "m.yaml", hashlib.new(kind, picture(1)).hexdigest().upper(), "--json")
     assert code == 0
     assert set(json.loads(out)["added"][1:]) == {web.url("/1"), web.url("/again/1")}
     removed = {row["url"] for table in tables("download") for row in table if row["status"] == "removed"}
     assert removed == {web.url("/1"), web.url("/again/1")}
+    assert not holds("text of /1")
     again = everything()
     assert capfilt(capsys, "forget", "m.yaml")[0] == 0
     assert everything() == again
@@ -172,6 +174,21 @@ def test_what_a_person_writes_into_the_list_takes_effect_with_the_next_run(folde
     assert {row["reason"] for row in json.loads(out)} == {""}  # a longer list makes nothing run again
     assert "nothing to do" in capfilt(capsys, *LOCAL, "--until", "download")[1]
     assert not holds("text of /3")
+
+
+def test_a_list_that_is_cut_out_of_the_sources_own(folder, web, capsys):
+    cut = {"URL": [web.url("/2"), "x.jpg", None], "TEXT": ["a", "b", "c"], "punsafe": [0.9, 1.0, 0.99]}
+    cut["MD5"] = [None, None, hashlib.md5(picture(3)).hexdigest().upper()]
+    pq.write_table(pa.table(cut), "unsafe.parquet")
+    code, out, _ = capfilt(capsys, "forget", "m.yaml", "--list", "unsafe.parquet", "--json")
+    assert code == 1  # for it says so where a line names nothing
+    assert "row 2 'x.jpg'" in json.loads(out)["odd"][0]
+    removed = {row["url"] for table in tables("download") for row in table if row["status"] == "removed"}
+    assert removed == {web.url("/2"), web.url("/3")}
+    assert "x.jpg" not in Path("removed.txt").read_text()
+    Path("removed.txt").write_text(Path("removed.txt").read_text() + "y.jpg\n")
+    _, _, err = capfilt(capsys, *LOCAL, "--until", "download")
+    assert "neither an http(s) address nor a sum (64 or 32 hex digits): line 4 'y.jpg'" in " ".join(err.split())
 
 
 def test_an_interrupted_forget_goes_on(folder, web, capsys, monkeypatch):
@@ -205,7 +222,8 @@ def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, capsy
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["ftp://x/1.jpg"], "'ftp://x/1.jpg' is neither an http(s) URL nor a sha256 sum"),
+        (["ftp://x/1.jpg"], "'ftp://x/1.jpg' is neither an http(s) URL nor a sha256 or md5 sum"),
+        (["a" * 40], "is neither an http(s) URL nor a sha256 or md5 sum (64 or 32 hex digits)"),
         (["--list", "nowhere.txt"], "no removal list nowhere.txt"),
         (["http://x/1.jpg"], "it has no removal list; add a line such as 'removed: removed.txt'"),
     ],

@@ -133,7 +133,7 @@ def test_what_fails_again_changes_its_reason_and_nothing_else(folder, web, capsy
     assert capfilt(capsys, *RETRY, "--status", "timeout,http_4xx")[2].startswith("0 rows of 0 shards")
     assert not web.asked
     assert capfilt(capsys, *RETRY, "--status", "http_5xx")[0] == 0
-    assert images(SHARDS[1])[0][2]["error"] == "HTTP 503 Service Unavailable"
+    assert images(SHARDS[1])[0][2]["error"] == "HTTP 500 Internal Server Error"
     assert made()["caption"] == SHARDS[1:]
     assert before["caption"] == SHARDS
     assert capfilt(capsys, *RETRY)[2].startswith("1 rows of 1 shards")

@@ -381,10 +381,16 @@ def _no_pictures(web: HostileWeb) -> Iterator[Case]:
 
 
 def _answers(web: HostileWeb) -> Iterator[Case]:
-    for code in (400, 401, 403, 404, 410, 418, 429, 451):
+    for code in (400, 401, 403, 404, 410, 418, 451):
         yield Case("HTTP 4xx", web.page(lambda h, code=code: h.send(code, encoded(picture()))), ("http_4xx",))
-    for code in (500, 502, 503, 504, 520):
+    for code in (500, 502, 504, 520):
         yield Case("HTTP 5xx", web.page(lambda h, code=code: h.send(code, encoded(picture()))), ("http_5xx",))
+    for number, wait in enumerate(
+        ("0", "1", "-5", "nan", "1e9", "9" * 5000, "tomorrow", "Tue, 99 Jun 2020 25:00:00 GMT", "")
+    ):
+        later = (408, 425, 429, 503)[number % 4]
+        answer = lambda h, later=later, wait=wait: h.send(later, encoded(picture()), ("Retry-After", wait))  # noqa: E731
+        yield Case("HTTP later", web.page(answer), ("http_later",))
     for code in (101, 300, 304, 305, 600, 999):
         yield Case("HTTP else", web.page(lambda h, code=code: h.send(code, b"")), ("http_other",))
     yield Case("HTTP 204", web.page(lambda h: h.send(204, b"")), ("not_an_image",))

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stages.download.robots import directives
 from stages.download.spec import SPEC, DownloadRecipe
 from stages.download.statuses import RefusedError, of_answer, of_request, parse
 from stages.tables import Status
@@ -22,8 +21,12 @@ from stages.tables import Status
     ("code", "status", "passing"),
     [
         (404, "http_4xx", False),
-        (429, "http_4xx", True),
-        (503, "http_5xx", True),
+        (400, "http_4xx", False),
+        (500, "http_5xx", True),
+        (408, "http_later", False),
+        (425, "http_later", False),
+        (429, "http_later", False),
+        (503, "http_later", False),
         (304, "http_other", False),
         (999, "http_other", False),
     ],
@@ -74,23 +77,6 @@ def test_what_goes_through_img2dataset_as_words_comes_back(status: Status, words
 )
 def test_messages_of_img2dataset(message: str, status: Status) -> None:
     assert parse(message) == (status, message)
-
-
-@pytest.mark.parametrize(
-    ("headers", "found"),
-    [
-        (["noai"], [("", "noai")]),
-        (["NoAI, noindex"], [("", "noai"), ("", "noindex")]),
-        (["noai, max-image-preview:large"], [("", "noai"), ("", "max-image-preview")]),
-        (["max-snippet:-1, noai"], [("", "max-snippet"), ("", "noai")]),
-        (["googlebot: nofollow, noai"], [("googlebot", "nofollow"), ("googlebot", "noai")]),
-        (["a: x, b: y", "z"], [("a", "x"), ("b", "y"), ("", "z")]),
-        (["a: max-snippet: 5"], [("a", "max-snippet")]),
-        (["", " , "], []),
-    ],
-)
-def test_robots(headers: list[str], found: list[tuple[str, str]]) -> None:
-    assert list(directives(headers)) == found
 
 
 def test_png_has_levels() -> None:
