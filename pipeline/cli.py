@@ -224,21 +224,29 @@ def export(
             "file for LAVIS; webdataset: the corpus as tars with ranked captions; json: the corpus as BLIP's list."
         ),
     ],
+    overwrite: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--overwrite", help="Replace a file that is no export of this; of a folder, what exports wrote."),
+    ] = False,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Write the trained Q-Former, or the corpus, in a format that other programs read."""
+    """Write the trained Q-Former, or the corpus, in a format that other programs read.
+
+    An export that is there is brought up to date: what retries brought comes in, what was forgotten goes.
+    """
     from pipeline.export import export as write
     from pipeline.session import open_session
 
     try:
-        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True))
+        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True), overwrite=overwrite)
     except KeyboardInterrupt:
-        typer.echo("capfilt: interrupted", err=True)
+        typer.echo("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         _print_json(outcome)
     else:
-        for note in (f"wrote {destination}", *outcome["notes"]):
+        told = f"wrote {destination}" if outcome["written"] else f"{destination} is up to date"
+        for note in (told, *outcome["notes"]):
             typer.echo(note)
         for failure in outcome["failed"]:
             typer.echo(f"failed: {failure['shard']}: {failure['error']}", err=True)
@@ -261,6 +269,7 @@ def forget(
     """
     from dataclasses import asdict
 
+    from pipeline.exports import outdated
     from pipeline.forget import Forgotten, entries_of
     from pipeline.forget import forget as clear
     from pipeline.graph import absolute
@@ -271,16 +280,24 @@ def forget(
     removal_list = absolute(loaded.removed)
     if removal_list is None:
         raise UserError(f"{manifest}: it has no removal list; add a line such as 'removed: removed.txt'")
-    done: Forgotten = clear(Store.open(loaded.output), removal_list, entries_of(entries or [], listed))
+    store = Store.open(loaded.output)
+    done: Forgotten = clear(store, removal_list, entries_of(entries or [], listed))
+    exports = outdated(store)
     if done.tables:
         _renew_catalog(manifest)
     if as_json:
-        _print_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
+        _print_json(
+            {**asdict(done), "elsewhere": sorted(done.elsewhere), "exports": [asdict(known) for known in exports]}
+        )
         return
     typer.echo(f"{len(done.added)} new on {loaded.removed}")
     typer.echo(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
     for tar in sorted(done.elsewhere):
         typer.echo(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+    for known in exports:
+        typer.echo(
+            f"out of date until it is made again: capfilt export {manifest} {known.destination} --to {known.format}"
+        )
 
 
 @app.command()
