@@ -40,11 +40,11 @@ def export(trained: TrainedModel, path: Path) -> list[str]:
     """
     qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
     sizes, frozen = convert(tower, view, shown(trained))
-    _check_qformer(qformer.config)
+    check_qformer(qformer.config)
     state = to_lavis(qformer.state_dict()) | {f"visual_encoder.{name}": value for name, value in frozen.items()}
     with path.open("wb") as file:  # by its name the file would say where it was written
         torch.save({"model": state}, file)
-    return _how_to_load(qformer.config, kind_of(tower.visual), sizes, view)
+    return how_to_load(qformer.config, kind_of(tower.visual), sizes, view)
 
 
 def convert(tower: VisionTower, view: View, name: str) -> tuple[Sizes, Mapping[str, Tensor]]:
@@ -83,25 +83,27 @@ def _differences(tower: VisionTower, view: View, state: Mapping[str, Tensor]) ->
         found.append(f"its activation is {other}, LAVIS's is {'QuickGELU' if kind is CLIP else 'GELU'}")
     if kind is CLIP and sizes.inner != 4 * sizes.width:
         found.append(f"its blocks are {sizes.inner} wide inside, LAVIS's {4 * sizes.width}")
+    return [*found, *unnoticed(kind, sizes)]
+
+
+def unnoticed(kind: Kind, sizes: Sizes) -> list[str]:
+    """In what a tower's sizes differ from those that LAVIS has a name for, where LAVIS would not notice it.
+
+    Tensors of another shape it refuses itself. Blocks too many or too few, and heads, which no tensor shows, it does
+    not.
+    """
     named = NAMED[kind.name]
-    if _loads_as(sizes, named) and sizes != named:
-        found.append(
-            f"it has {sizes.blocks} blocks of {sizes.heads} heads, where LAVIS builds {named.blocks} of {named.heads} "
-            f"and leaves without a word what does not fit"
-        )
-    return found
+    noticed = (sizes.width, sizes.patch, sizes.inner) != (named.width, named.patch, named.inner)
+    if noticed or sizes == named:
+        return []
+    return [f"it has {sizes.blocks} blocks of {sizes.heads} heads, LAVIS's {kind.name} {named.blocks} of {named.heads}"]
 
 
-def _loads_as(sizes: Sizes, named: Sizes) -> bool:
-    """Whether LAVIS would load the blocks of a tower into those that it builds by name."""
-    return (sizes.width, sizes.patch, sizes.inner) == (named.width, named.patch, named.inner)
-
-
-def _check_qformer(config: QFormerConfig) -> None:
-    """Refuse what LAVIS would load in part and compute otherwise, without a word.
+def check_qformer(config: QFormerConfig) -> None:
+    """Refuse a Q-Former that LAVIS would load in part and compute otherwise, without a word.
 
     Raises:
-        UserError: the Q-Former is as wide as BERT, but not BERT.
+        UserError: it is as wide as BERT, but has other layers or heads.
     """
     if config.width == BERT_WIDTH and (config.layers, config.heads) != (BERT_LAYERS, BERT_HEADS):
         raise UserError(
@@ -111,7 +113,8 @@ def _check_qformer(config: QFormerConfig) -> None:
         )
 
 
-def _how_to_load(config: QFormerConfig, kind: Kind, sizes: Sizes, view: View) -> list[str]:
+def how_to_load(config: QFormerConfig, kind: Kind, sizes: Sizes, view: View) -> list[str]:
+    """What somebody has to tell LAVIS of the file, a line each."""
     notes = [
         f"LAVIS's blip2 loads it as `pretrained`, with load_finetuned: false, vit_model: {kind.name}, image_size: "
         f"{view.size[0]}, num_query_token: {config.queries}, cross_attention_freq: {config.image_every}, max_txt_len: "

@@ -121,12 +121,12 @@ def sizes_of(visual: Any, blocks: int) -> Sizes:
 
 
 def other_activation(visual: Any) -> str | None:
-    """The name of a tower's activation, where LAVIS's class has another one."""
+    """A tower's activation, where LAVIS's class has another one."""
     if kind_of(visual) is CLIP:
         found: nn.Module = visual.transformer.resblocks[0].mlp.gelu
-        return None if isinstance(found, QuickGELU) else type(found).__name__
+        return None if isinstance(found, QuickGELU) else str(found)
     found = visual.trunk.blocks[0].mlp.act
-    return None if isinstance(found, nn.GELU) and found.approximate == "none" else type(found).__name__
+    return None if isinstance(found, nn.GELU) and found.approximate == "none" else str(found)
 
 
 @torch.no_grad()

@@ -47,5 +47,5 @@ def in_words(names: Collection[str]) -> str:
     found: dict[str, str] = {}
     for name in names:
         words = next((words for pattern, words in _WORDS if re.search(pattern, name)), "a part of another kind")
-        found.setdefault(words, name)
+        found.setdefault(words, name.removesuffix(".weight").removesuffix(".bias"))
     return ", ".join(f"{words} ({name})" for words, name in found.items())
