@@ -295,9 +295,8 @@ def forget(
     for tar in sorted(done.elsewhere):
         typer.echo(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
     for known in exports:
-        typer.echo(
-            f"out of date until it is made again: capfilt export {manifest} {known.destination} --to {known.format}"
-        )
+        again = f"capfilt export {manifest} {known.destination} --to {known.format}"
+        typer.echo(f"an export is out of date until it is made again: {again}")
 
 
 @app.command()

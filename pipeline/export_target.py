@@ -170,7 +170,6 @@ class Export:
         self.mark.complete = False
         self.mark.files = {name: self.mark.files[name] for name in stay} | dict.fromkeys([*names, *gone])
         self.save()
-        remove_leftovers([self.target.url(name) for name in (*names, *gone)])
         for name in gone:
             self.target.remove(name)
             del self.mark.files[name]
@@ -180,6 +179,11 @@ class Export:
             if name in self._there and name not in self._owned:
                 url = self.target.url(name)
                 raise UserError(f"{url} is there already and no export wrote it; move it away, or name a new folder")
+
+    def sweep(self) -> None:
+        """Remove what killed exports have left half."""
+        target, names = self.target, {*self._owned, self.target.name}
+        remove_leftovers([target.destination, target.mark_url, *map(target.url, names)])
 
     def wrote(self, name: str, record: Mapping[str, Any]) -> None:
         """A file is in its place."""
@@ -208,7 +212,7 @@ class Export:
             UserError: they cannot be written.
         """
         with writing(self.target.destination):
-            remove_leftovers([self.target.destination, self.target.url(self.target.name)])
+            self.sweep()
             yield from self._file() if self.target.one_file else self._folder()
             self.mark.shards = {name: ShardMark(dict(tables)) for name, tables in shards.items()}
             self.end(complete=True)

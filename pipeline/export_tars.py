@@ -107,6 +107,7 @@ def _write(
     """
     own = {tar.shard.shard: str(marks[tar.shard.shard].file) for tar in left}
     export.mark.shards = {shard: mark for shard, mark in marks.items() if shard not in own}
+    export.sweep()
     export.begin(list(own.values()), stay=[mark.file for mark in export.mark.shards.values() if mark.file])
     failed = []
     with ThreadPoolExecutor(THREADS, thread_name_prefix="export") as pool:
