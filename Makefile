@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 # albumentations, which img2dataset imports, otherwise asks the network for a newer version of itself
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: quickstart report test check test-slow torture benchmarks lock clean
+.PHONY: quickstart report test check test-slow torture clients benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
@@ -27,6 +27,10 @@ test-slow: $(INSTALLED)
 
 torture: $(INSTALLED)
 	$(BIN)/python tests/torture/torture.py --faults 200
+
+# the programs that read exports, as they are released; needs a package index and 800 MB
+clients: $(INSTALLED)
+	$(BIN)/python -m tests.clients.run
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py --shards 40000

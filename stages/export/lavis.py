@@ -41,10 +41,15 @@ def export(trained: TrainedModel, path: Path) -> list[str]:
     qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
     sizes, frozen = convert(tower, view, shown(trained))
     check_qformer(qformer.config)
-    state = to_lavis(qformer.state_dict()) | {f"visual_encoder.{name}": value for name, value in frozen.items()}
+    state = whole_state(qformer.state_dict(), frozen)
     with path.open("wb") as file:  # by its name the file would say where it was written
         torch.save({"model": state}, file)
     return how_to_load(qformer.config, kind_of(tower.visual), sizes, view)
+
+
+def whole_state(qformer: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The `state_dict` of LAVIS's `blip2`: a Q-Former's under our names, and its tower's as `convert` gives it."""
+    return to_lavis(qformer) | {f"visual_encoder.{name}": value for name, value in tower.items()}
 
 
 def convert(tower: VisionTower, view: View, name: str) -> tuple[Sizes, Mapping[str, Tensor]]:
