@@ -53,7 +53,7 @@ def export(session: Session, to: str, destination: str, console: Console, *, ove
 def _export_model(session: Session, to: str, destination: str, *, overwrite: bool) -> dict[str, Any]:
     node = _trained(session)
     subject = Subject.of(session.graph, [node], to, _LAYOUTS[to])
-    export = claim(Target(destination, one_file=to == "lavis"), subject, overwrite=overwrite)
+    export = claim(Target.of(destination, one_file=to == "lavis"), subject, overwrite=overwrite)
     table = session.store.artifact(session.store.folder(node.spec.name, node.fingerprint), CORPUS_SHARD)
     made_of = {CORPUS_SHARD: tables_of({node.spec.name: table})}
     if export.is_made_of(made_of):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from stages.contract import CorpusShard
 from stages.errors import UserError
 from stages.export.pairs import pairs, write_list
 
-BROKEN: Final = (OSError, ValueError, KeyError)
+BROKEN: Final = (OSError, ValueError, KeyError, EOFError, tarfile.TarError)
 """What reading a shard's tables and images raises when they are gone or broken."""
 _LAYOUTS: Final = {"webdataset": 1, "json": 1}
 """By format; raised by hand when the files are written otherwise than before."""
@@ -55,7 +56,7 @@ def export_pairs(session: Session, destination: str, console: Console, *, overwr
         UserError: something else is there, or a table cannot be read.
     """
     found = selected(session)
-    export = claim_corpus(session, Target(destination, one_file=True), "json", overwrite=overwrite)
+    export = claim_corpus(session, Target.of(destination, one_file=True), "json", overwrite=overwrite)
     read = side_by_side(partial(_or_told, tables_now), found.shards)
     made_of = {shard.shard: tables for shard, tables in zip(found.shards, read, strict=True)}
     outcome: dict[str, Any] = {"shards": len(found.shards), "written": not export.is_made_of(made_of)}

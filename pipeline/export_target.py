@@ -16,7 +16,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import fsspec
 
@@ -40,12 +40,17 @@ class Target:
     """A place for one file, or for a folder of files."""
 
     destination: str
-    """A local path or an fsspec URL."""
+    """A local path or an fsspec URL, without a slash at its end."""
     one_file: bool
+
+    @classmethod
+    def of(cls, destination: str, *, one_file: bool) -> Self:
+        """The place that somebody names."""
+        return cls(destination.rstrip("/") or "/", one_file)
 
     def url(self, name: str) -> str:
         """Where one of its files lies."""
-        return self.destination if self.one_file else f"{self.destination.rstrip('/')}/{name}"
+        return self.destination if self.one_file else f"{self.destination}/{name}"
 
     @property
     def mark_url(self) -> str:
@@ -55,7 +60,7 @@ class Target:
     @property
     def name(self) -> str:
         """Its last part, by which a target for one file calls that."""
-        return self.destination.rstrip("/").rsplit("/", 1)[-1]
+        return _last(self.destination)
 
     def look(self) -> Names:
         """What lies there; of a target for one file, that file.
@@ -73,7 +78,7 @@ class Target:
                 raise UserError(f"{self.destination} is {wrong}")
             if self.one_file:
                 return {self.name: filesystem.size(path)}
-            found = {_last(one["name"]): one for one in filesystem.ls(path, detail=True)}
+            found = {_last(one["name"]): one for one in filesystem.ls(path, detail=True) if _below(one["name"], path)}
         return {
             name: one["size"] if one["type"] != "directory" else None
             for name, one in found.items()
@@ -266,8 +271,13 @@ def _sha256(url: str) -> str:
     return digest.hexdigest()
 
 
-def _last(path: object) -> str:
-    return str(path).rstrip("/").rsplit("/", 1)[-1]
+def _last(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _below(path: str, folder: str) -> bool:
+    """Whether it is not the folder itself, for which an object store may hold an object of its own."""
+    return path.strip("/") != folder.strip("/")
 
 
 @contextmanager

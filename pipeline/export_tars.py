@@ -46,7 +46,7 @@ def export_tars(session: Session, destination: str, console: Console, *, overwri
         UserError: the destination holds something else, or cannot be written.
     """
     found = selected(session)
-    export = claim_corpus(session, Target(destination, one_file=False), "webdataset", overwrite=overwrite)
+    export = claim_corpus(session, Target.of(destination, one_file=False), "webdataset", overwrite=overwrite)
     tars = side_by_side(partial(_look, export), found.shards)
     wanted = [tar.shard.shard for tar in tars if tar.keeps]
     names = number(export.mark, wanted, digits=max(5, len(str(found.total - 1))))

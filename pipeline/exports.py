@@ -65,7 +65,7 @@ def _known(store: Store) -> Iterator[Known]:
 
 def _is_outdated(store: Store, known: Known) -> bool:
     try:
-        content = Target(known.destination, one_file=known.format == "json").read_mark()
+        content = Target.of(known.destination, one_file=known.format == "json").read_mark()
     except UserError:
         return True  # it cannot be looked at now, and nobody has said that it is gone
     mark = None if content is None else Mark.load(content)

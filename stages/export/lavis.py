@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor
 
 from stages.errors import UserError
@@ -135,6 +136,8 @@ def how_to_load(config: QFormerConfig, kind: Kind, sizes: Sizes, view: View) -> 
             "take LAVIS from its repository: the packaged salesforce-lavis 1.0.2 builds 21 of clip_L's 23 blocks, "
             "leaves out the others without a word and computes other features"
         )
+    if (view.mean, view.std) != (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD):
+        notes.append(f"give LAVIS's vis_processor mean: {list(view.mean)}, std: {list(view.std)}")
     if (config.width, config.projection) != (BERT_WIDTH, PROJECTION):
         notes.append(
             f"LAVIS takes a Q-Former's sizes from bert-base-uncased: give it a configuration of width {config.width}, "

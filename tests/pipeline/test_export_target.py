@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 def write(place: Path | str, subject: Subject = LIST, content: str = "[]", *, overwrite: bool = False) -> Export:
     one_file = subject.format in {"json", "lavis"}
-    export = claim(Target(str(place), one_file=one_file), subject, overwrite=overwrite)
+    export = claim(Target.of(str(place), one_file=one_file), subject, overwrite=overwrite)
     with export.anew(MADE_OF) as path:
         if one_file:
             path.write_text(content)
@@ -39,7 +39,7 @@ def write(place: Path | str, subject: Subject = LIST, content: str = "[]", *, ov
 
 
 def again(place: Path | str, subject: Subject = LIST, *, overwrite: bool = False) -> Export:
-    return claim(Target(str(place), one_file=subject.format == "json"), subject, overwrite=overwrite)
+    return claim(Target.of(str(place), one_file=subject.format == "json"), subject, overwrite=overwrite)
 
 
 def names(folder: Path) -> set[str]:
@@ -163,7 +163,7 @@ def test_of_a_folder_go_the_files_that_a_mark_lists_and_no_other(tmp_path):
     write(place, MODEL)
     (place / "notes.txt").write_text("mine")
     (place / "eval").mkdir()
-    export = claim(Target(str(place), one_file=False), Subject("hf", 1, "other", ("z",)), overwrite=True)
+    export = claim(Target.of(str(place), one_file=False), Subject("hf", 1, "other", ("z",)), overwrite=True)
     with export.anew(MADE_OF) as folder:
         (folder / "model.bin").write_text("new")
         (folder / "config.json").write_text("new")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import tarfile
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import fsspec
 import pyarrow as pa
@@ -151,6 +153,14 @@ def test_the_json_says_all_of_an_image_and_no_column_of_the_list_hides_it(shard,
     assert json.loads(found["web-0-0-3.json"])["clip_scores"] == [None, None, None]
     keys = [list(json.loads(found[name])) for name in found if name.endswith("json")]
     assert keys[0] == keys[1] == keys[2]
+
+
+def test_the_page_shows_the_object_as_it_is(shard, tmp_path):
+    page = (Path(__file__).parents[3] / "docs/exports.md").read_text()
+    shown = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    write_shard(shard, str(tmp_path / "a.tar"))
+    found = json.loads(members(tmp_path / "a.tar")["web-0-0-0.json"])
+    assert [name for name in shown if name not in ("LICENSE", "list_caption")] == list(found)[: len(shown) - 2]
 
 
 def test_without_scores_every_caption_has_none(shard, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lavis_classes import ClipTower, EvaTower
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from small_towers import SIZE, clip, drawn, eva, of_timm, with_activation
 
 from stages.errors import UserError
@@ -16,7 +17,7 @@ from stages.export.lavis_tower import CLIP, EVA, NAMED, Sizes
 from stages.models.qformer import QFormerConfig
 from stages.models.vision_tower import View, VisionTower
 
-VIEW = View(lambda image: torch.zeros(3, SIZE, SIZE), (SIZE, SIZE), (0.5,) * 3, (0.5,) * 3)
+VIEW = View(lambda image: torch.zeros(0), (SIZE, SIZE), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 PIXELS = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
@@ -103,3 +104,6 @@ def test_the_notes_say_what_lavis_has_to_be_told():
     small = how_to_load(replace(config, width=64), CLIP, Sizes(32, 7, 128, 2, 4), VIEW)
     assert "give its VisionTransformer width 32, patch 7, 2 blocks of 4 heads" in small[1]
     assert "width 64" in small[2]
+    assert how_to_load(config, EVA, NAMED["eva_clip_g"], replace(VIEW, mean=(0.5, 0.5, 0.5)))[1] == (
+        "give LAVIS's vis_processor mean: [0.5, 0.5, 0.5], std: [0.26862954, 0.26130258, 0.27577711]"
+    )
