@@ -8,7 +8,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 
 CHECKS := check-types check-style check-format check-imports check-manifests
 
-.PHONY: quickstart report test check $(CHECKS) test-slow torture cases benchmarks lock clean
+.PHONY: quickstart report test check $(CHECKS) test-slow torture cases clients benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
@@ -44,6 +44,10 @@ torture: $(INSTALLED)
 # a folder of situations that people have reported, each with a try.sh; WITHOUT leaves some out by how their names begin
 cases: $(INSTALLED)
 	$(BIN)/python tests/cases.py $(CASES) --without $(WITHOUT)
+
+# the programs that read exports, as they are released; needs a package index and 800 MB
+clients: $(INSTALLED)
+	$(BIN)/python -m tests.clients.run
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py --shards 40000

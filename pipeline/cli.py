@@ -228,21 +228,29 @@ def export(
             "file for LAVIS; webdataset: the corpus as tars with ranked captions; json: the corpus as BLIP's list."
         ),
     ],
+    overwrite: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--overwrite", help="Replace a file that is no export of this; of a folder, what exports wrote."),
+    ] = False,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Write the trained Q-Former, or the corpus, in a format that other programs read."""
+    """Write the trained Q-Former, or the corpus, in a format that other programs read.
+
+    An export that is there is brought up to date: what retries brought comes in, what was forgotten goes.
+    """
     from pipeline.export import export as write
     from pipeline.session import open_session
 
     try:
-        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True))
+        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True), overwrite=overwrite)
     except KeyboardInterrupt:
-        say("capfilt: interrupted", err=True)
+        say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         say_json(outcome)
     else:
-        for note in (f"wrote {destination}", *outcome["notes"]):
+        told = f"wrote {destination}" if outcome["written"] else f"{destination} is up to date"
+        for note in (told, *outcome["notes"]):
             say(note)
         for failure in outcome["failed"]:
             say(f"failed: {failure['shard']}: {failure['error']}", err=True)
@@ -267,6 +275,7 @@ def forget(
     """
     from dataclasses import asdict
 
+    from pipeline.exports import outdated
     from pipeline.forget import Forgotten, entries_of
     from pipeline.forget import forget as clear
     from pipeline.graph import absolute
@@ -277,18 +286,24 @@ def forget(
     removal_list = absolute(loaded.removed)
     if removal_list is None:
         raise UserError(f"{manifest}: it has no removal list; add a line such as 'removed: removed.txt'")
+    store = Store.open(loaded.output)
     named, odd = entries_of(entries or [], listed)
-    done: Forgotten = clear(Store.open(loaded.output), removal_list, named)
+    done: Forgotten = clear(store, removal_list, named)
     done.odd = [*odd, *done.odd]
+    exports = outdated(store)
     if done.tables:
         _renew_catalog(manifest)
     if as_json:
-        say_json({**asdict(done), "elsewhere": sorted(done.elsewhere)})
+        known = [asdict(found) for found in exports]
+        say_json({**asdict(done), "elsewhere": sorted(done.elsewhere), "exports": known})
     else:
         say(f"{len(done.added)} new on {loaded.removed}")
         say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
         for tar in sorted(done.elsewhere):
             say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+        for found in exports:
+            again = shlex.join(["capfilt", "export", str(manifest), found.destination, "--to", found.format])
+            say(f"an export is out of date until it is made again: {again}")
         for words in done.odd:
             say(words, err=True)
     if done.odd:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
-from pipeline.export_corpus import export_pairs, export_tars
+from pipeline.export_corpus import export_pairs
+from pipeline.export_mark import Subject, tables_of
+from pipeline.export_target import Target, claim
+from pipeline.export_tars import export_tars
+from pipeline.graph import Node
 from pipeline.plan import CORPUS_SHARD
 from pipeline.session import Session
 from pipeline.worker import load_compute
@@ -15,40 +19,62 @@ from stages.export.job import TrainedModel
 from stages.pretrain.result import WEIGHTS
 from stages.pretrain.spec import PretrainRecipe
 
-_MODELS = {"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"}
+_MODELS: Final = {"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"}
 """What writes a model; it needs torch, so it is named here and imported where it runs."""
-_CORPUS = {"webdataset": export_tars, "json": export_pairs}
+_CORPUS: Final = {"webdataset": export_tars, "json": export_pairs}
+_LAYOUTS: Final = {"hf": 1, "lavis": 1}
+"""By format; raised by hand when the files are written otherwise than before."""
 
 
-def export(session: Session, to: str, destination: str, console: Console) -> dict[str, Any]:
-    """Write one format.
+def export(session: Session, to: str, destination: str, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+    """Write one format, or bring it up to date.
 
     Args:
         session: the opened manifest.
         to: `hf`, `lavis`, `webdataset` or `json`.
         destination: a local path or an fsspec URL.
         console: where progress goes.
+        overwrite: replace something else that lies there.
 
     Returns:
-        The outcome: format, destination, notes for the user, what failed, and counts.
+        The outcome: format, destination, whether anything was written, notes for the user, what failed, and counts.
 
     Raises:
-        UserError: what is to be exported is not done yet, or cannot be expressed in that format.
+        UserError: what is to be exported is not done yet, or cannot be expressed in that format, or something else
+            lies at the destination.
     """
     outcome: dict[str, Any] = {"format": to, "destination": destination, "failed": []}
-    if to in _CORPUS:
-        return outcome | _CORPUS[to](session, destination, console)
-    return outcome | {"notes": load_compute(_MODELS[to])(_trained(session), destination)}
+    write = _CORPUS.get(to)
+    if write is not None:
+        return outcome | write(session, destination, console, overwrite=overwrite)
+    return outcome | _export_model(session, to, destination, overwrite=overwrite)
 
 
-def _trained(session: Session) -> TrainedModel:
-    """The finished training of a manifest."""
+def _export_model(session: Session, to: str, destination: str, *, overwrite: bool) -> dict[str, Any]:
+    node = _trained(session)
+    subject = Subject.of(session.graph, [node], to, _LAYOUTS[to])
+    export = claim(Target.of(destination, one_file=to == "lavis"), subject, overwrite=overwrite)
+    table = session.store.artifact(session.store.folder(node.spec.name, node.fingerprint), CORPUS_SHARD)
+    made_of = {CORPUS_SHARD: tables_of({node.spec.name: table})}
+    if export.is_made_of(made_of):
+        return {"written": False, "notes": []}
+    write = load_compute(_MODELS[to])
+    with export.anew(made_of) as place:
+        notes = write(_job(session, node), place)
+    return {"written": True, "notes": notes}
+
+
+def _trained(session: Session) -> Node:
+    """The node of a manifest's finished training."""
     plans = [plan for plan in session.plans if plan.node.spec.name == "pretrain"]
     if not plans:
         raise UserError("there is no 'pretrain' section, so no model to export; export the corpus: webdataset or json")
-    node = plans[0].node
     if not plans[0].is_done:
         raise UserError(f"pretrain is not done ({plans[0].reason}); finish it with `capfilt run`, then export")
+    return plans[0].node
+
+
+def _job(session: Session, node: Node) -> TrainedModel:
     recipe = node.recipe
     assert isinstance(recipe, PretrainRecipe)
     folder = session.store.folder(node.spec.name, node.fingerprint)

@@ -1,143 +1,138 @@
-"""The corpus as WebDataset tars or as one JSON list: which shards there are, and what of them is left to write."""
+"""The corpus as other programs read it: which shards there are, what they are made of, and the corpus as one list."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final, TypeVar
 
-import fsspec
 from rich.console import Console
 from rich.progress import track
 
+from pipeline.export_mark import Subject, Tables, tables_of
+from pipeline.export_target import Export, Target, claim
+from pipeline.exports import remember
 from pipeline.plan import NodePlan
 from pipeline.session import Session
 from stages.contract import CorpusShard
 from stages.errors import UserError
-from stages.export.pairs import write_pairs
-from stages.export.tars import write_shard
-from stages.files import write_whole
+from stages.export.pairs import pairs, write_list
 
-MARK = "export.json"
-"""Beside the tars: which corpus they are of."""
-THREADS = 8
-"""Tars that are written side by side; each waits for storage most of the time."""
+BROKEN: Final = (OSError, ValueError, KeyError, EOFError, tarfile.TarError)
+"""What reading a shard's tables and images raises when they are gone or broken."""
+_LAYOUTS: Final = {"webdataset": 1, "json": 1}
+"""By format; raised by hand when the files are written otherwise than before."""
+_READERS: Final = 32
+"""Shards whose tables are looked at side by side."""
+_READ: Final = ("urls", "download", "caption", "annotate", "rank", "filter", "select")
+"""The stages whose tables an export of the corpus reads."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """A shard and its place among all shards of all sources, by which its tar is named."""
+class Selected:
+    """The shards whose captions are selected, source by source."""
 
-    number: int
-    tables: CorpusShard
+    shards: tuple[CorpusShard, ...]
+    total: int
+    """How many shards there are in all."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the others."""
+        rest = self.total - len(self.shards)
+        told = f"{rest:,} of {self.total:,} shards are not selected yet and are left out; see `capfilt status`"
+        return [told] if rest else []
 
 
-def export_pairs(session: Session, destination: str, console: Console) -> dict[str, Any]:
-    """Write the corpus as BLIP's JSON list."""
-    shards, total = _selected(session)
-    count = write_pairs((shard.tables for shard in _tracked(shards, console)), destination)
-    return {"captions": count, "shards": len(shards), "notes": [f"{count:,} captions", *_left_out(len(shards), total)]}
-
-
-def export_tars(session: Session, destination: str, console: Console) -> dict[str, Any]:
-    """Write the corpus as tars, numbered through; those that are there already stay.
+def export_pairs(session: Session, destination: str, console: Console, *, overwrite: bool) -> dict[str, Any]:
+    """Write the corpus as BLIP's JSON list, unless it is there and up to date.
 
     Raises:
-        UserError: the destination holds something else.
+        UserError: something else is there, or a table cannot be read.
     """
-    shards, total = _selected(session)
-    root, digits = destination.rstrip("/"), max(5, len(str(total - 1)))
-    _claim(root, session, total)
-    there = _names(root)
-    names = {shard.number: f"{shard.number:0{digits}d}.tar" for shard in shards}
-    left = [shard for shard in shards if names[shard.number] not in there]
-    failed = []
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="export") as pool:
-        written = pool.map(lambda shard: _try_writing(shard, f"{root}/{names[shard.number]}"), left)
-        for shard, error in zip(left, _tracked(written, console, len(left)), strict=True):
-            if error is not None:
-                failed.append({"node": "export", "shard": shard.tables.shard, "error": error})
-    last = f"{total - 1:0{digits}d}"
-    notes = [f"{len(left) - len(failed):,} tars written, {len(shards) - len(left):,} were there already"]
-    notes += [f"read them as {root}/{{{0:0{digits}d}..{last}}}.tar", *_left_out(len(shards), total)]
-    return {"shards": len(shards) - len(failed), "failed": failed, "notes": notes}
+    found = selected(session)
+    export = claim_corpus(session, Target.of(destination, one_file=True), "json", overwrite=overwrite)
+    read = side_by_side(partial(_or_told, tables_now), found.shards)
+    made_of = {shard.shard: tables for shard, tables in zip(found.shards, read, strict=True)}
+    outcome: dict[str, Any] = {"shards": len(found.shards), "written": not export.is_made_of(made_of)}
+    if not outcome["written"]:
+        return outcome | {"notes": found.notes}
+    notes = remember(session.store, export.target, "json")
+    with export.anew(made_of) as path:
+        shards = tracked(found.shards, console, len(found.shards))
+        outcome["captions"] = write_list((pair for shard in shards for pair in _or_told(pairs, shard)), path)
+    return outcome | {"notes": [f"{outcome['captions']:,} captions", *notes, *found.notes]}
 
 
-def _try_writing(shard: Numbered, url: str) -> str | None:
-    """Write a tar; a shard whose images are gone or broken is told, and the others go on."""
-    try:
-        write_shard(shard.tables, url)
-    except (OSError, ValueError, KeyError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+def claim_corpus(session: Session, target: Target, to: str, *, overwrite: bool) -> Export:
+    """Make a place that of an export of this manifest's corpus.
+
+    Raises:
+        UserError: something else is there.
+    """
+    selects = session.graph.of_stage("select")
+    return claim(target, Subject.of(session.graph, selects, to, _LAYOUTS[to]), overwrite=overwrite)
 
 
-def _selected(session: Session) -> tuple[list[Numbered], int]:
-    """The shards whose captions are selected, and how many shards there are in all.
+def selected(session: Session) -> Selected:
+    """The shards whose captions are selected.
 
     Raises:
         UserError: a source has not been cut into shards, or nothing is selected.
     """
-    found, total = [], 0
+    found: list[CorpusShard] = []
+    total = 0
     for plan in (plan for plan in session.plans if plan.node.spec.name == "select"):
         if plan.shards is None:
             raise UserError(f"sources.{plan.node.source}: its list has not been cut; start with `capfilt run`")
-        for number, name in enumerate(plan.shards, total):
-            if name in plan.done:
-                found.append(Numbered(number, _tables(session, plan, name)))
+        found += [_shard(session, plan, name) for name in plan.shards if name in plan.done]
         total += len(plan.shards)
     if not found:
         raise UserError("no shard is selected yet; start with `capfilt run --until select`")
-    return found, total
+    return Selected(tuple(found), total)
 
 
-def _tables(session: Session, plan: NodePlan, shard: str) -> CorpusShard:
+def _shard(session: Session, plan: NodePlan, shard: str) -> CorpusShard:
     """What every stage of the source made of a shard."""
     source, store = plan.node.source, session.store
     assert source is not None, "select works source by source"
-    nodes = [node for node in session.graph.nodes.values() if node.source == source]
+    nodes = [node for node in session.graph.nodes.values() if node.source == source and node.spec.name in _READ]
     folders = {node.spec.name: store.folder(node.spec.name, node.fingerprint) for node in nodes}
     return CorpusShard(source, shard, {stage: store.artifact(folder, shard) for stage, folder in folders.items()})
 
 
-def _claim(root: str, session: Session, total: int) -> None:
-    """Say in the destination which corpus its tars are of.
+def tables_now(shard: CorpusShard) -> Tables:
+    """Which attempts at its tables lie there now.
 
     Raises:
-        UserError: it says another one, or holds something that is no export.
+        OSError: one of them is gone, or cannot be read.
     """
-    selects = {plan.node.name: plan.node.fingerprint for plan in session.plans if plan.node.spec.name == "select"}
-    mark = json.dumps({"format": "webdataset", "shards": total, "corpus": selects}, indent=1).encode()
-    names = _names(root)
-    if MARK not in names:
-        if names:
-            raise UserError(f"{root} holds something that is no export; name a new folder")
-        write_whole(f"{root}/{MARK}", mark)
-        return
-    filesystem, path = fsspec.core.url_to_fs(f"{root}/{MARK}")
-    if filesystem.cat_file(path) != mark:
-        raise UserError(f"{root} holds the tars of another corpus (see its {MARK}); name a new folder")
+    return tables_of(shard.inputs)
 
 
-def _names(root: str) -> set[str]:
-    filesystem, path = fsspec.core.url_to_fs(root)
+def side_by_side(look: Callable[[CorpusShard], T], shards: Sequence[CorpusShard]) -> list[T]:
+    """What `look` finds in every shard, in their order."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="look") as pool:
+        return list(pool.map(look, shards))
+
+
+def _or_told(read: Callable[[CorpusShard], T], shard: CorpusShard) -> T:
+    """What is read of a shard.
+
+    Raises:
+        UserError: it is gone or broken.
+    """
     try:
-        found = filesystem.ls(path, detail=False, refresh=True)
-        return {str(name).rstrip("/").rsplit("/", 1)[-1] for name in found}
-    except FileNotFoundError:
-        return set()
-    except NotADirectoryError:
-        raise UserError(f"{root} is a file; name a folder for the tars") from None
+        return read(shard)
+    except BROKEN as error:
+        raise UserError(f"shard {shard.shard} cannot be read ({type(error).__name__}: {error})") from None
 
 
-def _left_out(selected: int, total: int) -> list[str]:
-    if selected == total:
-        return []
-    return [f"{total - selected:,} of {total:,} shards are not selected yet and are left out; see `capfilt status`"]
-
-
-def _tracked(items: Iterable[Any], console: Console, total: int | None = None) -> Iterable[Any]:
+def tracked(items: Iterable[Any], console: Console, total: int) -> Iterable[Any]:
     """Items with a progress bar, where somebody looks at one."""
     return track(items, "export", total, console=console, transient=True, disable=not console.is_terminal)

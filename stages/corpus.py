@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.contract import CorpusShard
@@ -13,14 +14,26 @@ def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
     Raises:
         ValueError: the tables do not cover the same candidates.
     """
-    select = shard.select.table(["key", "candidate", "rank", "kept"])
-    kept = select.filter(pc.field("kept")).drop_columns("kept")
-    captions = shard.captions.table(["key", "candidate", "caption"])
-    rows = kept.join(captions, ["key", "candidate"], join_type="inner")
-    if rows.num_rows != kept.num_rows:
-        raise ValueError(f"{shard.captions.url} lacks {kept.num_rows - rows.num_rows} caption(s) that were kept")
-    rows = rows.sort_by([("key", "ascending"), ("rank", "ascending"), ("candidate", "ascending")])  # no rank: last
+    rows = kept_rows(shard)
     found: dict[str, list[str]] = {}
     for key, caption in zip(rows["key"].to_pylist(), rows["caption"].to_pylist(), strict=True):
         found.setdefault(key, []).append(caption)
     return found
+
+
+def kept_rows(shard: CorpusShard) -> pa.Table:
+    """The kept captions, image by image, each image's best first.
+
+    Returns:
+        A table with the columns key, candidate, rank, origin, caption.
+
+    Raises:
+        ValueError: the tables do not cover the same candidates.
+    """
+    select = shard.select.table(["key", "candidate", "rank", "kept"])
+    kept = select.filter(pc.field("kept")).drop_columns("kept")
+    captions = shard.captions.table(["key", "candidate", "origin", "caption"])
+    rows = kept.join(captions, ["key", "candidate"], join_type="inner")
+    if rows.num_rows != kept.num_rows:
+        raise ValueError(f"{shard.captions.url} lacks {kept.num_rows - rows.num_rows} caption(s) that were kept")
+    return rows.sort_by([("key", "ascending"), ("rank", "ascending"), ("candidate", "ascending")])  # no rank: last

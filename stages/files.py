@@ -11,9 +11,10 @@ import glob
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -167,22 +168,39 @@ def whole_file(url: str) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(url: str) -> Iterator[Path]:
-    """A local folder to write files into, which become `url` when the block ends without an error.
+def temporary_folder(url: str) -> Iterator[Path]:
+    """A local folder to write files into that will become those of the folder `url`; it is gone after the block.
 
-    On an object store, which has no folders, they arrive one after another.
+    Locally it lies on the same disk as they will, so that they need only be renamed.
     """
     filesystem, path = locate(url)
     if not isinstance(filesystem, LocalFileSystem):
         with scratch_folder() as folder:
             yield folder
-            for file in sorted(folder.iterdir()):
-                filesystem.put_file(str(file), f"{path}/{file.name}")
         return
-    with _beside(Path(path)) as temporary:
+    folder = Path(path)
+    with _beside(folder / folder.name if folder.is_dir() else folder) as temporary:
         temporary.mkdir()
         yield temporary
-        temporary.replace(path)
+
+
+def remove_leftovers(urls: Iterable[str]) -> None:
+    """Remove what was left beside these files and folders by writers that were killed before they were whole."""
+    names: dict[Path, set[str]] = {}
+    for filesystem, path in map(locate, urls):
+        if isinstance(filesystem, LocalFileSystem):
+            names.setdefault(Path(path).parent, set()).add(Path(path).name)
+    for folder, own in names.items():
+        for left in folder.iterdir() if folder.is_dir() else ():
+            if TEMPORARY.fullmatch(left.name) and left.name[1:].rpartition(".")[0] in own:
+                _remove(left)
+
+
+def usual_mode(folder: Path) -> int:
+    """The permissions that a new file gets there; some libraries give theirs to the owner alone."""
+    with _beside(folder / "mode") as probe:
+        probe.touch()
+        return stat.S_IMODE(probe.stat().st_mode)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -202,6 +220,10 @@ def _beside(target: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

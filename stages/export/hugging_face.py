@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import fsspec
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,9 +18,8 @@ from transformers import (
 )
 
 from stages.errors import UserError
-from stages.export.job import TrainedModel
-from stages.export.trained import load_tower
-from stages.files import whole_folder
+from stages.export.job import TrainedModel, shown
+from stages.export.trained import check_features, load_tower
 from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.loading import quiet
 from stages.models.qformer import QFormer, QFormerConfig, load_qformer
@@ -37,44 +36,57 @@ library_name: transformers
 ---
 # A Q-Former trained by capfilt
 
-The first stage of BLIP-2 (arXiv 2301.12597) on the frozen image tower of `{tower}`, for
-`Blip2ForImageTextRetrieval.from_pretrained` and `AutoProcessor.from_pretrained`.
+The first stage of BLIP-2 (arXiv 2301.12597) on the frozen image tower of `{tower}`. Load it by its class, for
+`AutoModel` takes the folder for another one and draws what that lacks:
 
-- It was trained on texts in lower case, without punctuation, of up to {tokens} tokens.
+```python
+import torch
+from PIL import Image
+from transformers import AutoProcessor, Blip2ForImageTextRetrieval
+
+folder = "."  # where this file lies
+model = Blip2ForImageTextRetrieval.from_pretrained(folder).eval()
+processor = AutoProcessor.from_pretrained(folder)
+image = Image.new("RGB", (224, 224), "red")
+inputs = processor(images=image, text="a red square", return_tensors="pt")
+with torch.no_grad():
+    match = model(**inputs, use_image_text_matching_head=True).logits_per_image.softmax(dim=1)[:, 1]
+    cosine = model(**inputs, use_image_text_matching_head=False).logits_per_image
+```
+
+- It was trained on texts in lower case, without punctuation, of up to {tokens} tokens; the processor cuts longer ones.
 - Compute in {formats}.
 - `{heads}` holds what that class has no place for: the head that writes captions, and the temperature.
 """
 
 
-def export(trained: TrainedModel, destination: str) -> list[str]:
-    """Write the folder; it is there whole or not at all.
+def export(trained: TrainedModel, folder: Path) -> list[str]:
+    """Write the folder's files.
 
     Args:
         trained: what to export.
-        destination: a local folder that is not there yet or empty, or an fsspec URL.
+        folder: an empty one.
 
     Returns:
         What the user should know, a line each.
 
     Raises:
-        UserError: the folder is not empty, a model is missing, or transformers has no place for the tower.
+        UserError: a model is missing, or transformers has no place for the tower.
     """
-    _check_empty(destination)
     qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
     tokenizer = load_bert_tokenizer(trained.tokenizer, trained.tokenizer_revision, "pretrain.tokenizer")
     with quiet():
-        model, rest = convert(qformer, tower, view, trained.model)
+        model, rest = convert(qformer, tower, view, shown(trained))
         processor = make_processor(tower.visual.preprocess_cfg, tokenizer, qformer.config)
-    half_is_fine = len(model.vision_model.encoder.layers) == tower.penultimate + 1
-    formats = "float32, bfloat16 or float16" if half_is_fine else "float32 or bfloat16; float16 gives NaN"
-    with whole_folder(destination) as folder, quiet():
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        save_file({name: value.contiguous() for name, value in rest.items()}, folder / HEADS_FILE)
-        tokens = qformer.config.max_text_tokens
-        card = CARD.format(tower=trained.model, tokens=tokens, formats=formats, heads=HEADS_FILE)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    return [f"Blip2ForImageTextRetrieval.from_pretrained('{destination}') loads it; compute in {formats}"]
+    save_file({name: value.contiguous() for name, value in rest.items()}, folder / HEADS_FILE)
+    half_is_fine = len(model.vision_model.encoder.layers) == tower.penultimate + 1
+    formats = "float32, bfloat16 or float16" if half_is_fine else "float32 or bfloat16; float16 gives NaN"
+    tokens = qformer.config.max_text_tokens
+    card = CARD.format(tower=shown(trained), tokens=tokens, formats=formats, heads=HEADS_FILE)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return [f"Blip2ForImageTextRetrieval.from_pretrained loads it; compute in {formats}"]
 
 
 def convert(
@@ -90,11 +102,17 @@ def convert(
     own, rest = to_transformers(qformer.state_dict())
     with torch.device("meta"):
         model = Blip2ForImageTextRetrieval(_config(qformer.config, vision))
-    model.load_state_dict(weights | own, assign=True)
+    try:
+        model.load_state_dict(weights | own, assign=True)
+    except RuntimeError as error:  # a tensor of another shape
+        raise _no_place(name, str(error).splitlines()[-1].strip()) from None
     positions = torch.arange(qformer.config.max_text_tokens)[None]
     model.embeddings.register_buffer("position_ids", positions, persistent=False)  # no state dict has it
     model.train(mode=False)
-    _check_features(model, tower, qformer, view, name)
+    try:
+        check_features(tower, view, lambda pixels: model.vision_model(pixels)[0], TOLERANCE, qformer.vision_norm)
+    except ValueError as error:
+        raise _no_place(name, str(error)) from None
     return model, rest
 
 
@@ -105,10 +123,23 @@ def make_processor(preprocess: dict[str, Any], tokenizer: BertTokenizer, config:
         UserError: transformers cannot resize images as this tower wants them.
     """
     tokenizer.bos_token = START
-    tokenizer.model_max_length = config.max_text_tokens
+    _cut_long_texts(tokenizer, config.max_text_tokens)
     processor: Any = Blip2Processor
     made: Blip2Processor = processor(_image_processor(preprocess), tokenizer, num_query_tokens=config.queries)
     return made
+
+
+def _cut_long_texts(tokenizer: BertTokenizer, tokens: int) -> None:
+    """Have a processor cut texts that are longer, and pad shorter ones, unless it is told otherwise.
+
+    A processor takes what its tokenizer was saved with for its own defaults. Of `max_length` it would subtract the
+    queries, which stand before the text; the tokenizer's own limit it takes as it is.
+    """
+    tokenizer.model_max_length = tokens
+    tokenizer.init_kwargs |= {"truncation": True, "padding": True}
+    tokenizer.init_kwargs.pop("max_length", None)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
 
 
 def _image_processor(preprocess: dict[str, Any]) -> BlipImageProcessor | CLIPImageProcessor:
@@ -158,28 +189,8 @@ def _convert_tower(tower: VisionTower, view: View, name: str) -> tuple[dict[str,
         raise _no_place(name, str(error)) from None
 
 
-@torch.no_grad()
-def _check_features(
-    model: Blip2ForImageTextRetrieval, tower: VisionTower, qformer: QFormer, view: View, name: str
-) -> None:
-    """Compare the features of two images, one noisy and one plain."""
-    pixels = torch.randn(2, 3, *view.size, generator=torch.Generator().manual_seed(0))
-    pixels[1] = -1.0
-    wanted = qformer.vision_norm(tower(pixels))
-    found = model.vision_model(pixels).last_hidden_state
-    distance = float((found - wanted).abs().max() / wanted.abs().max())
-    if not distance <= TOLERANCE:
-        raise _no_place(name, f"its features would be off by {distance:.1g} of the largest")
-
-
 def _no_place(name: str, reason: str) -> UserError:
     return UserError(
         f"pretrain.model: Blip2ForImageTextRetrieval has no place for the image tower of '{name}' ({reason}); "
         f"export to lavis"
     )
-
-
-def _check_empty(destination: str) -> None:
-    filesystem, path = fsspec.core.url_to_fs(destination)
-    if filesystem.exists(path) and (not filesystem.isdir(path) or filesystem.ls(path)):
-        raise UserError(f"{destination} is there already; name a new folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,9 @@ class TrainedModel:
     revision: str | None
     tokenizer: str
     tokenizer_revision: str | None
+
+
+def shown(trained: TrainedModel) -> str:
+    """What a reader elsewhere may know of the tower: its name, of a local folder the last part."""
+    name = trained.model.rstrip("/").rsplit("/", 1)[-1] if Path(trained.model).is_absolute() else trained.model
+    return f"{name} ({trained.pretrained})" if trained.pretrained else name

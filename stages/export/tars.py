@@ -1,15 +1,16 @@
-"""A shard of the corpus as a WebDataset tar, as LAVIS reads LAION: `jpg`, `json` (ranked captions), `txt` (best)."""
+"""A shard of the corpus as a WebDataset tar: for every image `jpg`, `json` (`stages.export.sample`), `txt` (best)."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 
 from stages.contract import CorpusShard
-from stages.corpus import kept_captions
+from stages.export.sample import as_json, descriptions
 from stages.files import whole_file
 from stages.shards import read_images
 from stages.webdataset import write_tar
@@ -19,37 +20,54 @@ JPEG_QUALITY = 95
 """Of images that are no JPEG yet."""
 
 
-def write_shard(shard: CorpusShard, url: str) -> int:
+@dataclass
+class Written:
+    """What became of a shard's images that keep a caption."""
+
+    images: int = 0
+    """How many the tar holds."""
+    bytes: int = 0
+    """How large it is."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Those that cannot be decoded, and why, by key; the tar lacks them."""
+
+
+def write_shard(shard: CorpusShard, url: str) -> Written:
     """Write a shard's images that have a kept caption; the tar is there whole or not at all.
 
-    Memory holds the shard's captions and one image.
+    Memory holds the shard's tables and one image.
 
     Args:
         shard: its tables.
         url: the tar, a local path or an fsspec URL.
 
-    Returns:
-        How many images it holds.
-
     Raises:
-        ValueError: the tables and the images do not belong together, or an image cannot be decoded.
+        ValueError: the tables and the images do not belong together, or none of the images can be decoded.
         OSError: a file cannot be read or written.
     """
-    captions = kept_captions(shard)
+    described, done = descriptions(shard), Written()
     with whole_file(url) as path:
-        write_tar(path, _samples(shard, captions) if captions else ())
-    return len(captions)
+        write_tar(path, _samples(shard, described, done) if described else ())
+        if done.broken and not done.images:
+            first = next(iter(done.broken.values()))
+            raise ValueError(f"none of its {len(done.broken)} images can be decoded: {first}")
+        done.bytes = path.stat().st_size
+    return done
 
 
-def _samples(shard: CorpusShard, captions: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _samples(
+    shard: CorpusShard, described: Mapping[str, dict[str, Any]], done: Written
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     for key, image in read_images(shard.images):
-        if key in captions:
-            yield key, {"jpg": as_jpeg(image), "json": ranked(captions[key]), "txt": captions[key][0].encode()}
-
-
-def ranked(captions: Sequence[str]) -> bytes:
-    """The captions as LAVIS wants them: a list, of which it draws one of the first two, so an only one stands twice."""
-    return json.dumps([*captions, *captions] if len(captions) == 1 else captions, ensure_ascii=False).encode()
+        if key not in described:
+            continue
+        try:
+            jpeg = as_jpeg(image)
+        except ValueError as error:
+            done.broken[key] = str(error)
+            continue
+        done.images += 1
+        yield key, {"jpg": jpeg, "json": as_json(described[key]), "txt": described[key]["caption"].encode()}
 
 
 def as_jpeg(image: bytes) -> bytes:

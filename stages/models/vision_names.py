@@ -1,4 +1,4 @@
-"""A frozen image tower as the one of transformers' BLIP-2, and under the names of LAVIS.
+"""A frozen image tower as the one of transformers' BLIP-2.
 
 transformers' `Blip2VisionModel` was made for EVA-CLIP: patches with a bias, positions, pre-norm blocks. CLIP's own
 tower differs in one thing that has no place there, a layer norm between positions and blocks. It is written as one more
@@ -7,6 +7,7 @@ block (`_norm_block`), which computes the same but for the epsilons of the later
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,26 @@ import torch
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
+from stages.models.vision_tensors import in_words, tensors_of
+
 State = dict[str, Tensor]
 
 SHRINK = 2.0**-20
 """What goes into the extra block is so small that its residual leaves no trace; a power of two rounds nothing."""
 FLOAT16_GUARD = 1e5
 """More than float16 holds. There, what was shrunk would vanish; with this, everything becomes NaN rather than wrong."""
+
+_BLOCK = re.compile(r"^(?:transformer\.resblocks|blocks)\.\d+\.")
+_LAYERS = (
+    *("conv1", "ln_pre", "ln_1", "ln_2", "attn.out_proj", "mlp.c_fc", "mlp.c_proj"),
+    *("patch_embed.proj", "norm_pre", "norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"),
+)
+_TAKEN = {f"{layer}.{leaf}" for layer in _LAYERS for leaf in ("weight", "bias")} | {
+    *("class_embedding", "positional_embedding", "attn.in_proj_weight", "attn.in_proj_bias", "cls_token", "pos_embed"),
+    *("attn.q_bias", "attn.v_bias", "ls_1.gamma", "ls_2.gamma", "ls1.gamma", "ls2.gamma", "gamma_1", "gamma_2"),
+}
+"""The tensors of open_clip's own towers and of timm's that go into a `Blip2VisionModel`, those of a block without its
+number; a tower with any other computes something that it does not."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,8 @@ def to_transformers(visual: Any, blocks: int, image_size: int) -> tuple[dict[str
     Raises:
         ValueError, AttributeError: it has a part that `Blip2VisionModel` has no place for.
     """
+    if others := [name for name in tensors_of(visual, blocks) if _BLOCK.sub("", name) not in _TAKEN]:
+        raise ValueError(f"it has {in_words(others)}")
     stem, parts = _open_clip(visual, blocks) if hasattr(visual, "transformer") else _timm(visual.trunk, blocks)
     width, first = stem.patches.out_channels, parts[0]
     config = {
@@ -90,24 +107,6 @@ def to_transformers(visual: Any, blocks: int, image_size: int) -> tuple[dict[str
     return config, {name: value.detach().contiguous() for name, value in state.items()}
 
 
-def to_lavis(visual: Any, blocks: int) -> State:
-    """The first blocks of a tower and what precedes them, as LAVIS's `eva_vit` and `clip_vit` name them.
-
-    Both kept the names of the towers that open_clip builds, without what follows the blocks.
-    """
-    own = visual if hasattr(visual, "transformer") else visual.trunk
-    stem = ("class_embedding", "positional_embedding", "conv1.", "ln_pre.", "cls_token", "pos_embed", "patch_embed.")
-    layers = tuple(f"{name}.{number}." for name in ("transformer.resblocks", "blocks") for number in range(blocks))
-    return {name: value for name, value in own.state_dict().items() if name.startswith((*stem, *layers))}
-
-
-def computes_as_lavis(visual: Any) -> bool:
-    """Whether the activation is the one that LAVIS's tower of these names has: QuickGELU in CLIP, GELU in EVA-CLIP."""
-    if hasattr(visual, "transformer"):
-        return isinstance(visual.transformer.resblocks[0].mlp.gelu, QuickGELU)
-    return _activation(visual.trunk.blocks[0].mlp.act) == "gelu"
-
-
 def _open_clip(visual: Any, blocks: int) -> tuple[Stem, list[Block]]:
     stem = Stem(visual.conv1, visual.class_embedding, visual.positional_embedding, _norm_or_none(visual.ln_pre))
     return stem, [_open_clip_block(block) for block in visual.transformer.resblocks[:blocks]]
@@ -127,6 +126,8 @@ def _open_clip_block(block: Any) -> Block:
 
 
 def _timm(trunk: Any, blocks: int) -> tuple[Stem, list[Block]]:
+    if trunk.pos_embed is None:
+        raise ValueError(f"it lacks {in_words(['pos_embed'])}")
     norm = _norm_or_none(getattr(trunk, "norm_pre", nn.Identity()))
     stem = Stem(trunk.patch_embed.proj, trunk.cls_token.flatten(), trunk.pos_embed.squeeze(0), norm)
     return stem, [_timm_block(block) for block in trunk.blocks[:blocks]]

@@ -80,7 +80,7 @@ def save_itm(folder: Path, text_heads: int = 2) -> Path:
     return _save_blip(BlipForImageTextRetrieval(blip_config(text_heads)), folder)
 
 
-def save_clip(folder: Path) -> Path:
+def save_clip(folder: Path, *, quick_gelu: bool = False) -> Path:
     config: dict[str, Any] = {
         "embed_dim": 24,
         "vision_cfg": {"image_size": IMAGE_SIZE, "layers": 2, "width": 32, "head_width": 8, "patch_size": 8},
@@ -93,6 +93,8 @@ def save_clip(folder: Path) -> Path:
             "hf_tokenizer_name": "local",
         },
     }
+    if quick_gelu:
+        config["quick_gelu"] = True
     folder.mkdir()
     model = open_clip.CLIP(**config)
     _roughen(model, seed=3)

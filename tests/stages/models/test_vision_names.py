@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import open_clip
 import pytest
 import timm
 import torch
 from open_clip.timm_model import TimmModel
+from small_towers import SIZE, clip, drawn, eva, of_timm, with_activation
 from transformers import Blip2VisionConfig, Blip2VisionModel
 
-from stages.models.vision_names import to_lavis, to_transformers
+from stages.models.vision_names import to_transformers
 from stages.models.vision_tower import VisionTower
-
-
-def clip(**changes: object) -> torch.nn.Module:
-    vision = {"image_size": 28, "layers": 3, "width": 32, "head_width": 8, "patch_size": 7, **changes}
-    text = {"context_length": 8, "vocab_size": 20, "width": 16, "heads": 2, "layers": 1}
-    quick = bool(vision.pop("quick_gelu", False))
-    return open_clip.CLIP(embed_dim=8, vision_cfg=vision, text_cfg=text, quick_gelu=quick).visual
-
-
-def of_timm(name: str, **changes: object) -> torch.nn.Module:
-    """A small tower of timm, as open_clip holds it."""
-    visual = TimmModel("vit_tiny_patch16_224", embed_dim=8, pretrained=False)
-    visual.trunk = timm.create_model(name, img_size=28, depth=3, embed_dim=32, num_heads=4, num_classes=0, **changes)
-    return visual
-
-
-def eva(**changes: object) -> torch.nn.Module:
-    """The architecture of EVA-CLIP ViT-g."""
-    return of_timm("eva_giant_patch14_224", **changes)
-
 
 TOWERS = {
     "EVA-CLIP": eva,
@@ -42,14 +22,6 @@ TOWERS = {
     "CLIP without a norm before its blocks": lambda: clip(no_ln_pre=True, ls_init_value=0.5),
     "a plain ViT": lambda: of_timm("vit_tiny_patch16_224", patch_size=7, init_values=0.5),
 }
-
-
-def drawn(visual: torch.nn.Module) -> torch.nn.Module:
-    """Every number drawn, so that no two weights can be exchanged unnoticed; patches as large as trained ones."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in visual.parameters():
-        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
-    return visual.eval()
 
 
 def converted(visual: torch.nn.Module, blocks: int) -> Blip2VisionModel:
@@ -93,27 +65,20 @@ def test_eva_clips_vit_g_has_the_sizes_that_transformers_publishes():
     assert {name: value.shape for name, value in state.items()} == shapes
 
 
-def test_what_has_no_place_is_refused():
-    sigmoid = eva()
-    sigmoid.trunk.blocks[0].mlp.act = torch.nn.SiLU()
-    with pytest.raises(ValueError, match="its activation is SiLU"):
-        to_transformers(sigmoid, 2, 28)
-    with pytest.raises(ValueError, match="32 wide inside, where a norm before them needs 64"):
-        to_transformers(clip(mlp_ratio=1.0), 2, 28)
-    with pytest.raises(AttributeError):
-        to_transformers(SimpleNamespace(trunk=timm.create_model("resnet18", pretrained=False)), 2, 28)
+NO_PLACE = {
+    "its activation is SiLU": lambda: with_activation(eva(), torch.nn.SiLU()),
+    "32 wide inside, where a norm before them needs 64": lambda: clip(mlp_ratio=1.0),
+    r"it has register tokens \(reg_token\)": lambda: eva(num_reg_tokens=2),
+    r"it has norms of queries and keys \(transformer.resblocks.0.attn.ln_q\)": lambda: clip(qk_norm=True),
+    r"it has scales or norms in its attention": lambda: clip(scale_attn=True),
+    r"it has norms in its feed-forward": lambda: clip(scale_fc=True),
+    r"it has a gated feed-forward": lambda: eva(swiglu_mlp=True, scale_mlp=True),
+    r"it lacks positions of its own \(pos_embed\)": lambda: eva(use_abs_pos_emb=False, use_rot_pos_emb=True),
+    "it has a part of another kind": lambda: SimpleNamespace(trunk=timm.create_model("resnet18", pretrained=False)),
+}
 
 
-@pytest.mark.parametrize(
-    ("visual", "names"),
-    [
-        (eva, {"cls_token", "pos_embed", "blocks.1.attn.q_bias", "blocks.1.mlp.fc2.weight", "patch_embed.proj.bias"}),
-        (clip, {"class_embedding", "ln_pre.weight", "conv1.weight", "transformer.resblocks.1.attn.in_proj_weight"}),
-    ],
-)
-def test_lavis_gets_the_blocks_that_are_kept_and_what_precedes_them(visual, names):
-    state = to_lavis(visual(), 2)
-    assert names <= set(state)
-    assert not any(
-        name.startswith(("blocks.2", "transformer.resblocks.2", "ln_post", "proj", "fc_norm")) for name in state
-    )
+@pytest.mark.parametrize("reason", NO_PLACE)
+def test_what_has_no_place_is_named(reason):
+    with pytest.raises(ValueError, match=reason):
+        to_transformers(NO_PLACE[reason](), 2, SIZE)

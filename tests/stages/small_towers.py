@@ -1,0 +1,47 @@
+"""Small image towers of open_clip and timm with every number drawn."""
+
+from __future__ import annotations
+
+import open_clip
+import timm
+import torch
+from open_clip.timm_model import TimmModel
+
+SIZE = 28
+"""Pixels of a side."""
+
+
+def clip(**changes: object) -> torch.nn.Module:
+    vision = {"image_size": SIZE, "layers": 3, "width": 32, "head_width": 8, "patch_size": 7, **changes}
+    text = {"context_length": 8, "vocab_size": 20, "width": 16, "heads": 2, "layers": 1}
+    quick = bool(vision.pop("quick_gelu", False))
+    torch.manual_seed(0)
+    return open_clip.CLIP(embed_dim=8, vision_cfg=vision, text_cfg=text, quick_gelu=quick).visual
+
+
+def of_timm(name: str, **changes: object) -> torch.nn.Module:
+    """A small tower of timm, as open_clip holds it."""
+    torch.manual_seed(0)
+    visual = TimmModel("vit_tiny_patch16_224", embed_dim=8, pretrained=False)
+    visual.trunk = timm.create_model(name, img_size=SIZE, depth=3, embed_dim=32, num_heads=4, num_classes=0, **changes)
+    return visual
+
+
+def eva(**changes: object) -> torch.nn.Module:
+    """The architecture of EVA-CLIP ViT-g."""
+    return of_timm("eva_giant_patch14_224", **changes)
+
+
+def with_activation(visual: torch.nn.Module, activation: torch.nn.Module) -> torch.nn.Module:
+    """A tower of timm with another activation."""
+    for block in visual.trunk.blocks:
+        block.mlp.act = activation
+    return visual
+
+
+def drawn(visual: torch.nn.Module) -> torch.nn.Module:
+    """Every number drawn, so that no two weights can be exchanged unnoticed; patches as large as trained ones."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in visual.parameters():
+        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return visual.eval()
