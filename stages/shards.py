@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,16 @@ import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     from stages.contract import Shard
+
+
+class MissingImagesError(ValueError):
+    """A tar lacks images that its table lists as downloaded."""
+
+    def __init__(self, tar: str, table: str, keys: Sequence[str]) -> None:
+        super().__init__(f"{tar} lacks {len(keys)} image(s) that {table} lists, {keys[0]} first")
+        self.tar = tar
+        self.keys = keys
+        """Of the images that are not there."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +65,35 @@ def duplicates(shard: Shard) -> frozenset[str]:
 def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     """Yield (key, encoded image) of every downloaded image of a download shard, in the tar's order.
 
-    The tar is streamed, so that memory stays at one image whatever the shard's size.
+    The tar is streamed, so that memory stays at one image whatever the shard's size. One that is cut off, or damaged in
+    its middle, lacks what lies behind that.
 
     Args:
         images: the download shard.
         without: keys to leave out.
 
     Raises:
-        ValueError: the tar lacks an image that the table lists as downloaded.
+        MissingImagesError: the tar lacks images that the table lists as downloaded; all others have been yielded.
+        OSError: the tar cannot be read (`tarfile.ReadError` if it is none).
     """
     table = images.table(["key", "status", "member"])
-    wanted = {
-        member: key
-        for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
-        if status == "success" and key not in without
-    }
+    wanted: dict[str, list[str]] = {}
+    for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+        if status == "success" and key not in without:
+            wanted.setdefault(member, []).append(key)
     if not wanted:
         return
     tar = images.side("tar")
     with fsspec.open(tar, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
-            key = wanted.pop(member.name, None)
-            if key is None:
-                continue
-            content = archive.extractfile(member)
-            assert content is not None, member.name
-            yield key, content.read()
+        for name, content in _whole_members(archive, wanted):
+            yield from ((key, content) for key in wanted.pop(name))
     if wanted:
-        raise ValueError(f"{tar} lacks {len(wanted)} image(s) that {images.url} lists, {next(iter(wanted))} first")
+        raise MissingImagesError(tar, images.url, [key for keys in wanted.values() for key in keys])
+
+
+def _whole_members(archive: tarfile.TarFile, wanted: Container[str]) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the wanted members, each name once, up to the end or to where the archive is damaged."""
+    with suppress(tarfile.ReadError):
+        for member in archive:
+            if member.name in wanted and (content := archive.extractfile(member)) is not None:
+                yield member.name, content.read()
