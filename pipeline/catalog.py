@@ -51,11 +51,12 @@ JOINED = {
     """,
     "captions": f"""
         SELECT key, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason,
+               coalesce(captions.error, rank_error, filter_error) AS error,
                CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
                urls.* EXCLUDE (key, shard, text, texts, file)
         FROM raw_captions AS captions JOIN urls USING (key)
-        LEFT JOIN (SELECT key, candidate, clip_score FROM raw_rank) USING (key, candidate)
-        LEFT JOIN (SELECT key, candidate, itm_score FROM raw_filter) USING (key, candidate)
+        LEFT JOIN (SELECT key, candidate, clip_score, error AS rank_error FROM raw_rank) USING (key, candidate)
+        LEFT JOIN (SELECT key, candidate, itm_score, error AS filter_error FROM raw_filter) USING (key, candidate)
         LEFT JOIN (SELECT key, candidate, "rank", kept, reason FROM raw_select) USING (key, candidate)
     """,
     "corpus": """
@@ -64,9 +65,13 @@ JOINED = {
     "evaluation": """
         SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
     """,
+    "uncaptioned": """
+        SELECT source, shard, key, split_part(error, ':', 1) AS reason, error FROM raw_captions WHERE error IS NOT NULL
+    """,
     "unselected": """
         SELECT source, any_value(shard) AS shard, key,
-               CASE WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END AS reason
+               CASE WHEN bool_or(reason = 'unscored') THEN 'unscored'
+                    WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END AS reason
         FROM raw_select GROUP BY source, key HAVING NOT bool_or(kept)
     """,
     "failures": f"""
@@ -76,9 +81,12 @@ JOINED = {
         SELECT 'dedup', source, shard, key, url, {_HOST}, 'duplicate by ' || rule, 'a copy of ' || original
         FROM raw_images JOIN (SELECT key, original, rule FROM duplicates) USING (key) WHERE status = 'success'
         UNION ALL
+        SELECT 'caption', uncaptioned.source, uncaptioned.shard, key, url, NULL, reason, error
+        FROM uncaptioned JOIN urls USING (key)
+        UNION ALL
         SELECT 'select', unselected.source, unselected.shard, key, url, NULL, reason,
                'no caption of this image was kept'
-        FROM unselected JOIN urls USING (key)
+        FROM unselected JOIN urls USING (key) ANTI JOIN uncaptioned USING (key)
     """,
     "losses": """
         WITH lost AS (
@@ -87,7 +95,9 @@ JOINED = {
             SELECT 'dedup', source, 'duplicate by ' || rule
             FROM raw_images JOIN (SELECT key, rule FROM duplicates) USING (key) WHERE status = 'success'
             UNION ALL
-            SELECT 'select', source, reason FROM unselected
+            SELECT 'caption', source, reason FROM uncaptioned
+            UNION ALL
+            SELECT 'select', source, reason FROM unselected ANTI JOIN uncaptioned USING (key)
         )
         SELECT stage, source, reason, count(*) AS count
         FROM lost GROUP BY ALL ORDER BY stage, source, count DESC, reason

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rich.console import Console
-
+from pipeline.console import Console
 from pipeline.export_corpus import export_pairs
 from pipeline.export_mark import Subject, tables_of
 from pipeline.export_target import Target, claim

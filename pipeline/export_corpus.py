@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from rich.console import Console
 from rich.progress import track
 
+from pipeline.console import Console
 from pipeline.export_mark import Subject, Tables, tables_of
 from pipeline.export_target import Export, Target, claim
 from pipeline.exports import remember

@@ -7,16 +7,16 @@ What changes a result stands directly under its stage; what only says where and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, create_model
 
 from pipeline.manifest_errors import Problem, describe_all, locate
-from stages.contract import Recipe, RunOptions, Settings, StageSpec
+from pipeline.manifest_yaml import parse
+from stages.contract import Recipe, RunOptions, Seed, Settings, StageSpec
 from stages.errors import UserError
 from stages.registry import EVALUATION_CHAIN, HUMAN_CHAIN, STAGES, WEB_CHAIN
 from stages.urls.spec import Source
@@ -32,11 +32,11 @@ class Demo(Settings):
     """The small world of the quickstart: written into `folder`, served on loopback while a run downloads."""
 
     folder: str
-    images: Annotated[int, Field(ge=1)] = 480
+    images: Annotated[int, Field(ge=1, le=1_000_000)] = 480
     """Images on its web."""
-    human: Annotated[int, Field(ge=0)] = 240
+    human: Annotated[int, Field(ge=0, le=1_000_000)] = 240
     """Human-annotated images beside it, in the layout of COCO."""
-    seed: int = 0
+    seed: Seed = 0
     port: Annotated[int, Field(ge=1, le=65535)]
     """The loopback port of its web; it stands in the URLs."""
 
@@ -93,13 +93,11 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         UserError: the file is missing or wrong; one line per error, all of them.
     """
-    text = _read(path)
-    root = _compose(path, text)
-    values = yaml.safe_load(text)
+    root, values = parse(path, _read(path))
     try:
-        document: Any = Document.model_validate_json(json.dumps(values, default=str), strict=True)
+        document: Any = Document.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        problems = describe_all(error.errors(include_url=False), Document)
+        problems = describe_all(error.errors(include_url=False), Document, root)
         raise UserError(locate(path, root, problems)) from None
     problems = _contradictions(document)
     if problems:
@@ -120,43 +118,11 @@ def _read(path: Path) -> str:
         raise UserError(f"{path}: may not be read; check its permissions") from None
 
 
-def _compose(path: Path, text: str) -> yaml.MappingNode:
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: not YAML: {error.problem}; check the indentation and quotes here") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{path}:1: a manifest is a mapping that starts with 'output:' and 'sources:'")
-    repeated = _repeated_keys(root, ())
-    if repeated:
-        raise UserError(
-            "\n".join(f"{path}:{line}: {key}: this key stands here twice; keep one" for line, key in repeated)
-        )
-    return root
-
-
-def _repeated_keys(node: yaml.Node, above: tuple[str, ...]) -> list[tuple[int, str]]:
-    if isinstance(node, yaml.SequenceNode):
-        return [found for item in node.value for found in _repeated_keys(item, above)]
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    found, seen = [], set()
-    for key, value in node.value:
-        if key.value in seen:
-            found.append((key.start_mark.line + 1, ".".join((*above, key.value))))
-        seen.add(key.value)
-        found += _repeated_keys(value, (*above, key.value))
-    return found
-
-
 def _contradictions(document: Any) -> list[Problem]:
     """What no single key shows: sections that need one another."""
     problems = []
     web = [name for name, source in document.sources.items() if not source.human]
-    problems += _evaluation_problems(document)
+    problems += _evaluation_problems(document) + _mixture_problems(document)
     for stage in ("caption", "rank"):
         if web and getattr(document, stage) is None:
             problems.append(Problem((), f"missing section '{stage}'; the web source '{web[0]}' needs it"))
@@ -201,6 +167,28 @@ def _evaluation_problems(document: Any) -> list[Problem]:
         else:
             problems += [_trained_on(other, name) for other in trained if sources[name].overlaps(trained[other])]
     return problems
+
+
+def _mixture_problems(document: Any) -> list[Problem]:
+    """Whether the mixture gives a share to every source that is trained on, and to no other."""
+    mixture = document.pretrain and document.pretrain.mixture
+    if mixture is None:
+        return []
+    evaluated = document.evaluate.sources if document.evaluate else ()
+    trained = [name for name in document.sources if name not in evaluated]
+    here, known = ("pretrain", "mixture"), ", ".join(trained)
+    problems = [
+        Problem((*here, name), f"{_why_untrained(name, evaluated)}; the sources to train on are {known}")
+        for name in mixture
+        if name not in trained
+    ]
+    if missing := [name for name in trained if name not in mixture]:
+        problems.append(Problem(here, f"has no share for {', '.join(missing)}; give each of {known} its share"))
+    return problems
+
+
+def _why_untrained(name: str, evaluated: Collection[str]) -> str:
+    return "'evaluate' measures on it" if name in evaluated else "there is no such source"
 
 
 def _trained_on(trained: str, evaluated: str) -> Problem:

@@ -55,7 +55,7 @@ UNION_MEMBERS = ("str", "tuple[str, ...]")
 """How pydantic names the members of our one union of plain types, a text or a list of texts."""
 
 
-def describe_all(errors: Sequence[Mapping[str, Any]], document: type[BaseModel]) -> list[Problem]:
+def describe_all(errors: Sequence[Mapping[str, Any]], document: type[BaseModel], root: yaml.Node) -> list[Problem]:
     """Put pydantic's errors into words.
 
     A value that fits no member of a union has one error per member there, with the member's type as the last step of
@@ -64,30 +64,29 @@ def describe_all(errors: Sequence[Mapping[str, Any]], document: type[BaseModel])
     Args:
         errors: what `ValidationError.errors()` returned.
         document: the model that was validated, for the names of the keys that exist.
+        root: the file, whose own spelling of a number is shown.
     """
     problems: dict[tuple[str | int, ...], Problem] = {}
     for error in errors:
-        location = tuple(step for step in error["loc"] if step not in UNION_MEMBERS)
+        top, below = error["loc"][:2], error["loc"][2:]  # a source may be called like a member of a union
+        location = (*top, *(step for step in below if step not in UNION_MEMBERS))
         if location == tuple(error["loc"]):
-            problems[location] = describe(error, document)
+            problems[location] = describe(error, document, root)
         elif location not in problems:
-            problems[location] = Problem(location, f"found {_shown(error['input'])}; must be a text or a list of texts")
+            found = _shown(error["input"], root, location)
+            problems[location] = Problem(location, f"found {found}; must be a text or a list of texts")
     return list(problems.values())
 
 
-def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
-    """Put one pydantic error into words.
-
-    Args:
-        error: an entry of `ValidationError.errors()`.
-        document: the model that was validated, for the names of the keys that exist.
-    """
+def describe(error: Mapping[str, Any], document: type[BaseModel], root: yaml.Node) -> Problem:
+    """Put one pydantic error into words; see `describe_all`."""
     location = tuple(error["loc"])
     kind = str(error["type"])
     if kind == "extra_forbidden":
         return Problem(location, _unknown_key(location, document))
     if kind == "missing":
-        return Problem(location[:-1], f"missing key '{location[-1]}'")
+        absent = location[-1]
+        return Problem(location[:-1], "has too few entries" if isinstance(absent, int) else f"missing key '{absent}'")
     if kind == "union_tag_invalid":
         return Problem((*location, "format"), WORDS[kind].format(**error["ctx"]))
     if kind == "union_tag_not_found":
@@ -99,14 +98,14 @@ def describe(error: Mapping[str, Any], document: type[BaseModel]) -> Problem:
         expected.format(**_plain(error.get("ctx", {}))) if expected else str(error["msg"]).removeprefix("Value error, ")
     )
     of_keys_together = kind == "value_error" and isinstance(error["input"], dict)
-    return Problem(location, words if of_keys_together else f"found {_shown(error['input'])}; {words}")
+    return Problem(location, words if of_keys_together else f"found {_shown(error['input'], root, location)}; {words}")
 
 
 def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:
     """One line per problem, `file:line: key: message`, in the file's order."""
     lines = []
     for problem in problems:
-        line, keys = _find(root, problem.location)
+        _, line, keys = _find(root, problem.location)
         name = ".".join(keys)
         lines.append(
             (line, f"{path}:{line}: {name}: {problem.message}" if name else f"{path}:{line}: {problem.message}")
@@ -116,11 +115,19 @@ def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:
 
 def _plain(context: Mapping[str, Any]) -> dict[str, Any]:
     """Bounds as people write them: 1, not 1.0."""
-    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+    return {name: _as_written(value) if isinstance(value, float) else value for name, value in context.items()}
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+def _as_written(number: float) -> str:
+    return str(int(number)) if number.is_integer() else f"{number:g}"
+
+
+def _shown(value: Any, root: yaml.Node, location: Sequence[str | int]) -> str:
+    """A value as JSON; a number, true or false as the file spells it, which may be `1e5` or `.inf`."""
+    node, _, keys = _find(root, location)
+    spelled = isinstance(node, yaml.ScalarNode) and node.style is None and keys[-1:] == [str(location[-1])]
+    is_word = spelled and isinstance(value, int | float)
+    text = node.value if is_word else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -173,8 +180,8 @@ def _tags(choice: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _find(root: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list[str]]:
-    """The line of `location` and the keys on the way to it, without the steps that the file does not have."""
+def _find(root: yaml.Node, location: Sequence[str | int]) -> tuple[yaml.Node, int, list[str]]:
+    """The node at `location`, its line and the keys on the way to it, without the steps that the file does not have."""
     node, line, keys = root, root.start_mark.line + 1, []
     for position, step in enumerate(location):
         if isinstance(node, yaml.MappingNode):
@@ -189,4 +196,4 @@ def _find(root: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list[s
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             node, line = node.value[step], node.value[step].start_mark.line + 1
             keys.append(str(step))
-    return line, keys
+    return node, line, keys

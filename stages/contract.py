@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
 
 
 class Settings(BaseModel):
-    """A closed, frozen group of settings: an unknown key is an error."""
+    """A closed, frozen group of settings: an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# Every number has bounds that are honest: beyond them it is a slip of the pen (a test holds all sections to it).
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""Of things; tables count in 32 bits."""
+Threads = Annotated[int, Field(ge=1, le=10_000)]
+"""In one process."""
+Seconds = Annotated[float, Field(gt=0, le=365 * 86_400)]
+"""Up to a year."""
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Recipe(Settings):
@@ -32,16 +42,23 @@ class Recipe(Settings):
 class RunOptions(Settings):
     """Where and how fast a stage runs. Never fingerprinted."""
 
-    actors: Annotated[int, Field(ge=1)] = 1
+    actors: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Workers of this stage that run side by side (Ray executor)."""
-    cpus: Annotated[float, Field(gt=0)] = 1.0
+    cpus: Annotated[float, Field(ge=0.001, le=10_000)] = 1.0
     """CPUs that Ray reserves for one worker."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
+    gpus: Annotated[float, Field(ge=0, le=10_000)] = 0.0
     """GPUs, or a fraction of one, that Ray reserves for one worker."""
-    attempts: Annotated[int, Field(ge=1)] = 3
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 3
     """How often a shard is tried before it is listed as failed."""
-    deadline: Annotated[float, Field(gt=0)] = 3600.0
+    deadline: Seconds = 3600.0
     """Seconds that one attempt may take; then its worker is replaced and the attempt counts as failed."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _can_be_reserved(cls, gpus: float) -> float:
+        if 0 < gpus < 0.001 or (gpus > 1 and not gpus.is_integer()):
+            raise ValueError("Ray reserves whole GPUs, or of a single one a fraction from 0.001 on")
+        return gpus
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -51,7 +68,7 @@ class ModelField:
     """Marks a recipe field that names a model, so that what is local can be fingerprinted by content, not by path."""
 
 
-ModelName = Annotated[str, ModelField()]
+ModelName = Annotated[str, ModelField(), Field(min_length=1)]
 """A hub name, or a local folder in the same format."""
 
 
@@ -78,8 +95,8 @@ class QFormerRecipe(PretrainedRecipe):
     """A hub name, or a local folder with a BERT tokenizer."""
     tokenizer_revision: str | None = None
     """The hub commit (or tag) that is meant; None for a local folder."""
-    max_text_tokens: Annotated[int, Field(ge=3)] = 32
-    """Tokens that are read of a caption, its two marks included."""
+    max_text_tokens: Annotated[int, Field(ge=3, le=512)] = 32
+    """Tokens that are read of a caption, its two marks included; BERT has 512 positions."""
 
 
 class ModelRunOptions(RunOptions):
@@ -87,9 +104,9 @@ class ModelRunOptions(RunOptions):
 
     device: str = "auto"
     """`auto` (a GPU where the worker has one), or a torch device such as `cpu` or `cuda:0`."""
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
     """Images per forward pass."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Threads | None = None
     """CPU threads of torch in one worker; None leaves torch's (or Ray's) choice."""
 
 

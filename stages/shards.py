@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,16 @@ from stages.files import open_bytes
 
 if TYPE_CHECKING:
     from stages.contract import Shard
+
+
+class MissingImagesError(ValueError):
+    """A tar lacks images that its table lists as downloaded."""
+
+    def __init__(self, tar: str, table: str, keys: Sequence[str]) -> None:
+        super().__init__(f"{tar} lacks {len(keys)} image(s) that {table} lists, {keys[0]} first")
+        self.tar = tar
+        self.keys = keys
+        """Of the images that are not there."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +67,27 @@ def duplicates(shard: Shard) -> frozenset[str]:
 def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     """Yield (key, encoded image) of every downloaded image of a download shard, in the tar's order.
 
-    The tar is streamed, so that memory stays at one image whatever the shard's size.
+    The tar is streamed, so that memory stays at one image whatever the shard's size. One that is cut off, or damaged in
+    its middle, lacks what lies behind that.
 
     Args:
         images: the download shard.
         without: keys to leave out.
 
     Raises:
-        ValueError: the tar lacks an image that the table lists as downloaded.
+        MissingImagesError: the tar lacks images that the table lists as downloaded; all others have been yielded.
+        OSError: the tar cannot be read (`tarfile.ReadError` if it is none).
     """
     table = images.table(["key", "status", "member"])
-    wanted = {
-        member: key
-        for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
-        if status == "success" and key not in without
-    }
+    wanted: dict[str, list[str]] = {}
+    for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+        if status == "success" and key not in without:
+            wanted.setdefault(member, []).append(key)
     if not wanted:
         return
     tar = images.side("tar")
-    with open_bytes(tar) as file, tars.open_tar(file, "r|*") as archive:
-        for member, content in tars.files(archive, wanted):
-            yield wanted.pop(member), content
+    with open_bytes(tar) as file, tars.open_tar(file, "r|*") as archive, suppress(tarfile.ReadError):
+        for name, content in tars.files(archive, wanted):  # up to the end, or to where the archive is damaged
+            yield from ((key, content) for key in wanted.pop(name))
     if wanted:
-        raise ValueError(f"{tar} lacks {len(wanted)} image(s) that {images.url} lists, {next(iter(wanted))} first")
+        raise MissingImagesError(tar, images.url, [key for keys in wanted.values() for key in keys])

@@ -66,15 +66,18 @@ CAPTIONS = pa.schema(
         pa.field("origin", pa.string(), nullable=False),  # Origin
         pa.field("caption", pa.string(), nullable=False),  # "" where the web text is empty
         pa.field("logprob", pa.float32()),  # sum over the sampled tokens incl. the end token; None unless synthetic
+        pa.field("error", pa.string()),  # with candidate 0: why the image could not be captioned; None normally
     ]
 )
-"""One row per candidate of every downloaded image, ordered by image, then candidate."""
+"""One row per candidate of every downloaded image, ordered by image, then candidate. An image that could not be
+captioned has its web text alone, with the error: what it is, and where there are details, a colon and these."""
 
 RANK = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("candidate", pa.int16(), nullable=False),
-        pa.field("clip_score", pa.float32()),  # cosine in [-1, 1]; None for an empty text
+        pa.field("clip_score", pa.float32()),  # cosine in [-1, 1]; None for an empty text, or with an error
+        pa.field("error", pa.string()),  # why the row could not be scored; None normally
     ]
 )
 
@@ -82,7 +85,8 @@ FILTER = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("candidate", pa.int16(), nullable=False),
-        pa.field("itm_score", pa.float32()),  # probability of "match" in [0, 1]; None for an empty text
+        pa.field("itm_score", pa.float32()),  # probability of "match" in [0, 1]; None for an empty text, or an error
+        pa.field("error", pa.string()),  # as in RANK
     ]
 )
 
@@ -103,6 +107,7 @@ Reason = Literal[
     "human",  # a human annotation: kept as it is
     "outranked",  # allowed, but k better ones exist
     "below_threshold",  # the ITM filter calls it noise
+    "unscored",  # a text without the score that decides: its row in the rank or filter table has an error
     "duplicate",  # the same text as an earlier candidate of the image
     "empty",  # no text
 ]

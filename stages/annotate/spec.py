@@ -11,7 +11,7 @@ class AnnotateRecipe(Recipe):
 
 SPEC = StageSpec(
     name="annotate",
-    version=1,
+    version=2,
     inputs=("urls", "download"),
     recipe=AnnotateRecipe,
     run=RunOptions,

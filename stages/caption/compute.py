@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -12,11 +12,15 @@ from stages.contract import ModelRunOptions, Output, Shard
 from stages.models import captioner
 from stages.models.device import limit_threads, resolve_device, torch_dtype
 from stages.models.feed import batches
+from stages.models.finite import NumberFormat
 from stages.models.loading import find_source
 from stages.models.randomness import uniform_grid
 from stages.models.sampling import Sampling
 from stages.shards import Artifact, duplicates
 from stages.tables import CAPTIONS
+
+Written: TypeAlias = list[captioner.Caption] | str
+"""What was written of an image; or why nothing was."""
 
 
 class Caption:
@@ -26,6 +30,7 @@ class Caption:
         limit_threads(run.threads)
         self._recipe = recipe
         self._batch_size = run.batch_size
+        self._numbers = NumberFormat("caption", recipe.dtype)
         self._captioner = captioner.load_captioner(
             find_source(recipe.model, recipe.revision, "caption.model"),
             recipe.prompt,
@@ -35,23 +40,34 @@ class Caption:
         )
 
     def __call__(self, shard: Shard) -> Output:
-        """Caption one shard; the table is `tables.CAPTIONS`, in the order of the images table."""
+        """Caption one shard; the table is `tables.CAPTIONS`, in the order of the images table.
+
+        Raises:
+            UserError: the captioner's numbers are not finite for more than 1 % of the images.
+        """
         images, copies = shard.inputs["download"], duplicates(shard)
         web_texts = _web_texts(shard.inputs["urls"])
         written = self._write(images, copies)
         keys = (key for key in _downloaded(images) if key not in copies)
         rows = [row for key in keys for row in _rows(key, web_texts[key], written[key])]
-        return Output(
-            pa.Table.from_pylist(rows, schema=CAPTIONS), counts={"images": len(written), "captions": len(rows)}
-        )
+        failed = sum(isinstance(found, str) for found in written.values())
+        counts = {"images": len(written) - failed, "captions": len(rows), "failed": failed}
+        return Output(pa.Table.from_pylist(rows, schema=CAPTIONS), counts=counts)
 
-    def _write(self, images: Artifact, copies: Collection[str]) -> dict[str, list[captioner.Caption]]:
-        """The sampled captions of every image that is no copy, by key."""
-        recipe = self._recipe
-        written: dict[str, list[captioner.Caption]] = {}
-        for keys, pixels in batches(images, self._captioner.preprocess, self._batch_size, copies):
-            uniforms = uniform_grid(recipe.seed, keys, recipe.candidates, recipe.max_length)
-            written |= zip(keys, self._captioner.caption(pixels, uniforms), strict=True)
+    def _write(self, images: Artifact, copies: Collection[str]) -> dict[str, Written]:
+        """The sampled captions of every image that is no copy, by key; or why it has none."""
+        recipe, looked_at = self._recipe, 0
+        written: dict[str, Written] = {}
+        for batch in batches(images, self._captioner.preprocess, self._batch_size, copies):
+            written |= batch.broken
+            if batch.keys:
+                uniforms = uniform_grid(recipe.seed, batch.keys, recipe.candidates, recipe.max_length)
+                captions = self._captioner.caption(batch.pixels, uniforms)
+                told = (self._numbers.error if found is None else found for found in captions)
+                written |= zip(batch.keys, told, strict=True)
+                looked_at += len(batch.keys)
+        infinite = sum(found == self._numbers.error for found in written.values())
+        self._numbers.check(infinite, looked_at, "images' logits")
         return written
 
 
@@ -82,8 +98,9 @@ def _downloaded(images: Artifact) -> list[str]:
     return [key for key, status in statuses if status == "success"]
 
 
-def _rows(key: str, web_text: str, captions: Iterable[captioner.Caption]) -> Iterable[dict[str, Any]]:
-    yield {"key": key, "candidate": 0, "origin": "web", "caption": web_text, "logprob": None}
+def _rows(key: str, web_text: str, written: Written) -> Iterable[dict[str, Any]]:
+    captions, error = ((), written) if isinstance(written, str) else (written, None)
+    yield {"key": key, "candidate": 0, "origin": "web", "caption": web_text, "logprob": None, "error": error}
     for candidate, caption in enumerate(captions, start=1):
         yield {
             "key": key,
@@ -91,4 +108,5 @@ def _rows(key: str, web_text: str, captions: Iterable[captioner.Caption]) -> Ite
             "origin": "synthetic",
             "caption": caption.text,
             "logprob": caption.logprob,
+            "error": None,
         }

@@ -6,7 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import ModelRunOptions, PretrainedRecipe, StageSpec
+from stages.contract import ModelRunOptions, PretrainedRecipe, Seed, StageSpec
+
+DRAWING = ("top_p", "top_k", "temperature")
+"""The settings that say how a token is drawn, which a beam search never does."""
 
 
 class CaptionRecipe(PretrainedRecipe):
@@ -20,32 +23,58 @@ class CaptionRecipe(PretrainedRecipe):
     """What the captions begin with; it is not part of them."""
     candidates: Annotated[int, Field(ge=1, le=1000)] = 10
     """Captions per image."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    top_p: Annotated[float, Field(ge=1e-6, le=1)] = 0.9
     """Nucleus: the most likely tokens that together have this probability; 1 keeps all."""
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """At most this many tokens to choose from. BLIP's published sampling ran with transformers' hidden default, 50."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0.05, le=100)] = 1.0
+    """What logits are divided by: below 1 likely tokens become likelier. Near 0 only rounding errors would choose; for
+    the likeliest caption there is `beams`."""
+    repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
     """Above 1, tokens of the prompt or already drawn become less likely. BLIP's published sampling has 1.1."""
-    max_length: Annotated[int, Field(ge=1)] = 20
+    max_length: Annotated[int, Field(ge=1, le=1024)] = 20
     """A caption is cut after so many tokens."""
-    min_length: Annotated[int, Field(ge=0)] = 5
+    min_length: Annotated[int, Field(ge=0, le=1024)] = 5
     """So many tokens come before a caption may end."""
-    beams: Annotated[int, Field(ge=1)] | None = None
+    beams: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Beam search over so many texts in place of sampling; the best `candidates` of them are taken. 1 is greedy."""
-    seed: int = 0
+    seed: Seed = 0
     """With an image's key and a candidate's number it determines the random numbers of that caption."""
 
     @model_validator(mode="after")
+    def _settings_agree(self) -> CaptionRecipe:
+        if self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length {self.min_length} is more than max_length {self.max_length}; "
+                "lower the one or raise the other"
+            )
+        if self.beams is None and self.top_k == 1 and self.candidates > 1:
+            raise ValueError(
+                f"top_k 1 leaves one token to choose, so that all candidates {self.candidates} would be the same; "
+                "set candidates to 1, or raise top_k"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _beams_suffice(self) -> CaptionRecipe:
-        if self.beams is not None and self.candidates > self.beams:
-            raise ValueError(f"candidates {self.candidates} are more than the beams {self.beams}")
+        if self.beams is None:
+            return self
+        if self.candidates > self.beams:
+            raise ValueError(
+                f"candidates {self.candidates} are more than the beams {self.beams}; lower the one or raise the other"
+            )
+        fields = type(self).model_fields
+        if idle := [name for name in DRAWING if getattr(self, name) != fields[name].default]:
+            raise ValueError(
+                f"beams {self.beams} search for the likeliest texts, and nothing is drawn; "
+                f"leave out {' and '.join(idle)}"
+            )
         return self
 
 
 SPEC = StageSpec(
     name="caption",
-    version=1,
+    version=2,
     inputs=("urls", "download", "dedup"),
     recipe=CaptionRecipe,
     run=ModelRunOptions,

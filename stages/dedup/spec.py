@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.contract import Recipe, RunOptions, StageSpec
+from stages.contract import Recipe, RunOptions, Seconds, StageSpec
 
 
 class DedupRecipe(Recipe):
@@ -29,9 +29,9 @@ class DedupRecipe(Recipe):
 class DedupRun(RunOptions):
     """What finding them may take."""
 
-    deadline: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    deadline: Seconds = 24 * 3600.0
     """Seconds that one attempt may take: a source of hundreds of millions of images takes hours."""
-    memory: Annotated[float, Field(gt=0)] = 4.0
+    memory: Annotated[float, Field(ge=0.01, le=100_000)] = 4.0
     """GB of tables in memory; beyond it DuckDB goes on on the scratch disk."""
 
 

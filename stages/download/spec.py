@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from stages.contract import Recipe, RunOptions, StageSpec
+from stages.contract import Count, Recipe, RunOptions, Seconds, StageSpec, Threads
 
 
 class DownloadRecipe(Recipe):
@@ -17,19 +17,19 @@ class DownloadRecipe(Recipe):
     The times and the retries stand here and not under `run:`, because a more patient download finds other images.
     """
 
-    image_size: Annotated[int, Field(ge=1)] = 384
+    image_size: Annotated[int, Field(ge=1, le=16_383)] = 384
     """Pixels of the stored image's shorter side. Larger images are scaled down, smaller ones are left as they are."""
     encode_format: Literal["jpg", "png", "webp"] = "jpg"
     """The format of the stored images. A JPEG or WebP that comes in it and is not resized is stored as it came."""
     encode_quality: Annotated[int, Field(ge=0, le=100)] = 95
     """JPEG or WebP quality in [0, 100]; for png the compression level in [0, 9]."""
-    min_image_size: Annotated[int, Field(ge=0)] = 0
+    min_image_size: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Images whose shorter side has fewer pixels are refused (`too_small`)."""
-    max_aspect_ratio: Annotated[float, Field(ge=1)] | None = None
+    max_aspect_ratio: Annotated[float, Field(ge=1, le=65_535)] | None = None
     """Images whose longer side is more than this many times the shorter are refused (`bad_aspect`)."""
-    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=2**32)] = 100_000_000
     """Images of more pixels are refused (`too_large`), by their header, before they are decoded."""
-    max_bytes: Annotated[int, Field(ge=1)] = 30 * 2**20
+    max_bytes: Annotated[int, Field(ge=1, le=2**31)] = 30 * 2**20
     """Bodies of more bytes, as they come or uncompressed, are cut off and refused (`too_large`)."""
     opt_out: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
     """Directives of the X-Robots-Tag header that refuse this use (`opted_out`); an empty list honours none."""
@@ -38,19 +38,19 @@ class DownloadRecipe(Recipe):
     allow_addresses: tuple[str, ...] = ()
     """Addresses and networks of one's own mirrors (`10.1.2.3`, `10.1.0.0/16`). Beside them only public addresses are
     connected to; hosts at others are refused (`refused_address`)."""
-    timeout: Annotated[float, Field(gt=0)] = 10.0
+    timeout: Seconds = 10.0
     """Seconds without a sign of the server, at each step: name lookup, connection, headers, body."""
-    max_seconds: Annotated[float, Field(gt=0)] = 60.0
+    max_seconds: Seconds = 60.0
     """Seconds that the requests for an image may take in all, redirects and further attempts included; and how long a
     host is waited for that says "later" (HTTP 408, 425, 429, 503): as long as it says each time, or longer and longer,
     until its images are given up (`http_later`)."""
-    shard_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    shard_seconds: Seconds = 1800.0
     """Seconds after which no further image of a shard is begun (`timeout`)."""
-    max_redirects: Annotated[int, Field(ge=0)] = 10
+    max_redirects: Annotated[int, Field(ge=0, le=100)] = 10
     """Redirects that are followed, each only to a permitted address."""
-    retries: Annotated[int, Field(ge=0)] = 1
+    retries: Annotated[int, Field(ge=0, le=100)] = 1
     """Further attempts where one may help: after a timeout, a lost connection and HTTP 5xx but 503."""
-    host_failures: Annotated[int, Field(ge=1)] = 10
+    host_failures: Count = 10
     """After so many images in a row that ended in a timeout or a lost connection a host's other images of the shard
     are given up (`host_down`)."""
 
@@ -84,9 +84,9 @@ class DownloadRecipe(Recipe):
 class DownloadRun(RunOptions):
     """How fast a shard is fetched."""
 
-    threads: Annotated[int, Field(ge=1)] = 64
+    threads: Threads = 64
     """Requests under way at once in one worker."""
-    host_threads: Annotated[int, Field(ge=1)] = 16
+    host_threads: Threads = 16
     """Requests under way at once at one host, from one worker; fewer where it says that they are too many."""
     contact: str | None = None
     """A web page or an e-mail address that the User-Agent names, for those whose servers are asked."""

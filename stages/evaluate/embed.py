@@ -13,6 +13,7 @@ from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.models import Models
 from stages.evaluate.similarity import Embeddings
 from stages.models.feed import batches
+from stages.models.finite import unit
 
 
 class Embedded(NamedTuple):
@@ -40,15 +41,18 @@ def read_images(
     """Yield every image of the benchmark once, in the order in which they are stored; one batch is in memory.
 
     Raises:
-        ValueError: images have captions and are not there.
+        ValueError: images have captions and are not there, or cannot be looked at: a recall without them would be of
+            another set.
     """
     seen = 0
     for shard in shards:
-        for keys, pixels in batches(shard.images, models.view.preprocess, batch_size):
-            wanted = [place for place, key in enumerate(keys) if key in benchmark.images]
+        for batch in batches(shard.images, models.view.preprocess, batch_size):
+            for key in benchmark.images.keys() & batch.broken.keys():
+                raise ValueError(f"image {key}, which people described, {batch.broken[key]}")
+            wanted = [place for place, key in enumerate(batch.keys) if key in benchmark.images]
             if wanted:
-                numbers = torch.tensor([benchmark.images[keys[place]] for place in wanted], device=models.device)
-                shown = pixels[wanted].to(models.device)
+                numbers = torch.tensor([benchmark.images[batch.keys[place]] for place in wanted], device=models.device)
+                shown = batch.pixels[wanted].to(models.device)
                 yield ImageBatch(numbers, shown, models.tower(shown))
                 seen += len(wanted)
     if seen != len(benchmark.images):
@@ -56,7 +60,11 @@ def read_images(
 
 
 def embed(models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int) -> Embedded:
-    """Embed a benchmark; what is kept grows with its images and its texts, (images x queries + texts) x projection."""
+    """Embed a benchmark; what is kept grows with its images and its texts, (images x queries + texts) x projection.
+
+    Raises:
+        UserError: a number is not finite; it would be nearest to everything, or to nothing.
+    """
     texts, written = _embed_texts(models, benchmark, batch_size)
     size, config = len(benchmark.images), models.qformer.config
     images = torch.empty(size, config.queries, config.projection, device=models.device)
@@ -68,7 +76,16 @@ def embed(models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, b
                 models.qformer.encode_image(models.qformer.look(batch.features))
             )
         whole[batch.numbers, 0] = models.clip.embed_images(batch.pixels)
-        averaged[batch.numbers, 0] = torch.nn.functional.normalize(models.tower.pool(batch.features).float(), dim=-1)
+        averaged[batch.numbers, 0] = unit(models.tower.pool(batch.features).float())
+    found = {
+        "the Q-Former's images": images,
+        "the Q-Former's texts": texts,
+        "CLIP's images": whole,
+        "CLIP's texts": written,
+        "mean features": averaged,
+    }
+    for what, rows in found.items():
+        models.numbers.check_all(rows, f"embeddings of {what}")
     return Embedded(Embeddings(images, texts), Embeddings(whole, written), Embeddings(averaged, written))
 
 

@@ -12,6 +12,7 @@ from stages.evaluate.spec import EvaluateRun
 from stages.models.clip import ClipScorer
 from stages.models.clip_loading import ClipName, load_clip
 from stages.models.device import autocast, limit_threads, resolve_device
+from stages.models.finite import NumberFormat
 from stages.models.qformer import QFormer, load_qformer
 from stages.models.tokens import Tokens
 from stages.models.vision_tower import View, VisionTower, load_vision_tower
@@ -30,6 +31,11 @@ class Models:
     device: torch.device
     dtype: Dtype
     """What the tower computes in; the Q-Former computes as it did in its training."""
+
+    @property
+    def numbers(self) -> NumberFormat:
+        """What is said of numbers that are not finite."""
+        return NumberFormat("pretrain", self.dtype)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The Q-Former's number formats, as in `pretrain`."""

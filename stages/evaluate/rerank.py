@@ -58,6 +58,9 @@ def rerank(
         benchmark: which belong together.
         candidates: what ITC has found.
         pairs_at_once: per forward pass.
+
+    Raises:
+        UserError: a logit is not finite.
     """
     pairs, text = Pairs(candidates, len(benchmark.texts)), models.tokens(benchmark.texts).to(models.device)
     for batch in images:
@@ -66,6 +69,7 @@ def rerank(
             with models.autocast():
                 logits = _match(models.qformer, features, Text(text.ids[texts], text.real[texts]), pairs_at_once)
             pairs.logits[places] = logits
+    models.numbers.check_all(pairs.logits, "logits of ITM")
     return BothWays(
         *(
             _judged(scores, benchmark.is_right(*numbers))

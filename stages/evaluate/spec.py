@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from stages.contract import ModelRunOptions, Recipe, StageSpec
+from stages.contract import ModelRunOptions, Recipe, Seconds, StageSpec
 
 RANKS = (1, 5, 10)
 """The k of the recalls at k that are told."""
@@ -17,7 +17,7 @@ class EvaluateRecipe(Recipe):
 
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     """Sources that people annotated, each a set of its own, such as COCO's split `test`. Nothing trains on them."""
-    top_k: Annotated[int, Field(ge=max(RANKS))] = 128
+    top_k: Annotated[int, Field(ge=max(RANKS), le=1_000_000)] = 128
     """Candidates per image, and per text, that ITC finds and ITM ranks anew; 128 in BLIP-2."""
 
     @field_validator("sources")
@@ -31,9 +31,9 @@ class EvaluateRecipe(Recipe):
 class EvaluateRun(ModelRunOptions):
     """Where and how fast it is measured; `batch_size` counts images, and texts."""
 
-    pairs: Annotated[int, Field(ge=1)] = 256
+    pairs: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     """Image-text pairs per forward pass of ITM."""
-    deadline: Annotated[float, Field(gt=0)] = 86_400.0
+    deadline: Seconds = 86_400.0
     """Seconds that one attempt may take, in which all sets are measured; then its worker is replaced."""
 
 

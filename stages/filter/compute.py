@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-
 from stages.contract import ModelRunOptions, Output, Shard
 from stages.filter.spec import FilterRecipe
 from stages.models.device import limit_threads, resolve_device, torch_dtype
+from stages.models.finite import NumberFormat
 from stages.models.itm import load_itm
 from stages.models.loading import find_source
-from stages.models.scoring import score_captions
-from stages.shards import duplicates
+from stages.models.scoring import score_shard
 from stages.tables import FILTER
 
 
@@ -20,6 +18,7 @@ class Filter:
     def __init__(self, recipe: FilterRecipe, run: ModelRunOptions) -> None:
         limit_threads(run.threads)
         self._batch_size = run.batch_size
+        self._numbers = NumberFormat("filter", recipe.dtype)
         self._scorer = load_itm(
             find_source(recipe.model, recipe.revision, "filter.model"),
             dtype=torch_dtype(recipe.dtype),
@@ -28,10 +27,4 @@ class Filter:
 
     def __call__(self, shard: Shard) -> Output:
         """Score one shard; the table is `tables.FILTER`, row for row as the caption table."""
-        captions = shard.inputs["caption"].table(["key", "candidate", "caption"])
-        scores = score_captions(
-            self._scorer, shard.inputs["download"], captions, self._batch_size, without=duplicates(shard)
-        )
-        table = pa.table([captions["key"], captions["candidate"], pa.array(scores, pa.float32())], schema=FILTER)
-        unscored = scores.count(None)
-        return Output(table, counts={"scored": len(scores) - unscored, "empty": unscored})
+        return score_shard(self._scorer, shard, self._batch_size, self._numbers, FILTER)

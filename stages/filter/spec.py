@@ -11,7 +11,7 @@ class FilterRecipe(PretrainedRecipe):
 
 SPEC = StageSpec(
     name="filter",
-    version=1,
+    version=2,
     inputs=("download", "dedup", "caption"),
     recipe=FilterRecipe,
     run=ModelRunOptions,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from stages.contract import Recipe, RunOptions, StageSpec
+from stages.contract import Recipe, RunOptions, StageSpec, Threads
 
 
 class HashRecipe(Recipe):
@@ -20,7 +18,7 @@ class HashRecipe(Recipe):
 class HashRun(RunOptions):
     """How fast a shard is hashed."""
 
-    threads: Annotated[int, Field(ge=1)] = 2
+    threads: Threads = 2
     """Images that are decoded at once in one worker."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from transformers import BertTokenizer, BlipConfig, BlipImageProcessor, BlipText
 
 from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, Source, quiet
+from stages.models.parts import check_pictures, check_tokens, count_tokens
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -65,27 +66,61 @@ def load_blip(
     place, revision = source.location, source.revision or "main"
     try:
         with quiet():
-            model, missing = _load_model(model_class, place, revision, dtype)
+            model, info = _load_model(model_class, place, revision, dtype)
             tokenizer = BertTokenizer.from_pretrained(place, revision=revision)
             processor = BlipImageProcessor.from_pretrained(place, revision=revision)
     except LOADING_ERRORS as error:
         raise source.error(kind, error) from None
-    if missing:
+    _check_weights(info, source, kind)
+    if len(tokenizer) < 10:  # transformers makes an empty tokenizer of a folder that has none
+        raise UserError(f"{source.key}: '{source.location}' has no tokenizer files (tokenizer.json or vocab.txt)")
+    blip = Blip(model, tokenizer, processor)  # from_pretrained has switched dropout off
+    _check_parts(blip, source)
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its type
+    return blip
+
+
+def _load_model(
+    model_class: type[Model], place: str, revision: str, dtype: torch.dtype
+) -> tuple[Model, dict[str, Any]]:
+    """The model, and what transformers says of its weights: it fills with random numbers what is not there or unfit."""
+    config = BlipConfig.from_pretrained(place, revision=revision)  # of its own, for its clear words on a missing file
+    loaded: tuple[Model, dict[str, Any]] = model_class.from_pretrained(  # type: ignore[assignment]
+        place,
+        config=config,
+        revision=revision,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    return loaded
+
+
+def _check_weights(info: dict[str, Any], source: Source, kind: str) -> None:
+    if missing := sorted(info["missing_keys"]):
         raise UserError(
             f"{source.key}: '{source.location}' is not {kind}: "
             f"{len(missing)} of the weights of one are not in it, {missing[0]} first"
         )
-    if len(tokenizer) < 10:  # transformers makes an empty tokenizer of a folder that has none
-        raise UserError(f"{source.key}: '{source.location}' has no tokenizer files (tokenizer.json or vocab.txt)")
-    model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its type
-    return Blip(model, tokenizer, processor)  # from_pretrained has switched dropout off
+    if unfit := sorted(info["mismatched_keys"]):
+        name, found, wanted = unfit[0]
+        raise UserError(
+            f"{source.key}: '{source.location}' is not {kind}, or its config.json is another model's: {len(unfit)} of "
+            f"its weights are of other sizes, {name} first, which is {_shape(found)} and should be {_shape(wanted)}"
+        )
 
 
-def _load_model(model_class: type[Model], place: str, revision: str, dtype: torch.dtype) -> tuple[Model, list[str]]:
-    """The model, and the names of its weights that were not there: transformers fills those with random numbers."""
-    config = BlipConfig.from_pretrained(place, revision=revision)  # of its own, for its clear words on a missing file
-    loaded: Any = model_class.from_pretrained(
-        place, config=config, revision=revision, dtype=dtype, output_loading_info=True
-    )
-    model, info = loaded
-    return model, sorted(info["missing_keys"])
+def _shape(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _check_parts(blip: Blip[Model], source: Source) -> None:
+    """See that processor, tokenizer and model fit one another."""
+    vision = blip.model.config.vision_config
+    if vision.patch_size > vision.image_size:
+        raise UserError(
+            f"{source.key}: '{source.location}' cuts images of {vision.image_size} pixels into patches of "
+            f"{vision.patch_size}; correct vision_config in its config.json"
+        )
+    check_pictures(source, blip.preprocess, (vision.image_size, vision.image_size))
+    check_tokens(source, count_tokens(blip.tokenizer), blip.text_config.vocab_size)

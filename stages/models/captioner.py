@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,20 +42,25 @@ class Captioner:
         self._spoken_prompt = self._text(self._prompt.tokens)
         self.preprocess = blip.preprocess
 
-    def caption(self, pixels: Tensor, uniforms: NDArray[np.float64]) -> list[list[Caption]]:
+    def caption(self, pixels: Tensor, uniforms: NDArray[np.float64]) -> list[list[Caption] | None]:
         """Write captions, `uniforms.shape[1]` for each image; with beams the numbers themselves are not used.
 
         Args:
             pixels: (images, 3, height, width), from `preprocess`.
             uniforms: (images, candidates, max_length), float64 in [0, 1).
+
+        Returns:
+            The captions of each image; None where the model's numbers for it are not finite.
         """
         embeds = self._vision(pixels)
         numbers = torch.from_numpy(uniforms).to(embeds.device)
         drawn = self._decode(embeds, numbers)
-        return [
-            [Caption(self._strip_prompt(row), logprob) for row, logprob in zip(rows, logprobs, strict=True)]
-            for rows, logprobs in zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)
-        ]
+        found = zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)
+        return [self._read(rows, logprobs) if all(map(math.isfinite, logprobs)) else None for rows, logprobs in found]
+
+    def _read(self, rows: list[list[int]], logprobs: list[float]) -> list[Caption]:
+        """The captions of one image."""
+        return [Caption(self._strip_prompt(row), logprob) for row, logprob in zip(rows, logprobs, strict=True)]
 
     def _decode(self, embeds: Tensor, uniforms: Tensor) -> Drawn:
         sampling, candidates = self._sampling, uniforms.shape[1]
@@ -100,8 +106,12 @@ def load_captioner(
 def _encode_prompt(blip: Blip[BlipForConditionalGeneration], prompt: str, source: Source) -> Prompt:
     """[DEC] in the place of [CLS], and no [SEP]: what the decoder was trained to continue (BLIP's models/blip.py)."""
     config = blip.text_config
-    begin, end, pad = config.bos_token_id, config.sep_token_id, config.pad_token_id
+    given, known = (config.bos_token_id, config.sep_token_id, config.pad_token_id), range(config.vocab_size)
+    begin, end, pad = (mark if mark in known else None for mark in given)
     if begin is None or end is None or pad is None:
-        raise UserError(f"{source.key}: '{source.location}' gives no bos, sep and pad_token_id in its text_config")
+        raise UserError(
+            f"{source.key}: '{source.location}' gives no bos, sep and pad_token_id among its {len(known):,} tokens, "
+            f"but {given}; correct text_config in its config.json"
+        )
     ids: list[int] = blip.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return Prompt([begin, *ids], end=end, pad=pad)

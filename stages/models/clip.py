@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from stages.models.clip_towers import ImageTower, TextTower
+from stages.models.finite import unit
 
 
 class ClipScorer:
@@ -69,5 +69,5 @@ class ClipScorer:
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Features in float32 and of length 1, whatever format they were computed in."""
-    return normalize(features.float(), dim=-1)
+    """Features in float32 and of length 1, whatever format they were computed in; NaN where they have no direction."""
+    return unit(features.float())

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from huggingface_hub import snapshot_download
 from open_clip.pretrained import get_pretrained_cfg
+from torch import nn
 
 from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.clip import ClipScorer
 from stages.models.device import torch_dtype
 from stages.models.loading import LOADING_ERRORS, Source, find_source, quiet
+from stages.models.parts import check_pictures, check_tokens
 
 _PRECISIONS: dict[Dtype, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _KIND = "a CLIP model of open_clip"
@@ -51,7 +54,34 @@ def load_clip(name: ClipName, dtype: Dtype, device: torch.device) -> ClipScorer:
             tokenize = open_clip.get_tokenizer(found)
     except LOADING_ERRORS as error:
         raise source.error(_KIND, error) from None
+    check_pictures(source, transform, image_size(model.visual))
+    if (known := _known_tokens(model)) is not None:
+        check_tokens(source, _count_tokens(tokenize), known)
     return ClipScorer(model.eval().to(device), transform, tokenize, device, torch_dtype(dtype))
+
+
+def image_size(visual: Any) -> tuple[int, int]:
+    """Height and width in pixels that a loaded tower reads."""
+    size = visual.image_size if hasattr(visual, "image_size") else visual.preprocess_cfg["size"]
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return height, width
+
+
+def _known_tokens(model: Any) -> int | None:
+    """How many tokens the text tower's embedding has; None for architectures that keep it elsewhere."""
+    embedding = getattr(getattr(model, "text", model), "token_embedding", None)
+    return embedding.num_embeddings if isinstance(embedding, nn.Embedding) else None
+
+
+def _count_tokens(tokenize: Any) -> int:
+    """One more than the highest number of a word, or of a mark that a text is given; other marks never occur."""
+    numbers = [int(tokenize([""]).max())]
+    if hasattr(tokenize, "tokenizer"):
+        added = tokenize.tokenizer.get_added_vocab()
+        numbers += [number for word, number in tokenize.tokenizer.get_vocab().items() if word not in added]
+    else:  # open_clip's own
+        numbers.append(tokenize.vocab_size - 1)
+    return 1 + max(numbers)
 
 
 def locate(name: ClipName) -> tuple[Source, str]:

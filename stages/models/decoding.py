@@ -40,7 +40,7 @@ class Drawn:
     """(images, candidates, steps), int64; the end token stands where one was drawn, padding behind it."""
     logprobs: Tensor
     """(images, candidates), float32: sum over the drawn tokens, the end token included, of their log probability under
-    the model itself, before any filter."""
+    the model itself, before any filter. Not finite if the logits of one of these steps were not."""
 
 
 class Decoder(nn.Module):

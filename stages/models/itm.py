@@ -36,6 +36,7 @@ class ItmScorer:
         self._text = Med(blip.model.text_encoder)
         self._head = blip.model.itm_head
         self._enc = enc
+        self._most_tokens = min(MAX_TOKENS, blip.text_config.max_position_embeddings)
         self.preprocess = blip.preprocess
 
     def prepare(self, text: str) -> str:
@@ -44,12 +45,13 @@ class ItmScorer:
 
     @torch.inference_mode()
     def score(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> list[list[float]]:
-        """The probability of "match", in [0, 1], of every text of every image."""
+        """The probability of "match", in [0, 1], of every text of every image; NaN where a logit is not finite."""
         asked = [row for row, said in enumerate(texts) if said]  # an image without texts need not be looked at
         scores: list[list[float]] = [[] for _ in texts]
         if asked:
             logits = self.logits(pixels[asked], [texts[row] for row in asked])
-            found = iter(logits.softmax(dim=-1)[:, 1].tolist())  # index 1 is "match"
+            finite = logits.isfinite().all(dim=-1)  # an infinite one would make a probability of 0 or 1
+            found = iter(logits.softmax(dim=-1)[:, 1].where(finite, torch.nan).tolist())  # index 1 is "match"
             for row in asked:
                 scores[row] = [next(found) for _ in texts[row]]
         return scores
@@ -61,11 +63,12 @@ class ItmScorer:
         Every image must have a text.
         """
         embeds = self._vision(pixels)
-        tokens = self._tokenizer(list(chain.from_iterable(texts)), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        said = list(chain.from_iterable(texts))
+        tokens = self._tokenizer(said, truncation=True, max_length=self._most_tokens)["input_ids"]
         lengths = [len(ids) for ids in tokens]
         of_image = iter(lengths)
         by_text = Ragged(lengths, embeds.device)
-        by_image = Ragged([sum(next(of_image) for _ in said) for said in texts], embeds.device)
+        by_image = Ragged([sum(next(of_image) for _ in of_one) for of_one in texts], embeds.device)
         ids = torch.tensor([id_ for of_text in tokens for id_ in (self._enc, *of_text[1:])], device=embeds.device)
         hidden = self._text(ids, by_text.place, within_texts(by_text), self._text.look(embeds), by_image)
         logits: Tensor = self._head(hidden[by_text.place == 0])

@@ -16,7 +16,16 @@ from transformers.utils import logging as transformers_logging
 
 from stages.errors import UserError
 
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    SafetensorError,
+)
 """What transformers and open_clip raise for a model that is absent, broken or of another kind."""
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -35,16 +44,20 @@ class Source:
 
     def error(self, kind: str, reason: BaseException) -> UserError:
         """The one line that tells why this source gave no model of the kind (`a BLIP captioner`)."""
-        why = f"{type(reason).__name__}: {_first_sentence(str(reason))}"
         if self.is_folder:
-            return UserError(f"{self.key}: the folder '{self.location}' cannot be loaded as {kind} ({why})")
+            return UserError(f"{self.key}: the folder '{self.location}' cannot be loaded as {kind} ({why(reason)})")
         named = self.location if self.revision is None else f"{self.location}@{self.revision}"
         if not isinstance(reason, OSError):
-            return UserError(f"{self.key}: '{named}' of the hub cannot be loaded as {kind} ({why})")
+            return UserError(f"{self.key}: '{named}' of the hub cannot be loaded as {kind} ({why(reason)})")
         return UserError(
             f"{self.key}: no folder '{self.location}' here, and the hub cannot be reached or has no '{named}' "
-            f"that is {kind} ({why}); give a local folder or a hub name"
+            f"that is {kind} ({why(reason)}); give a local folder or a hub name"
         )
+
+
+def why(reason: BaseException) -> str:
+    """What a library raised, in half a line."""
+    return f"{type(reason).__name__}: {_first_sentence(str(reason))}"
 
 
 def find_source(name: str, revision: str | None, key: str) -> Source:

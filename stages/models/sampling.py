@@ -46,7 +46,8 @@ def draw_next(
         ruled_out: a token that may not be drawn now.
 
     Returns:
-        Token ids, (rows,), int64, and the log of their probability under the model itself, (rows,), float32.
+        Token ids, (rows,), int64, and the log of their probability under the model itself, (rows,), float32; not finite
+        where the model's logits are not.
     """
     allowed = _scale(logits if ruled_out is None else _without(logits, ruled_out), seen, sampling)
     if logits.device.type == "cpu" and (sampling.top_p < 1.0 or sampling.top_k is not None):
@@ -81,13 +82,15 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
         uniforms: (rows,), float64, in [0, 1).
 
     Returns:
-        Token ids, (rows,), int64.
+        Token ids, (rows,), int64; any token that there is where logits are not finite, of which the caller's log
+        probability tells.
     """
     cumulative = logits.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     total = cumulative[:, -1]
     below_total = torch.nextafter(total, torch.zeros_like(total))
     target = torch.minimum(uniforms * total, below_total)  # the product may round up to the total
-    return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    found = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    return found.clamp_max(logits.shape[-1] - 1)  # beyond the last one lies only what is not a number
 
 
 def _draw_among_likeliest(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:

@@ -1,19 +1,24 @@
 """Scores of image-text pairs: what CLIP ranking and ITM filtering have in common.
 
-An image is encoded once, equal texts of an image are scored once, and an empty text has no score.
+An image is encoded once, equal texts of an image are scored once, and an empty text has no score. Nor has a row whose
+image cannot be looked at, or whose score is not finite; its error says why.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 from PIL import Image
 from torch import Tensor
 
+from stages.contract import Output, Shard
 from stages.models.feed import batches
-from stages.shards import Artifact
+from stages.models.finite import NumberFormat
+from stages.shards import Artifact, duplicates
 
 
 class Scorer(Protocol):
@@ -35,14 +40,57 @@ class Scorer(Protocol):
             texts: of each image its texts, distinct; there may be none.
 
         Returns:
-            A score for each text, in the same nesting.
+            A score for each text, in the same nesting; not finite where the model's numbers are not.
         """
         ...
 
 
-def score_captions(
-    scorer: Scorer, images: Artifact, captions: pa.Table, batch_size: int, without: Collection[str] = ()
-) -> list[float | None]:
+@dataclass(frozen=True)
+class Scores:
+    """Of the rows of a caption table, in its order."""
+
+    values: list[float | None]
+    """None where the text is empty, or where there is an error."""
+    errors: list[str | None]
+    """Why a row has no score, in words; None where it has one, or needs none."""
+
+
+def score_shard(scorer: Scorer, shard: Shard, batch_size: int, numbers: NumberFormat, schema: pa.Schema) -> Output:
+    """Score the captions of a shard, row for row.
+
+    Args:
+        scorer: the model.
+        shard: with the inputs `download` and `caption`, and perhaps `dedup`.
+        batch_size: images per forward pass.
+        numbers: what the model computes in.
+        schema: of the table that it becomes: key, candidate, score, error.
+
+    Raises:
+        UserError: more than 1 % of the scores are not finite.
+        ValueError: the caption table and the downloaded images do not have the same keys.
+    """
+    captions = shard.inputs["caption"].table(["key", "candidate", "caption"])
+    images = shard.inputs["download"]
+    scores = score_captions(scorer, images, captions, batch_size, numbers, without=duplicates(shard))
+    columns = [
+        captions["key"],
+        captions["candidate"],
+        pa.array(scores.values, pa.float32()),
+        pa.array(scores.errors, pa.string()),
+    ]
+    failed, unscored = len(scores.errors) - scores.errors.count(None), scores.values.count(None)
+    counts = {"scored": len(scores.values) - unscored, "empty": unscored - failed, "failed": failed}
+    return Output(pa.table(columns, schema=schema), counts=counts)
+
+
+def score_captions(  # noqa: PLR0913, PLR0917 - what is scored, and how
+    scorer: Scorer,
+    images: Artifact,
+    captions: pa.Table,
+    batch_size: int,
+    numbers: NumberFormat,
+    without: Collection[str] = (),
+) -> Scores:
     """Score every row of a caption table against its image.
 
     Args:
@@ -50,27 +98,39 @@ def score_captions(
         images: the download shard that the captions belong to.
         captions: a caption table (`tables.CAPTIONS`).
         batch_size: images per forward pass.
+        numbers: what the model computes in.
         without: keys of downloaded images that have no captions, and should have none.
 
-    Returns:
-        One score per row, in the table's order; None where the text is empty.
-
     Raises:
+        UserError: more than 1 % of the scores are not finite.
         ValueError: the caption table and the downloaded images do not have the same keys.
     """
     texts = [scorer.prepare(text) if text.strip() else None for text in captions["caption"].to_pylist()]
     rows = _rows_by_key(captions)
-    scores: list[float | None] = [None] * len(texts)
-    for keys, pixels in batches(images, scorer.preprocess, batch_size, without):
-        found = [_take(rows, key) for key in keys]
+    scores = Scores([None] * len(texts), [None] * len(texts))
+    for batch in batches(images, scorer.preprocess, batch_size, without):
+        for key, reason in batch.broken.items():
+            for row in _take(rows, key):
+                scores.errors[row] = reason
+        found = [_take(rows, key) for key in batch.keys]
         distinct = [_distinct(texts[row] for row in of_image) for of_image in found]
-        for of_image, said, values in zip(found, distinct, scorer.score(pixels, distinct), strict=True):
+        for of_image, said, values in zip(found, distinct, scorer.score(batch.pixels, distinct), strict=True):
             by_text: dict[str | None, float] = dict(zip(said, values, strict=True))
             for row in of_image:
-                scores[row] = by_text.get(texts[row])  # None, the empty text, is not among them
+                scores.values[row] = by_text.get(texts[row])  # None, the empty text, is not among them
     if rows:
         raise ValueError(f"captions of {len(rows)} image(s) that were not downloaded, {next(iter(rows))} first")
+    _refuse_infinite(scores, numbers)
     return scores
+
+
+def _refuse_infinite(scores: Scores, numbers: NumberFormat) -> None:
+    """Give the rows whose score is not finite an error instead."""
+    asked = [row for row, value in enumerate(scores.values) if value is not None]
+    bad = [row for row in asked if not math.isfinite(scores.values[row] or 0.0)]
+    numbers.check(len(bad), len(asked), "scores")
+    for row in bad:
+        scores.values[row], scores.errors[row] = None, numbers.error
 
 
 def _distinct(texts: Iterable[str | None]) -> list[str]:

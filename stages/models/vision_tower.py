@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stages.contract import Dtype
-from stages.models.clip_loading import ClipName, locate
+from stages.models.clip_loading import ClipName, image_size, locate
 from stages.models.device import torch_dtype
 from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.parts import check_pictures
 
 _PRECISIONS: dict[Dtype, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _KIND = "a CLIP model of open_clip"
@@ -112,6 +113,6 @@ def load_vision_tower(name: ClipName, dtype: Dtype, device: torch.device) -> tup
         tower = VisionTower(clip.visual, torch_dtype(dtype))
     except (*LOADING_ERRORS, AttributeError) as error:  # a convolutional tower has no blocks
         raise source.error(_KIND, error) from None
-    wanted = clip.visual.preprocess_cfg
-    height, width = wanted["size"] if isinstance(wanted["size"], tuple | list) else (wanted["size"], wanted["size"])
-    return tower, View(preprocess, (height, width), tuple(wanted["mean"]), tuple(wanted["std"]))
+    wanted, size = clip.visual.preprocess_cfg, image_size(clip.visual)
+    check_pictures(source, preprocess, size)
+    return tower, View(preprocess, size, tuple(wanted["mean"]), tuple(wanted["std"]))

@@ -7,6 +7,7 @@ goes on as if nothing had happened, to the last bit on a CPU.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stages.errors import UserError
 from stages.models.device import autocast
+from stages.models.finite import NumberFormat
 from stages.models.qformer import QFormer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.data import Data, Holdout
@@ -30,6 +32,8 @@ from stages.pretrain.order import mix
 from stages.pretrain.retrieval import compare, recall_at_1
 from stages.pretrain.schedule import learning_rate, make_optimiser
 from stages.pretrain.spec import PretrainRecipe
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 """A row of `tables.METRICS`."""
@@ -74,13 +78,13 @@ class Training:
         """Train from where it is to the last step; all workers call this together.
 
         Raises:
-            UserError: a loss or a gradient is no longer a number.
+            UserError: a loss or a gradient is not, or no longer, finite.
         """
         objective = self._shared(self._objective)
         with closing(self._data.batches(self._done + 1, self._place.rank, self._place.world_size)) as batches:
             for step in range(self._done + 1, self._recipe.steps + 1):
-                row = self._step(step, objective, batches)
-                _check_finite(row, checkpoints.folder)
+                row, sees = self._step(step, objective, batches)
+                self._check_finite(row, sees, checkpoints.folder)
                 self._update()
                 self._keep(row, on_step)
                 if self._place.rank == 0 and self._is_measured(step):
@@ -89,32 +93,35 @@ class Training:
                 if self._place.rank == 0 and (step % every == 0 or step == self._recipe.steps):
                     checkpoints.save(step, self._state())
 
-    def _step(self, step: int, objective: nn.Module, batches: Iterator[Batch]) -> Row:
-        """The gradients of a step, and what is told of it."""
+    def _step(self, step: int, objective: nn.Module, batches: Iterator[Batch]) -> tuple[Row, bool]:
+        """The gradients of a step, and what is told of it; and whether all features of its images were finite."""
         recipe, started = self._recipe, time.monotonic()
         rate = learning_rate(step, recipe)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         temperature = self.model.temperature.item()
         self._optimiser.zero_grad()
-        parts = [self._accumulate(objective, next(batches), last=part == recipe.accumulate) for part in self._parts()]
+        parts, seen = [], []
+        for part in range(1, recipe.accumulate + 1):
+            batch = next(batches)
+            seen.append(batch.features.isfinite().all())
+            parts.append(self._accumulate(objective, batch, last=part == recipe.accumulate))
         norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)  # measures, and clips nothing
-        return {
+        told, sees = _told(parts, norm, seen)
+        row = {
             "phase": "train",
             "step": step,
             "epoch": self._epoch(step),
             "lr": rate,
             "temperature": temperature,
             "images_per_second": recipe.batch_size / (time.monotonic() - started),
-            **_told(parts, norm),
+            **told,
         }
+        return row, sees
 
     def _update(self) -> None:
         self._optimiser.step()
         self.model.clamp_temperature()
-
-    def _parts(self) -> range:
-        return range(1, self._recipe.accumulate + 1)
 
     def _accumulate(self, objective: nn.Module, batch: Batch, *, last: bool) -> Losses:
         """Add the gradients of a part of a step; workers exchange them with the last one."""
@@ -131,20 +138,44 @@ class Training:
         return (step - 1) * self._recipe.batch_size // self._data.images
 
     def _measure(self, step: int) -> Row:
-        """Retrieval among the images that are kept back."""
+        """Retrieval among the images that are kept back, as far as the frozen tower's numbers for them are finite."""
         holdout = self._holdout = self._holdout or self._data.holdout()
         with autocast(self._recipe.dtype, self._place.device):
             similarity = compare(self.model, holdout.features, holdout.text)
-        recall = recall_at_1(similarity, holdout.captions)
+        seen = similarity.isfinite().all(dim=1).nonzero()[:, 0]
+        captions = [holdout.captions[number] for number in seen.tolist()]
+        if lost := len(holdout.captions) - len(captions):
+            error = NumberFormat("pretrain", self._recipe.dtype).error
+            logger.warning("%d held-out images are left out: their features are %s", lost, error)
+        recall = recall_at_1(similarity[seen][:, seen], captions)
         return {
             "phase": "holdout",
             "step": step,
             "epoch": self._epoch(step),
-            "images": len(holdout.captions),
+            "images": len(captions),
             "r1_image_to_text": recall.image_to_text,
             "r1_text_to_image": recall.text_to_image,
-            "chance": 1 / len(holdout.captions),
+            "chance": 1 / len(captions),
         }
+
+    def _check_finite(self, row: Row, sees: bool, checkpoints: str) -> None:  # noqa: FBT001
+        """See that a step's numbers are finite, or say what is to blame."""
+        told, numbers = {name: row[name] for name in JUDGED}, NumberFormat("pretrain", self._recipe.dtype)
+        if all(map(math.isfinite, told.values())):
+            return
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+        where, halved = f"pretrain: step {row['step']}", self._recipe.dtype == "bfloat16"
+        if not sees:
+            raise UserError(f"{where}: features of the image tower are {numbers.error} ({shown}); {numbers.advice}")
+        if row["step"] == 1 and not all(weight.isfinite().all() for weight in self.model.parameters()):
+            raise UserError(
+                f"{where}: weights that it begins with are not finite ({shown}); name another pretrain.init"
+            )
+        raise UserError(
+            f"{where} is no longer finite in {self._recipe.dtype} ({shown}); nothing was updated, and the last good "
+            f"checkpoints lie in {checkpoints}. Lower pretrain.lr or lengthen pretrain.warmup"
+            + (", or set pretrain.dtype to float32" if halved else "")
+        )
 
     def _is_measured(self, step: int) -> bool:
         every = self._recipe.evaluate_every or self._recipe.steps
@@ -190,20 +221,13 @@ class Training:
         return DistributedDataParallel(objective, device_ids=None if index is None else [index])
 
 
-def _told(parts: list[Losses], norm: Tensor) -> Row:
-    """The numbers of a step, the mean over its parts and the workers, in one transfer from the device."""
+def _told(parts: list[Losses], norm: Tensor, seen: list[Tensor]) -> tuple[Row, bool]:
+    """The numbers of a step, the mean over its parts and the workers, and whether all of `seen` are true.
+
+    In one transfer from the device.
+    """
     losses = Losses(*(torch.stack(values).mean() for values in zip(*parts, strict=True)))
-    values = mean(torch.stack([losses.total, losses.itc, losses.itm, losses.itg, losses.itm_accuracy, norm]))
-    return dict(zip(JUDGED, values.tolist(), strict=True))
-
-
-def _check_finite(row: Row, checkpoints: str) -> None:
-    told = {name: row[name] for name in JUDGED}
-    if all(map(math.isfinite, told.values())):
-        return
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
-    raise UserError(
-        f"pretrain: step {row['step']} is no longer finite ({numbers}); nothing was updated, and the last good "
-        f"checkpoints lie in {checkpoints}. Lower pretrain.lr or lengthen pretrain.warmup; with dtype float16 or "
-        f"bfloat16 try float32"
-    )
+    sees = torch.stack(seen).float().mean()
+    values = mean(torch.stack([losses.total, losses.itc, losses.itm, losses.itg, losses.itm_accuracy, norm, sees]))
+    *judged, shares = values.tolist()
+    return dict(zip(JUDGED, judged, strict=True)), shares == 1

@@ -14,7 +14,7 @@ class RankRecipe(PretrainedRecipe):
 
 SPEC = StageSpec(
     name="rank",
-    version=1,
+    version=2,
     inputs=("download", "dedup", "caption"),
     recipe=RankRecipe,
     run=ModelRunOptions,

@@ -24,9 +24,9 @@ class Candidates:
     text: NDArray[np.int64]
     """See `texts.text_codes`."""
     clip: NDArray[np.float32]
-    """Cosine; NaN ranks behind every number."""
+    """Cosine; NaN where there is none."""
     itm: NDArray[np.float32] | None
-    """Probability of a match; NaN is below every threshold. None: no filter ran."""
+    """Probability of a match; NaN where there is none. None: no filter ran."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,37 @@ def keep_all(image: NDArray[np.int64], candidate: NDArray[np.int64]) -> Verdicts
 def keep_best(candidates: Candidates, *, k: int, itm_threshold: float | None) -> Verdicts:
     """The best k of each image by CLIP score among distinct texts that pass the ITM threshold.
 
-    Of the reasons that apply to a candidate, the first in the order empty, duplicate, below_threshold is given.
+    Of the reasons that apply to a candidate, the first in the order empty, duplicate, below_threshold, unscored is
+    given. A text is unscored if it lacks the probability that a threshold is set for, or the cosine to be ranked by.
 
     Raises:
         ValueError: there is a threshold and nothing that it could apply to.
     """
     empty = candidates.text == EMPTY
     duplicate = _repeats(candidates)
-    noise = _below(candidates.itm, itm_threshold, len(empty))
-    allowed = ~(empty | duplicate | noise)
+    noise, unjudged = _judge(candidates.itm, itm_threshold, len(empty))
+    unscored = unjudged | np.isnan(candidates.clip)
+    allowed = ~(empty | duplicate | noise | unscored)
     rank = np.zeros(len(empty), np.int16)
-    # np.lexsort puts NaN last, hence unscored candidates behind the scored ones.
     rank[allowed] = _ranks(candidates.image[allowed], candidates.candidate[allowed], -candidates.clip[allowed])
     reason = np.select(
-        [empty, duplicate, noise, rank <= k],
-        [_CODE["empty"], _CODE["duplicate"], _CODE["below_threshold"], _CODE["kept"]],
+        [empty, duplicate, noise, unscored, rank <= k],
+        [_CODE["empty"], _CODE["duplicate"], _CODE["below_threshold"], _CODE["unscored"], _CODE["kept"]],
         _CODE["outranked"],
     )
     return Verdicts(rank, reason.astype(np.int8))
 
 
-def _below(itm: NDArray[np.float32] | None, threshold: float | None, count: int) -> NDArray[np.bool_]:
+def _judge(
+    itm: NDArray[np.float32] | None, threshold: float | None, count: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which candidates are below the threshold, and of which nobody knows."""
     if threshold is None:
-        return np.zeros(count, np.bool_)
+        return np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     if itm is None:
         raise ValueError(f"itm_threshold is {threshold}, but no filter stage scored the candidates")
     # Compared in the scores' own precision: a stored 0.7 passes a threshold of 0.7.
-    passes: NDArray[np.bool_] = itm >= np.float32(threshold)
-    return ~passes
+    return itm < np.float32(threshold), np.isnan(itm)
 
 
 def _repeats(candidates: Candidates) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from stages.contract import Recipe, RunOptions, StageSpec
 class SelectRecipe(Recipe):
     """How many candidates an image keeps, and what may not be kept."""
 
-    k: Annotated[int, Field(ge=1)] = 2
+    k: Annotated[int, Field(ge=1, le=1001)] = 2
     """Captions kept per image at most: the best by CLIP score."""
     itm_threshold: Annotated[float, Field(ge=0, le=1)] | None = 0.5
     """A candidate whose ITM probability is below this is noise, as in BLIP; None filters nothing."""
@@ -20,7 +20,7 @@ class SelectRecipe(Recipe):
 
 SPEC = StageSpec(
     name="select",
-    version=1,
+    version=2,
     inputs=("caption", "rank", "filter"),
     recipe=SelectRecipe,
     run=RunOptions,

@@ -331,7 +331,7 @@ Source = Annotated[
 class UrlsRecipe(Recipe):
     """How the sources are cut."""
 
-    shard_size: Annotated[int, Field(ge=1)] = 10_000
+    shard_size: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     """Rows in a shard; only the last one of a file has fewer."""
 
 

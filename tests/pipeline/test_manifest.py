@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import load_manifest
+from pipeline.manifest import Document, load_manifest
 from stages.errors import UserError
 
 MANIFESTS = sorted(Path("manifests").glob("*.yaml"))
@@ -48,6 +48,10 @@ EVALUATED = (
 )
 """GOOD, with people's captions to train on and others to measure on."""
 
+MIXED = EVALUATED.replace(
+    "pretrained: openai\nevaluate:", "pretrained: openai\n  mixture: {web: 2, people: 1}\nevaluate:"
+)
+
 WRONG = {
     "mistyped key": (change("top_p:", "topp:"), "10: caption.topp: unknown key; did you mean 'top_p'?"),
     "mistyped section": (change("select:", "selct:"), "16: selct: unknown key; did you mean 'select'?"),
@@ -69,11 +73,12 @@ WRONG = {
     "a number in quotes": (change("0.9", "'0.9'"), '10: caption.top_p: found "0.9"; must be a number'),
     "more captions than beams": (
         change("top_p: 0.9", "beams: 3"),
-        "8: caption: candidates 10 are more than the beams 3",
+        "8: caption: candidates 10 are more than the beams 3; lower the one or raise the other",
     ),
     "half a caption": (change("k: 2", "k: 1.5"), "17: select.k: found 1.5; must be a whole number"),
     "no captions kept": (change("k: 2", "k: 0"), "17: select.k: found 0; must be at least 1"),
-    "true for a number": (change("k: 2", "k: yes"), "17: select.k: found true; must be a whole number"),
+    "true for a number": (change("k: 2", "k: True"), "17: select.k: found True; must be a whole number"),
+    "yes, which is a word": (change("k: 2", "k: yes"), '17: select.k: found "yes"; must be a whole number'),
     "a list for a number": (change("k: 2", "k: [2]"), "17: select.k: found [2]; must be a whole number"),
     "a negative size": (change("384", "-1"), "7: download.image_size: found -1; must be at least 1"),
     "a model that is no text": (
@@ -112,6 +117,14 @@ WRONG = {
     "a path that is none": (
         change("parts/*.parquet", "7"),
         "5: sources.web.path: found 7; must be a text or a list of texts",
+    ),
+    "a path that is none, of a source of an odd name": (
+        change("  web:", "  str:").replace("parts/*.parquet", "7"),
+        "5: sources.str.path: found 7; must be a text or a list of texts",
+    ),
+    "one number of two": (
+        MIXED.replace("mixture: {web: 2, people: 1}", "betas: [0.9]"),
+        "30: pretrain.betas: has too few entries",
     ),
     "another format's key": (
         change("    format: laion\n", "    format: laion\n    splits: [train]\n"),
@@ -185,6 +198,125 @@ WRONG = {
     ),
     "a list": ("- a\n- b\n", "1: a manifest is a mapping that starts with 'output:' and 'sources:'"),
     "nothing": ("", "1: a manifest is a mapping that starts with 'output:' and 'sources:'"),
+    "an infinite number": (change("0.9", ".inf"), "10: caption.top_p: found .inf; must be a finite number"),
+    "a number that is none, by name": (change("0.9", ".NaN"), "10: caption.top_p: found .NaN; must be a finite number"),
+    "a number too great for a machine": (
+        change("0.9", "1e999"),
+        "10: caption.top_p: found 1e999; must be a finite number",
+    ),
+    "an infinite whole number": (change("k: 2", "k: -.inf"), "17: select.k: found -.inf; must be a whole number"),
+    "an infinite text": (
+        change("Salesforce/blip-itm-large-coco", ".inf"),
+        "15: filter.model: found .inf; must be a text; put it in quotes",
+    ),
+    "an infinite deadline": (
+        change("  top_p: 0.9", "  run: {deadline: .inf}"),
+        "10: caption.run.deadline: found .inf; must be a finite number",
+    ),
+    "a deadline of ages": (
+        change("  top_p: 0.9", "  run: {deadline: 1e20}"),
+        "10: caption.run.deadline: found 1e20; must be at most 31536000",
+    ),
+    "a GPU and a half": (
+        change("  top_p: 0.9", "  run: {gpus: 1.5}"),
+        "10: caption.run.gpus: found 1.5; Ray reserves whole GPUs, or of a single one a fraction from 0.001 on",
+    ),
+    "a huge whole number": (
+        change("  top_p: 0.9", "  seed: 99999999999999999999"),
+        "10: caption.seed: found 99999999999999999999; must be less than 9223372036854775808",
+    ),
+    "more digits than a number has": (
+        change("k: 2", f"k: {'9' * 5000}"),
+        f'17: select.k: found "{"9" * 56}...; must be a whole number',
+    ),
+    "a leading zero": (
+        change("k: 2", "k: 010"),
+        "17: select.k: found 010, which is octal to some; leave the leading zero out, or put it in quotes",
+    ),
+    "minutes and seconds": (change("k: 2", "k: 1:30"), '17: select.k: found "1:30"; must be a whole number'),
+    "a date": (change("k: 2", "k: 2024-01-01"), '17: select.k: found "2024-01-01"; must be a whole number'),
+    "a commit that is a number to YAML": (
+        change("  top_p: 0.9", "  revision: 1e5"),
+        "10: caption.revision: found 1e5; must be a text; put it in quotes",
+    ),
+    "a tag": (
+        change("0.9", "!!python/name:os.system x"),
+        "10: caption.top_p: the tag 'tag:yaml.org,2002:python/name:os.system' means nothing here; leave it out",
+    ),
+    "a tag that does not fit": (
+        change("0.9", "!!int x"),
+        "10: caption.top_p: found x, which its tag does not fit; leave the tag out",
+    ),
+    "a key that is a list": (change("  web:", "  ? [a]\n  :"), "3: sources: a key is a word, not a list or a mapping"),
+    "a list that holds itself": (change("0.9", "&a [*a]"), "10: caption.top_p: holds itself by an alias; write it out"),
+    "an alias of nothing": (
+        change("0.9", "*a"),
+        "10: not YAML: found undefined alias 'a'; check the indentation and quotes here",
+    ),
+    "half of a character": (
+        change("laion\n", "laion\n    where: \"x = '\\ud83d'\"\n"),
+        "5: sources.web.where: found \"x = '\\ud83d'\", which has a character that no text may have; take it out",
+    ),
+    "a NUL in a path": (
+        change("parts/*.parquet", '"parts\\0"'),
+        "5: sources.web.path: found 'parts\\x00', which has a character that no text may have; take it out",
+    ),
+    "a second document": (
+        GOOD + "---\nk: 2\n",
+        "18: not YAML: expected a single document in the stream, but found another document; "
+        "check the indentation and quotes here",
+    ),
+    "brackets without end": (
+        GOOD + f"demo: {'[' * 40}{']' * 40}\n",
+        "18: demo: is nested more than 30 levels deep; a manifest has five",
+    ),
+    "aliases that stand for a billion": (
+        "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)),
+        "1: its aliases stand for more than 100,000 values; use fewer",
+    ),
+    "a merge of a word": (
+        change("  top_p: 0.9", "  <<: no"),
+        "10: caption: '<<' takes a mapping, or a list of mappings",
+    ),
+    "captions that may not end": (
+        change("top_p: 0.9", "max_length: 4"),
+        "8: caption: min_length 5 is more than max_length 4; lower the one or raise the other",
+    ),
+    "a temperature of next to nothing": (
+        change("top_p: 0.9", "temperature: 0.01"),
+        "10: caption.temperature: found 0.01; must be at least 0.05",
+    ),
+    "beams that draw": (
+        change("top_p: 0.9", "beams: 10\n  top_k: 5\n  temperature: 0.5"),
+        "8: caption: beams 10 search for the likeliest texts, and nothing is drawn; leave out top_k and temperature",
+    ),
+    "one token to choose from": (
+        change("top_p: 0.9", "top_k: 1"),
+        "8: caption: top_k 1 leaves one token to choose, so that all candidates 10 would be the same; "
+        "set candidates to 1, or raise top_k",
+    ),
+    "a mixture of no such source": (
+        MIXED.replace("people: 1", "poeple: 1"),
+        "30: pretrain.mixture.poeple: there is no such source; the sources to train on are web, people",
+        "30: pretrain.mixture: has no share for people; give each of web, people its share",
+    ),
+    "a mixture of what is measured on": (
+        MIXED.replace("people: 1", "people: 1, people_test: 1"),
+        "30: pretrain.mixture.people_test: 'evaluate' measures on it; the sources to train on are web, people",
+    ),
+    "an empty mixture": (
+        MIXED.replace("web: 2, people: 1", ""),
+        "30: pretrain.mixture: has no share for web, people; give each of web, people its share",
+    ),
+    "a share of nothing": (
+        MIXED.replace("people: 1", "people: 0"),
+        "30: pretrain.mixture.people: found 0; must be at least 1e-06",
+    ),
+    "a measurement of nothing": (
+        MIXED.replace("mixture: {web: 2, people: 1}", "holdout: 0\n  evaluate_every: 5"),
+        "27: pretrain: evaluate_every measures on `holdout`, which is 0; leave it out, or hold images out",
+    ),
     "a section that is a word": (
         change("select:\n  k: 2", "select: two"),
         '16: select: found "two"; must be a mapping of keys to values',
@@ -194,12 +326,12 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_manifest_gets_its_line(name, tmp_path):
-    text, expected = WRONG[name]
+    text, *expected = WRONG[name]
     path = tmp_path / "m.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
         load_manifest(path)
-    assert str(caught.value) == f"{path}:{expected}"
+    assert str(caught.value) == "\n".join(f"{path}:{line}" for line in expected)
 
 
 def test_all_errors_of_a_file_are_told_at_once_in_its_order(tmp_path):
@@ -235,6 +367,66 @@ def test_a_right_manifest_has_its_recipes_apart_from_its_run_options(tmp_path):
     assert recipe.model_dump()["top_p"] == 0.8
     assert (run.actors, run.gpus) == (4, 0.5)
     assert "run" not in recipe.model_dump()
+
+
+PLAIN = {
+    "an exponent without a point": ("top_p: 0.9", "temperature: 5e-1", "temperature", 0.5),
+    "thousands": ("top_p: 0.9", "seed: 1_000", "seed", 1000),
+    "a hexadecimal number": ("top_p: 0.9", "seed: 0xff", "seed", 255),
+    "a date that is a name": ("top_p: 0.9", "revision: 2024-13-45", "revision", "2024-13-45"),
+    "no, which is a word": ("top_p: 0.9", "prompt: no", "prompt", "no"),
+    "the default key of YAML": ("top_p: 0.9", "prompt: =", "prompt", "="),
+    "a number that is a text": ("top_p: 0.9", "revision: !!str 1e5", "revision", "1e5"),
+    "a merge": ("caption:", "caption:\n  <<: {seed: 1, candidates: 7}\n  seed: 2", "seed", 2),
+    "beams with the drawing as it is": ("top_p: 0.9", "beams: 10\n  top_p: 0.9", "beams", 10),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_words_mean_what_people_mean(name, tmp_path):
+    old, new, key, expected = PLAIN[name]
+    path = tmp_path / "m.yaml"
+    path.write_text(change(old, new))
+    found = load_manifest(path).stages["caption"][0].model_dump()[key]
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_a_key_is_a_text_whatever_it_says(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(MIXED.replace("web", "no").replace("people_test", "2024-01-01"))
+    assert list(load_manifest(path).sources) == ["no", "people", "2024-01-01"]
+
+
+def test_a_mixture_that_names_every_source_is_right(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(MIXED)
+    assert load_manifest(path).stages["pretrain"][0].model_dump()["mixture"] == {"web": 2, "people": 1}
+
+
+def test_every_number_of_a_manifest_has_bounds():
+    """Without them a slip of the pen is found by whatever library meets it first."""
+    without = [name for name, schema in numbers(Document.model_json_schema()) if not BOUNDS.issubset(kinds(schema))]
+    assert without == []
+
+
+BOUNDS = {"least", "most"}
+
+
+def kinds(schema):
+    names = {"minimum": "least", "exclusiveMinimum": "least", "maximum": "most", "exclusiveMaximum": "most"}
+    return {names[key] for key in schema if key in names}
+
+
+def numbers(schema, name=""):
+    """(place, schema) of every number in a JSON schema."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from numbers(part, name)
+    elif isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number"):
+            yield name, schema
+        for key, part in schema.items():
+            yield from numbers(part, f"{name}.{key}")
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)

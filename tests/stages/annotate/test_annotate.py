@@ -30,9 +30,9 @@ def test_the_captions_of_downloaded_images_become_candidates(tmp_path: Path) -> 
     assert output.table.schema == CAPTIONS
     rows = [tuple(row.values()) for row in output.table.to_pylist()]
     assert rows == [
-        ("a", 1, "human", "One cat.", None),
-        ("a", 2, "human", "two", None),
-        ("d", 1, "human", "one cat.", None),
+        ("a", 1, "human", "One cat.", None, None),
+        ("a", 2, "human", "two", None, None),
+        ("d", 1, "human", "one cat.", None, None),
     ]
     assert output.counts == {"images": 2, "captions": 3}
 

@@ -19,6 +19,7 @@ from stages.evaluate.ranking import chance
 from stages.evaluate.rerank import rerank
 from stages.evaluate.similarity import BothWays, Embeddings, compare, find_candidates
 from stages.evaluate.spec import RANKS
+from stages.models.finite import NumberFormat
 from stages.models.qformer import Text, similarities
 
 UNHURRIED = settings(deadline=None, max_examples=40)
@@ -138,6 +139,7 @@ def test_reranking_candidates_is_reranking_the_whole_table(given_set, top_k, blo
     assert candidates.text_to_image.answers.tolist() == best(transposed(itc), top_k)
     model = TableOfLogits(torch.tensor(itm))
     models = SimpleNamespace(
+        numbers=NumberFormat("pretrain", "float32"),
         qformer=model,
         autocast=nullcontext,
         device=torch.device("cpu"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pkgutil
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,32 @@ def test_a_set_too_small_to_measure_on_is_refused(make_shard, pretrained, tmp_pa
     shard = make_shard([("people-0", None, [])], "0")
     with pytest.raises(UserError, match=r"^evaluate.sources: 'people' has 0 image\(s\) and 0 caption\(s\) that differ"):
         evaluate([shard], pretrained, tmp_path)
+
+
+def test_an_image_that_cannot_be_looked_at_is_told(described, make_shard, pretrained, tmp_path):
+    rows = [*described[:8], ("people-99", b"no picture", ["a cat"])]
+    with pytest.raises(ValueError, match="image people-99, which people described, cannot be decoded: "):
+        evaluate([make_shard(rows, "0")], pretrained, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "expected"),
+    [
+        ("stages.models.vision_tower.VisionTower.forward", "22 of 22 embeddings of the Q-Former's images"),
+        ("stages.models.clip.ClipScorer.embed_texts", "31 of 31 embeddings of CLIP's texts"),
+        ("stages.evaluate.rerank._match", "logits of ITM"),
+    ],
+)
+def test_numbers_that_are_not_finite_measure_nothing(spoilt, expected, shards, pretrained, tmp_path, monkeypatch):
+    place, name = spoilt.rsplit(".", 1)
+    owner = pkgutil.resolve_name(place)
+    whole = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args: whole(*args) * torch.inf)
+    half = replace(pretrained, recipe=pretrained.recipe.model_copy(update={"dtype": "bfloat16"}))
+    with pytest.raises(
+        UserError, match=f"^pretrain: .*{expected} are not finite in bfloat16; set pretrain.dtype to float32$"
+    ):
+        evaluate(shards, half, tmp_path)
 
 
 def test_a_missing_model_is_told_with_the_key_that_names_it(shards, pretrained, tmp_path):

@@ -148,3 +148,24 @@ def test_looking_at_the_likeliest_draws_what_sorting_everything_draws(
     left = warp(without, seen, sampling)
     assert drawn.tolist() == draw(left, numbers).tolist()
     assert torch.allclose(logprob, logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    "sampling", [settings(0.9), settings(1.0), settings(top_k=1), settings(0.9, 5, 0.7, 1.2), settings(1e-6)]
+)
+@pytest.mark.parametrize("vocabulary", [40, 4 * LIKELIEST])
+def test_logits_that_are_not_finite_are_told_by_their_log_probability(
+    value: float, sampling: Sampling, vocabulary: int
+) -> None:
+    logits = torch.randn(4, vocabulary, generator=torch.Generator().manual_seed(2))
+    seen = torch.tensor([[3, 8]]).expand(4, -1)
+    numbers = torch.tensor([0.1, 0.999999, 0.5, 0.3], dtype=torch.float64)
+    expected, expected_logprob = draw_next(logits, seen, numbers, sampling)
+    spoilt = logits.clone()
+    spoilt[0], spoilt[1, 7], spoilt[1, 9] = value, value, -torch.inf
+    drawn, logprob = draw_next(spoilt, seen, numbers, sampling)
+    assert ((drawn >= 0) & (drawn < vocabulary)).all()
+    assert not logprob[:2].isfinite().any()
+    assert torch.equal(drawn[2:], expected[2:])
+    assert torch.equal(logprob[2:], expected_logprob[2:])

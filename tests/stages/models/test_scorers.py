@@ -1,5 +1,7 @@
 """The scorers against transformers and open_clip on their own: one image and one text at a time."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
@@ -7,6 +9,7 @@ import pytest
 import small_models
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import BertTokenizer, BlipForImageTextRetrieval, BlipImageProcessor
 
 from stages.models.clip import ClipScorer
@@ -130,3 +133,51 @@ def test_half_precision_is_close(
     half = load_clip(ClipName("rank.model", str(clip_folder), None, None), dtype, CPU)  # type: ignore[arg-type]
     images = list(pictures.values())[:1]
     assert score_all(half, images, [TEXTS])[0] == pytest.approx(score_all(clip, images, [TEXTS])[0], abs=0.02)
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_probability_of_an_infinite_logit_is_none(
+    itm: ItmScorer, pictures: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch, value: float, place: int
+) -> None:
+    """Of one infinite logit softmax makes a probability of exactly 0 or 1."""
+    images = list(pictures.values())[:2]
+    whole = score_all(itm, images, [TEXTS, TEXTS])
+    logits = itm.logits
+
+    def spoilt(pixels: Tensor, texts: Sequence[Sequence[str]]) -> Tensor:
+        found = logits(pixels, texts)
+        found[1, place] = value
+        return found
+
+    monkeypatch.setattr(itm, "logits", spoilt)
+    (first, second, *rest), others = score_all(itm, images, [TEXTS, TEXTS])
+    assert math.isnan(second)
+    assert ([first, *rest], others) == ([whole[0][0], *whole[0][2:]], whole[1])
+
+
+def test_embeddings_without_a_direction_have_no_cosine(
+    clip: ClipScorer, pictures: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = list(pictures.values())[:3]
+    whole = score_all(clip, images, [TEXTS] * 3)
+    encode = clip._encode_image
+    scale = torch.tensor([[0.0], [1.0], [torch.inf]])
+    monkeypatch.setattr(clip, "_encode_image", lambda pixels: encode(pixels) * scale)
+    zero, fine, infinite = score_all(clip, images, [TEXTS] * 3)
+    assert all(map(math.isnan, zero + infinite))
+    assert fine == whole[1]
+
+
+def test_a_filter_of_few_positions_reads_as_many_tokens_as_it_has(
+    tmp_path: Path, pictures: dict[str, Image.Image]
+) -> None:
+    config = small_models.blip_config(2)
+    config.text_config.max_position_embeddings = 12
+    BlipForImageTextRetrieval(config).save_pretrained(tmp_path)
+    small_models.save_tokenizer(tmp_path)
+    BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    scorer = load_itm(find_source(str(tmp_path), None, "filter.model"), dtype=torch.float32, device=CPU)
+    words = ["red", "blue", "green"] * 9
+    ((one, two),) = score_all(scorer, [pictures["web-0-0-0"]], [[" ".join(words[:10]), " ".join(words)]])
+    assert one == pytest.approx(two, abs=1e-6)

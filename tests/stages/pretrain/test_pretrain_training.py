@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stages.errors import UserError
 from stages.models.qformer import load_qformer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.compute import Pretrain
+from stages.pretrain.features import Encoder
 from stages.pretrain.loop import Row
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
@@ -208,6 +210,44 @@ def test_a_loss_that_is_no_number_stops_the_training(make_recipe, make_job, run,
     with pytest.raises(UserError, match=r"step 4 is no longer finite.*nan.*Lower pretrain\.lr"):
         Pretrain(recipe, run)(job)
     assert checkpoints.newest()[0] == 3
+
+
+def overflow(monkeypatch, spoil):
+    """Let the frozen tower's features be what `spoil` makes of them, as when they overflow in float16."""
+    encode = Encoder.encode
+
+    def spoilt(self, pixels):
+        return spoil(encode(self, pixels))
+
+    monkeypatch.setattr(Encoder, "encode", spoilt)
+
+
+def test_features_that_are_not_finite_stop_the_training(make_recipe, make_job, run, monkeypatch):
+    overflow(monkeypatch, lambda features: features * 1e30 * 1e30)
+    with pytest.raises(UserError) as caught:
+        Pretrain(make_recipe(dtype="float16"), run)(make_job())
+    words = r"pretrain: step 1: features of the image tower are not finite in float16 \(loss nan, itc nan, .*\); "
+    assert re.fullmatch(words + "set pretrain.dtype to bfloat16 or float32", str(caught.value))
+
+
+def test_weights_that_are_not_finite_are_told_from_the_start(make_recipe, make_job, run, monkeypatch):
+    monkeypatch.setattr("stages.pretrain.compute.initialise", lambda model, *_: model.queries.data.fill_(torch.nan))
+    with pytest.raises(
+        UserError, match=r"step 1: weights that it begins with are not finite .* another pretrain\.init"
+    ):
+        Pretrain(make_recipe(init="nowhere"), run)(make_job())
+
+
+def test_a_held_out_image_without_features_costs_itself(make_recipe, make_job, run, monkeypatch):
+    whole = rows(Pretrain(make_recipe(steps=1), run)(make_job()), "holdout")[0]
+
+    def without_the_first(features):
+        return features.index_fill(0, torch.tensor([0]), torch.inf) if len(features) == whole["images"] else features
+
+    overflow(monkeypatch, without_the_first)
+    found = rows(Pretrain(make_recipe(steps=1), run)(make_job()), "holdout")[0]
+    assert found["images"] == whole["images"] - 1
+    assert found["chance"] == pytest.approx(1 / found["images"])
 
 
 def test_too_few_images_are_refused(make_recipe, make_corpus_shard, run, tmp_path):

@@ -24,7 +24,7 @@ def test_the_table(
     captions = [(key, text) for key in pictures for text in ("Red dog", "a red dog", "", "a red dog", "the cat")]
     output = rank()(make_shard({**pictures, "dead": None}, captions=captions))
     assert output.table.schema == RANK
-    assert output.counts == {"scored": 28, "empty": 7}
+    assert output.counts == {"scored": 28, "empty": 7, "failed": 0}
     rows = output.table.to_pylist()
     assert [(row["key"], row["candidate"]) for row in rows] == [(key, n) for key in pictures for n in range(5)]
     scores = [row["clip_score"] for row in rows]

@@ -78,6 +78,7 @@ def test_the_best_by_clip_are_kept_among_those_that_pass() -> None:
         "human": 0,
         "outranked": 1,
         "below_threshold": 2,
+        "unscored": 0,
         "duplicate": 0,
         "empty": 0,
     }
@@ -115,9 +116,31 @@ def test_a_duplicate_of_noise_is_no_second_chance() -> None:
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
-def test_missing_scores_never_win(missing: float | None) -> None:
-    rows = [row("a", 0, "no itm", 0.9, missing), row("a", 1, "no clip", missing), row("a", 2, "both", -1.0)]
-    assert verdicts(rows) == [(None, "below_threshold"), (2, "kept"), (1, "kept")]
+def test_a_text_without_the_score_that_decides_is_unscored(missing: float | None) -> None:
+    rows = [
+        row("a", 0, "no itm", 0.9, missing),
+        row("a", 1, "no clip", missing),
+        row("a", 2, "both", -1.0),
+        row("a", 3, "noise without clip", missing, 0.1),
+        row("a", 4, "", missing, missing),
+        row("b", 0, "neither", missing, missing),
+        row("b", 1, "Neither", 0.9, 0.9),
+    ]
+    assert verdicts(rows) == [
+        (None, "unscored"),
+        (None, "unscored"),
+        (1, "kept"),
+        (None, "below_threshold"),
+        (None, "empty"),
+        (None, "unscored"),
+        (None, "duplicate"),
+    ]
+    assert select(web_tables(rows)).counts["unscored"] == 3
+
+
+def test_without_a_threshold_nobody_needs_a_probability() -> None:
+    rows = [row("a", 0, "no itm", 0.9, None), row("a", 1, "no clip", None)]
+    assert verdicts(rows, itm_threshold=None) == [(1, "kept"), (None, "unscored")]
 
 
 def test_a_score_that_equals_the_threshold_passes_in_float32_too() -> None:
@@ -187,12 +210,14 @@ def expected(rows: list[Row], k: int, threshold: float | None) -> list[tuple[int
                 answer[place] = (None, "empty")
             elif text in seen:
                 answer[place] = (None, "duplicate")
-            elif threshold is not None and not itm >= np.float32(threshold):
+            elif threshold is not None and itm < np.float32(threshold):
                 answer[place] = (None, "below_threshold")
+            elif (
+                one["clip_score"] is None or math.isnan(one["clip_score"]) or (threshold is not None and np.isnan(itm))
+            ):
+                answer[place] = (None, "unscored")
             else:
-                clip = one["clip_score"]
-                unscored = clip is None or math.isnan(clip)
-                allowed.append((unscored, 0.0 if unscored else -np.float32(clip), one["candidate"]))
+                allowed.append((-np.float32(one["clip_score"]), one["candidate"]))
             seen.add(text)
         for rank, (*_, candidate) in enumerate(sorted(allowed), start=1):
             answer[key, candidate] = (rank, "kept" if rank <= k else "outranked")

@@ -1,0 +1,78 @@
+"""What becomes of numbers that are none: NaN and infinity, where a model's activations outgrow its number format.
+
+A few cost their rows, whose error says so. More than `MOST` of a shard's mean that the format, or the model, is wrong,
+and no attempt at the same shard will find otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from stages.contract import Dtype
+from stages.errors import UserError
+
+MOST: Final = 0.01
+"""The share of a shard's numbers that may be none."""
+SHORTEST: Final = 1e-12
+"""The length below which a vector is taken for zero; torch's own default."""
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """The number format that a model computes in, as the manifest names it."""
+
+    section: str
+    """The section that holds `dtype` and `model`, such as `filter`."""
+    dtype: Dtype
+
+    @property
+    def error(self) -> str:
+        """What is said of a row."""
+        return f"not finite in {self.dtype}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about many such rows."""
+        if self.dtype == "float16":
+            return f"set {self.section}.dtype to bfloat16 or float32"
+        if self.dtype == "bfloat16":
+            return f"set {self.section}.dtype to float32"
+        return f"the weights of {self.section}.model may be damaged: load them anew, or name another model"
+
+    def check(self, bad: int, total: int, what: str, most: float = MOST) -> None:
+        """See that few enough numbers are not finite.
+
+        Args:
+            bad: how many are not.
+            total: of how many.
+            what: their name in the plural, such as `scores`.
+            most: the share that may be.
+
+        Raises:
+            UserError: there are more.
+        """
+        if bad > most * total:
+            raise UserError(f"{self.section}: {bad:,} of {total:,} {what} are {self.error}; {self.advice}")
+
+    def check_all(self, rows: Tensor, what: str) -> None:
+        """See that all rows, (rows, ...), are finite.
+
+        Raises:
+            UserError: one is not.
+        """
+        finite = rows.isfinite().flatten(1).all(dim=1) if rows.ndim > 1 else rows.isfinite()
+        self.check(int((~finite).sum()), len(rows), what, most=0)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors (..., width) brought to length 1; NaN where one has no direction, since it is zero or not finite.
+
+    A cosine with what is left as zero would be 0, which looks like a score.
+    """
+    length = vectors.norm(dim=-1, keepdim=True)
+    return normalize(vectors, dim=-1, eps=SHORTEST).masked_fill(~(length.isfinite() & (length > SHORTEST)), torch.nan)
