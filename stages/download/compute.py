@@ -31,10 +31,10 @@ class Download:
     """Fetches the images of a shard, each from where it is: the web, a folder, or a tar that exists already."""
 
     def __init__(self, recipe: DownloadRecipe, run: DownloadRun) -> None:
-        fit = Fit(recipe)
+        fit = Fit(recipe, run)
         self._extension = recipe.encode_format
         self._images = run.images
-        self._max_pixels = recipe.max_pixels
+        self._fit = fit
         self._removals = RemovalList(run.removed)
         self._web = Web(recipe, run, fit)
         self._local = Local(run.images, run.threads, fit) if run.images is not None else None
@@ -51,7 +51,7 @@ class Download:
         rows = read_rows(urls)
         removals = self._removals()
         if self._images is not None and any(map(lies_in_tar, rows)):
-            tar, found = read_existing(self._images, rows, self._max_pixels)
+            tar, found = read_existing(self._images, rows, self._fit)
             by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
             return _output(rows, _without_removed(found, removals) | by_address, links={"tar": tar})
         return self._store(urls, rows, removals, shard)

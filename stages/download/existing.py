@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 
 import fsspec
 from fsspec.core import url_to_fs
 
-from stages.download.decode import Picture
+from stages.download.fit import Fit
 from stages.download.local import inside
 from stages.download.rows import Outcome, Row
-from stages.download.statuses import RefusedError
 
 _IN_TAR = re.compile(r"(?P<tar>.+?\.tar)/(?P<member>.+)")
 
@@ -23,7 +22,7 @@ def lies_in_tar(row: Row) -> bool:
     return _IN_TAR.fullmatch(row.file or "") is not None
 
 
-def read_existing(images: str, rows: Sequence[Row], max_pixels: int) -> tuple[str, dict[int, Outcome]]:
+def read_existing(images: str, rows: Sequence[Row], fit: Fit) -> tuple[str, dict[int, Outcome]]:
     """The fsspec URL of the one tar that the rows lie in, and what became of every row, by its index.
 
     Rows without a `file` are images that the earlier run had not got either.
@@ -38,27 +37,22 @@ def read_existing(images: str, rows: Sequence[Row], max_pixels: int) -> tuple[st
         raise ValueError(f"the images of one shard must lie in one tar of the images folder, found {sorted(tars)}")
     filesystem, root = url_to_fs(images)
     url: str = filesystem.unstrip_protocol(f"{root.rstrip('/')}/{name}")  # absolute: later stages run elsewhere
-    members = _read_members(url, {match["member"] for match in found.values()}, max_pixels)
+    members = _read_members(url, {match["member"] for match in found.values()}, fit)
     outcomes = {row.index: Outcome("missing_file", f"{name} has no image for this row") for row in rows}
     return url, outcomes | {index: members[m["member"]] for index, m in found.items() if m["member"] in members}
 
 
-def _read_members(url: str, wanted: set[str], max_pixels: int) -> dict[str, Outcome]:
+def _read_members(url: str, wanted: set[str], fit: Fit) -> dict[str, Outcome]:
     """What became of each wanted member that the tar has; streamed, one image in memory."""
     outcomes: dict[str, Outcome] = {}
     with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             content = archive.extractfile(member) if member.name in wanted else None
             if content is not None:
-                outcomes.setdefault(member.name, _look(member.name, content.read(), max_pixels))
+                outcomes.setdefault(member.name, _look(member.name, content.read(), fit))
     return outcomes
 
 
-def _look(member: str, encoded: bytes, max_pixels: int) -> Outcome:
-    try:
-        picture = Picture(encoded, max_pixels)
-        picture.check()
-    except RefusedError as refusal:
-        return Outcome(refusal.status, refusal.words)
-    width, height = picture.size
-    return Outcome("success", None, width, height, sha256=hashlib.sha256(encoded).hexdigest(), member=member)
+def _look(member: str, encoded: bytes, fit: Fit) -> Outcome:
+    outcome = fit.look(encoded)
+    return replace(outcome, member=member) if outcome.status == "success" else outcome
