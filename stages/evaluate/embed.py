@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,16 +35,23 @@ class ImageBatch(NamedTuple):
 
 
 def read_images(
-    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int
+    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int, without: Collection[str] = ()
 ) -> Iterator[ImageBatch]:
     """Yield every image of the benchmark once, in the order in which they are stored; one batch is in memory.
+
+    Args:
+        models: what encodes them.
+        shards: where they lie.
+        benchmark: which they are.
+        batch_size: images at once.
+        without: keys of images that are not to be opened.
 
     Raises:
         ValueError: images have captions and are not there.
     """
     seen = 0
     for shard in shards:
-        for keys, pixels in batches(shard.images, models.view.preprocess, batch_size):
+        for keys, pixels in batches(shard.images, models.view.preprocess, batch_size, without):
             wanted = [place for place, key in enumerate(keys) if key in benchmark.images]
             if wanted:
                 numbers = torch.tensor([benchmark.images[keys[place]] for place in wanted], device=models.device)
@@ -55,14 +62,16 @@ def read_images(
         raise ValueError(f"{len(benchmark.images) - seen} image(s) that people described were not downloaded")
 
 
-def embed(models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int) -> Embedded:
+def embed(
+    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int, without: Collection[str] = ()
+) -> Embedded:
     """Embed a benchmark; what is kept grows with its images and its texts, (images x queries + texts) x projection."""
     texts, written = _embed_texts(models, benchmark, batch_size)
     size, config = len(benchmark.images), models.qformer.config
     images = torch.empty(size, config.queries, config.projection, device=models.device)
     whole = torch.empty(size, 1, written.shape[1], device=models.device)
     averaged = torch.empty_like(whole)
-    for batch in read_images(models, shards, benchmark, batch_size):
+    for batch in read_images(models, shards, benchmark, batch_size, without):
         with models.autocast():
             images[batch.numbers] = models.qformer.embed_image(
                 models.qformer.encode_image(models.qformer.look(batch.features))

@@ -26,7 +26,7 @@ class HashRun(RunOptions):
 
 SPEC = StageSpec(
     name="hash",
-    version=1,
+    version=2,
     inputs=("download",),
     recipe=HashRecipe,
     run=HashRun,

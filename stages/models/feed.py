@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stages.models.background import in_background
+from stages.pictures import PictureError, decode
 from stages.shards import Artifact, read_images
 
 Preprocess = Callable[[Image.Image], Tensor]
@@ -47,8 +47,8 @@ def _make_batches(
 
 def _prepare(key: str, encoded: bytes, preprocess: Preprocess) -> Tensor:
     try:
-        image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
+        image = decode(encoded)
+    except PictureError as error:
         raise ValueError(f"image {key} is listed as downloaded but cannot be decoded: {error}") from error
     return preprocess(image)
 

@@ -18,6 +18,7 @@ from stages.contract import Dtype
 from stages.models.clip_loading import ClipName, locate
 from stages.models.device import torch_dtype
 from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.middle import safe
 
 _PRECISIONS: dict[Dtype, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _KIND = "a CLIP model of open_clip"
@@ -114,4 +115,4 @@ def load_vision_tower(name: ClipName, dtype: Dtype, device: torch.device) -> tup
         raise source.error(_KIND, error) from None
     wanted = clip.visual.preprocess_cfg
     height, width = wanted["size"] if isinstance(wanted["size"], tuple | list) else (wanted["size"], wanted["size"])
-    return tower, View(preprocess, (height, width), tuple(wanted["mean"]), tuple(wanted["std"]))
+    return tower, View(safe(preprocess, wanted), (height, width), tuple(wanted["mean"]), tuple(wanted["std"]))

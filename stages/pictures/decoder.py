@@ -18,8 +18,9 @@ from typing import Final
 from PIL import ExifTags, Image, ImageOps
 
 from stages.pictures import structure
-from stages.pictures.errors import MAX_MEMORY, TooLargeError, refusing
+from stages.pictures.errors import MAX_MEMORY, PictureError, TooLargeError, refusing
 from stages.pictures.memory import WEBP, estimate
+from stages.pictures.png import is_short
 from stages.pictures.rgb import to_rgb
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "MPO")
@@ -78,6 +79,7 @@ class Picture:
             PictureError: these bytes are no picture.
             TooLargeError: it has too many pixels, or would take too much memory or work.
         """
+        self._encoded = encoded
         with refusing(known_formats()):
             structure.check_parts(encoded)
             if canvas := structure.webp_canvas(encoded):  # Pillow makes room for it to read the header
@@ -114,6 +116,8 @@ class Picture:
             if drafted > 1:
                 image.draft(None, (image.width // drafted, image.height // drafted))
             image.load()
+            if image.format == "PNG" and _may_be_short(image) and is_short(self._encoded):
+                raise PictureError("its stream ends before its picture")
             self._turn_upright(image)
             return to_rgb(image, self._factor // drafted)
 
@@ -143,6 +147,12 @@ class Picture:
         if image.im is not before:
             self.is_changed = True
             self.size = self.size[::-1] if lies else self.size
+
+
+def _may_be_short(image: Image.Image) -> bool:
+    """Whether rows may be missing: the last one is black, or they do not come in their order."""
+    last = image.crop((0, image.height - 1, image.width, image.height)).tobytes()
+    return "interlace" in image.info or last.count(0) == len(last)
 
 
 def _reduction(width: int, height: int, shorter: int | None) -> int:
