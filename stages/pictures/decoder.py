@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 from stages.pictures import structure
 from stages.pictures.errors import MAX_MEMORY, PictureError, TooLargeError, refusing
 from stages.pictures.memory import WEBP, estimate
-from stages.pictures.png import is_short
+from stages.pictures.png import is_whole
 from stages.pictures.rgb import to_rgb
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "MPO")
@@ -116,8 +116,8 @@ class Picture:
             if drafted > 1:
                 image.draft(None, (image.width // drafted, image.height // drafted))
             image.load()
-            if image.format == "PNG" and _may_be_short(image) and is_short(self._encoded):
-                raise PictureError("its stream ends before its picture")
+            if image.format == "PNG" and _may_lack_rows(image) and not is_whole(self._encoded):
+                raise PictureError("its stream breaks off before its picture ends")
             self._turn_upright(image)
             return to_rgb(image, self._factor // drafted)
 
@@ -149,8 +149,8 @@ class Picture:
             self.size = self.size[::-1] if lies else self.size
 
 
-def _may_be_short(image: Image.Image) -> bool:
-    """Whether rows may be missing: the last one is black, or they do not come in their order."""
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Whether Pillow may have left some out: the last one is black, or they do not come in their order."""
     last = image.crop((0, image.height - 1, image.width, image.height)).tobytes()
     return "interlace" in image.info or last.count(0) == len(last)
 

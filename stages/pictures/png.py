@@ -1,4 +1,4 @@
-"""Whether a PNG's stream is as long as its picture, which Pillow does not ask: it leaves missing rows black."""
+"""Whether a PNG's stream holds its picture to the end, which Pillow does not ask: it leaves black what is missing."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ _PIECE: Final = 2**20
 """Bytes that are unpacked at once."""
 
 
-def is_short(encoded: bytes) -> bool:
-    """Whether the stream of a PNG that Pillow has decoded holds less than its header says; all of it is unpacked."""
-    left = _unpacked_size(encoded)
-    unpacker = zlib.decompressobj()
-    for data in _stream(encoded):
-        while data and left > 0:
-            try:
-                left -= len(unpacker.decompress(data, _PIECE))
-            except zlib.error:
-                return True
-            data = unpacker.unconsumed_tail  # noqa: PLW2901
-        if left <= 0 or unpacker.eof:
-            break
-    return left > 0
+def is_whole(encoded: bytes) -> bool:
+    """Whether the stream of a PNG holds all rows that its header tells of, and its own end; all of it is unpacked."""
+    wanted, count, unpacker = _unpacked_size(encoded), 0, zlib.decompressobj()
+    try:
+        for data in _stream(encoded):
+            while data and not unpacker.eof and count < wanted + _PIECE:
+                count += len(unpacker.decompress(data, _PIECE))
+                data = unpacker.unconsumed_tail  # noqa: PLW2901
+    except zlib.error:
+        return False
+    return unpacker.eof and count >= wanted
 
 
 def _unpacked_size(encoded: bytes) -> int:
