@@ -23,6 +23,8 @@ from typing import Any, Final
 from stages.download import messages
 from stages.download.messages import Answer
 
+MODULE = "stages.download.decoder"
+"""What the processes run."""
 _START: Final = 60.0
 """Seconds that a process may take to begin."""
 _PATIENCE: Final = 5
@@ -100,7 +102,7 @@ class DecoderProcess:
         """
         self._seconds = options["seconds"]
         self._process = subprocess.Popen(  # noqa: S603 - this program's own module
-            [sys.executable, "-P", "-m", "stages.download.decoder", json.dumps(options)],
+            [sys.executable, "-P", "-m", MODULE, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what codecs say of strangers' bytes
@@ -155,7 +157,7 @@ class DecoderProcess:
         except (EOFError, TimeoutError) as error:
             self.end()
             words = f"a decoder process does not start (exit code {self._process.returncode})"
-            raise OSError(f"{words}; `python -m stages.download.decoder '{{}}'` may say why") from error
+            raise OSError(f"{words}; `python -m {MODULE} '{{}}'` may say why") from error
 
     def _header(self, seconds: float | None = None) -> tuple[bytes, int, int]:
         header = self._read(messages.HEADER.size, seconds or _PATIENCE * self._seconds)

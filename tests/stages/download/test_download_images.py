@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from loopback import encoded, picture
+from loopback import Run, Web, encoded, picture
 from PIL import Image, ImageFile
+from traps import TRAPS
 
 from stages.download.conversion import convert
 from stages.download.messages import Answer, Sizes, Wanted
@@ -352,3 +353,25 @@ def test_formats_that_are_none_of_the_web_are_not_opened(kind: str) -> None:
     answer = converted(encoded(picture(32, 32), kind))
     assert answer.status == "not_an_image"
     assert answer.words.startswith("none of JPEG, PNG")  # type: ignore[union-attr]
+
+
+QUICK = (
+    "many scans",
+    "many scans in an MPO",
+    "PNG with a broken stream",
+    "PNG that ends early",
+    "a GIF beyond its canvas",
+    "a WebP with a large canvas",
+    "a BMP without pixels",
+    "a TIFF of one large tile",
+    "a TIFF without end",
+    "a TIFF on its side",
+)
+
+
+def test_traps_among_pictures_cost_their_own_rows(web: Web, download: Run) -> None:
+    rows, statuses = [], []
+    for name in QUICK:
+        rows += [{"url": web.image(f"/{name}".replace(" ", "-"), TRAPS[name].make())}, {"url": web.url("/good.jpg")}]
+        statuses += [TRAPS[name].status, "success"]
+    assert download(rows).table["status"].to_pylist() == statuses

@@ -1,6 +1,6 @@
 """Pictures of every format, damaged at random, and what must hold for each of them.
 
-    python tests/stages/pictures/damage.py [COUNT] [SEED]
+    python tests/stages/damage.py [COUNT] [SEED]
 
 A picture that is stored decodes in the later stages, and shows what Pillow shows of the file as it came. One that is
 refused is one that Pillow refuses too, or that is beyond a limit.
