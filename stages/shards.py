@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,8 @@ from stages.files import open_bytes
 
 if TYPE_CHECKING:
     from stages.contract import Shard
+
+logger = logging.getLogger(__name__)
 
 
 class MissingImagesError(ValueError):
@@ -91,3 +94,16 @@ def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tup
             yield from ((key, content) for key in wanted.pop(name))
     if wanted:
         raise MissingImagesError(tar, images.url, [key for keys in wanted.values() for key in keys])
+
+
+def read_present(images: Artifact, missing: set[str]) -> Iterator[tuple[str, bytes]]:
+    """As `read_images`, for who can do without some: the keys of those that the tar lacks are added to `missing`.
+
+    Raises:
+        OSError: the tar cannot be read (`tarfile.ReadError` if it is none).
+    """
+    try:
+        yield from read_images(images)
+    except MissingImagesError as error:
+        logger.warning("%s", error)
+        missing.update(error.keys)

@@ -135,7 +135,9 @@ def _database(scratch: Path, memory: float) -> Iterator[duckdb.DuckDBPyConnectio
 
 def _load(database: duckdb.DuckDBPyConnection, corpus: Sequence[CorpusShard], *, with_looks: bool) -> None:
     """A row for every downloaded image of the corpus, shard by shard."""
-    add = _ADD.format(looks="hash" if with_looks else "NULL", hashes="JOIN hashes USING (key)" if with_looks else "")
+    add = _ADD.format(
+        looks="hash" if with_looks else "NULL", hashes="LEFT JOIN hashes USING (key)" if with_looks else ""
+    )
     judged = corpus[-1].source if corpus else ""
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(corpus), READERS):

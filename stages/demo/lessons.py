@@ -6,7 +6,6 @@ a name that covers its parameters and the code that drew it.
 """
 
 import hashlib
-import io
 import logging
 import pickle
 import tempfile
@@ -23,6 +22,7 @@ from stages.demo.alt_text import SHARES, Kind, text_of_kind
 from stages.demo.describe import describe
 from stages.demo.render import rendered_at
 from stages.demo.scene import Place, Scene, Stream, Topic, generator, scene_at
+from stages.pictures import decode
 
 logger = logging.getLogger(__name__)
 
@@ -90,5 +90,5 @@ def draw(place: Place) -> tuple[NDArray[np.uint8], Lesson]:
 
 def as_seen(data: bytes) -> NDArray[np.uint8]:
     """A file's pixels, squashed to the square that the models take: (channel, row, column)."""
-    image = Image.open(io.BytesIO(data)).convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
+    image = decode(data).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from stages.demo.scene import Place, Scene, Shape, Topic, frame, generator, scene_at
+from stages.pictures import decode
 
 OVERSAMPLING = 2
 SHORTER_SIDE = (96, 320)
@@ -71,7 +72,7 @@ def rendered_at(place: Place) -> Rendered:
 
 def opened(place: Place) -> Image.Image:
     """The picture as one gets it back from its file."""
-    return Image.open(io.BytesIO(rendered_at(place).data)).convert("RGB")
+    return decode(rendered_at(place).data)
 
 
 def form_at(place: Place) -> Form:

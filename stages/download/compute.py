@@ -32,12 +32,11 @@ class Download:
     """Fetches the images of a shard, each from where it is: the web, a folder, or a tar that exists already."""
 
     def __init__(self, recipe: DownloadRecipe, run: DownloadRun) -> None:
-        fit = Fit(recipe)
+        fit = Fit(recipe, run)
         self._extension = recipe.encode_format
         self._images = run.images
         self._fit = fit
         self._threads = run.threads
-        self._max_pixels = recipe.max_pixels
         self._removals = RemovalList(run.removed)
         self._web = Web(recipe, run, fit)
         self._local = Local(run.images, run.threads, fit) if run.images is not None else None
@@ -55,7 +54,7 @@ class Download:
         removals = self._removals()
         container = container_of(self._images, rows) if self._images is not None else None
         if container is not None and container.can_stay:
-            found = read_existing(container, rows, self._max_pixels)
+            found = read_existing(container, rows, self._fit)
             by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
             return _output(rows, _without_removed(found, removals) | by_address, links={"tar": container.url})
         return self._store(urls, rows, removals, shard)

@@ -51,9 +51,13 @@ class Fetch:
         except RefusedError as error:
             return error
         except Exception as error:  # noqa: BLE001 - see `failure`
-            self.failure = error
-            self._hosts.stop()
+            self.fail(error)
             return RefusedError("error", str(error))
+
+    def fail(self, error: Exception) -> None:
+        """Note what is wrong with more than a row; nothing more is begun."""
+        self.failure = error
+        self._hosts.stop()
 
     def _followed(self, request: Request) -> Body | Redirect:
         result = self._ask(request)

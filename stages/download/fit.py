@@ -1,79 +1,58 @@
-"""From the bytes as they came to the image that is stored: img2dataset's resizer behind PIL's judgement."""
+"""From the bytes as they came to the image that is stored, by processes that may die of them."""
 
 from __future__ import annotations
 
-import io
-from contextlib import nullcontext
 from dataclasses import replace
-from threading import Lock
-from typing import IO, Final, TypeAlias
+from typing import IO, cast
 
+from stages.download import messages
 from stages.download.checksums import checksums
-from stages.download.decode import Picture
-from stages.download.library import Resizer
+from stages.download.decoders import Decoders
+from stages.download.messages import Answer, Wanted
 from stages.download.rows import Outcome
-from stages.download.spec import DownloadRecipe
-from stages.download.statuses import RefusedError, parse
+from stages.download.spec import DownloadRecipe, DownloadRun
+from stages.pictures.errors import MAX_MEMORY
+from stages.tables import Status
 
-Resized: TypeAlias = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
-"""img2dataset's answer: image, width, height, original width, original height (pixels), error."""
-
-_LONGEST: Final = {"jpg": 65_500, "webp": 16_383, "png": 1_000_000}
-"""Pixels of the longest side that OpenCV can write in a format."""
-_LONGEST_READ: Final = 2**20
-"""Pixels of the longest side that OpenCV reads at all."""
+_MORE_MEMORY = 64 * 2**20
+"""Bytes of a decoder process for what is neither the file nor its decoding: what is scaled down and encoded."""
 
 
 class Fit:
     """Checks, turns upright, scales down and encodes images. Safe to call from several threads."""
 
-    def __init__(self, recipe: DownloadRecipe) -> None:
-        self._recipe = recipe
-        self._resizer = Resizer(
-            image_size=recipe.image_size,
-            resize_mode="keep_ratio",
-            resize_only_if_bigger=True,
-            encode_quality=recipe.encode_quality,
-            encode_format=recipe.encode_format,
-            skip_reencode=True,
-        )
-        self._one_large = Lock()
+    def __init__(self, recipe: DownloadRecipe, run: DownloadRun) -> None:
+        self._max_bytes = recipe.max_bytes
+        wanted = Wanted(*(getattr(recipe, name) for name in Wanted._fields))
+        memory = MAX_MEMORY + recipe.max_bytes + _MORE_MEMORY
+        self._decoders = Decoders(run.decoders, recipe.decode_seconds, {"wanted": wanted, "memory": memory})
 
-    def __call__(self, stream: IO[bytes], _boxes: object = None) -> Resized:
-        """What img2dataset calls where it would call its own resizer."""
-        try:
-            return self._fitted(stream.read())
-        except RefusedError as refusal:
-            return None, None, None, None, None, str(refusal)
-
-    def _fitted(self, encoded: bytes) -> Resized:
-        picture = Picture(encoded, self._recipe.max_pixels)
-        self._check_size(picture)
-        with self._one_large if picture.is_large else nullcontext():
-            image, width, height, _, _, error = self._resizer(io.BytesIO(picture.plain(self._recipe.image_size)))
-        return image, width, height, *picture.size, error
-
-    def _check_size(self, picture: Picture) -> None:
-        """Refuse by the header what is not wanted or could not be stored.
-
-        Raises:
-            RefusedError: the shorter side has too few pixels, or the longer side too many for it or for the format.
-        """
-        recipe = self._recipe
-        shorter, longer = sorted(picture.size)
-        if shorter < recipe.min_image_size:
-            raise RefusedError("too_small", f"{shorter} x {longer} pixels")
-        if recipe.max_aspect_ratio is not None and longer > recipe.max_aspect_ratio * shorter:
-            raise RefusedError("bad_aspect", f"{shorter} x {longer} pixels")
-        stored = longer * min(1, self._recipe.image_size / shorter)
-        if stored > _LONGEST[self._recipe.encode_format] or longer > _LONGEST_READ:
-            words = f"{shorter} x {longer} pixels are too long to be stored as {self._recipe.encode_format}"
-            raise RefusedError("bad_aspect", words)
+    def body(self, stream: IO[bytes]) -> Answer:
+        """What becomes of an image that is read when its turn has come; the caller closes it."""
+        return self._decoders(messages.CONVERT, stream.read)
 
     def image(self, encoded: bytes) -> tuple[Outcome, bytes | None]:
         """What becomes of an image at hand, and the bytes to store, None if it is refused."""
-        image, width, height, original_width, original_height, error = self(io.BytesIO(encoded))
-        if error is not None:
-            return Outcome(*parse(error)), None
-        sizes = (width, height, original_width, original_height)
-        return replace(Outcome("success", None, *sizes), **checksums(encoded)), image
+        answer = self._ask(messages.CONVERT, encoded)
+        if answer.sizes is None:
+            return refused(answer), None
+        outcome = replace(Outcome("success", None, *answer.sizes), **checksums(encoded))
+        return outcome, answer.content or encoded
+
+    def look(self, encoded: bytes) -> Outcome:
+        """What becomes of an image that stays where it is: whether every later stage can decode it."""
+        answer = self._ask(messages.LOOK, encoded)
+        if answer.sizes is None:
+            return refused(answer)
+        width, height, *_ = answer.sizes
+        return Outcome("success", None, width, height, **checksums(encoded))
+
+    def _ask(self, task: bytes, encoded: bytes) -> Answer:
+        if len(encoded) > self._max_bytes:
+            return Answer("too_large", f"more than {self._max_bytes} bytes")
+        return self._decoders(task, lambda: encoded)
+
+
+def refused(answer: Answer) -> Outcome:
+    """The row of an image that is not stored."""
+    return Outcome(cast("Status", answer.status), answer.words)

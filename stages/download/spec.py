@@ -25,12 +25,17 @@ class DownloadRecipe(Recipe):
     """JPEG or WebP quality in [0, 100]; for png the compression level in [0, 9]."""
     min_image_size: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Images whose shorter side has fewer pixels are refused (`too_small`)."""
-    max_aspect_ratio: Annotated[float, Field(ge=1, le=65_535)] | None = None
-    """Images whose longer side is more than this many times the shorter are refused (`bad_aspect`)."""
-    max_pixels: Annotated[int, Field(ge=1, le=2**32)] = 100_000_000
-    """Images of more pixels are refused (`too_large`), by their header, before they are decoded."""
+    max_aspect_ratio: Annotated[float, Field(ge=1, le=65_535)] | None = 20.0
+    """Images whose longer side is more than this many times the shorter are refused (`bad_aspect`); None refuses none.
+    Images in an existing tar stay there whatever their shape."""
+    max_pixels: Annotated[int, Field(ge=1, le=2**28)] = 100_000_000
+    """Images of more pixels are refused (`too_large`), by their header, before they are decoded; so are those that
+    would take more than 800 MiB to decode."""
     max_bytes: Annotated[int, Field(ge=1, le=2**31)] = 30 * 2**20
-    """Bodies of more bytes, as they come or uncompressed, are cut off and refused (`too_large`)."""
+    """Bodies of more bytes, as they come or uncompressed, are cut off and refused (`too_large`), and so are
+    larger files."""
+    decode_seconds: Seconds = 20.0
+    """Seconds of CPU time that decoding, scaling and encoding an image may take (`too_large`)."""
     opt_out: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
     """Directives of the X-Robots-Tag header that refuse this use (`opted_out`); an empty list honours none."""
     user_agent: str = "capfilt"
@@ -88,6 +93,8 @@ class DownloadRun(RunOptions):
     """Requests under way at once in one worker."""
     host_threads: Threads = 16
     """Requests under way at once at one host, from one worker; fewer where it says that they are too many."""
+    decoders: Threads = 2
+    """Processes of one worker that images are decoded in, each one image at a time."""
     contact: str | None = None
     """A web page or an e-mail address that the User-Agent names, for those whose servers are asked."""
     images: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from stages.download.fit import Fit
 from stages.download.hosts import Hosts
 from stages.download.http_client import HttpClient
 from stages.download.library import Downloader
+from stages.download.messages import Answer
 from stages.download.resolver import Resolver
 from stages.download.rows import Outcome, Row
 from stages.download.spec import DownloadRecipe, DownloadRun
@@ -23,6 +24,9 @@ from stages.download.spool import Spool
 from stages.download.statuses import parse
 from stages.download.urls import request_url
 from stages.removals import Removals
+
+Resized: TypeAlias = tuple[bytes | None, int | None, int | None, int | None, int | None, str | None]
+"""What img2dataset stores: image, width, height, original width, original height (pixels), error."""
 
 _LOST = Outcome("error", "img2dataset lost this row")
 
@@ -49,6 +53,40 @@ class _Sink:
 
     def close(self) -> None:
         """Nothing to close: the spool is read after."""
+
+
+class _Came:
+    """A body, and what becomes of it; as much of a file as img2dataset needs."""
+
+    def __init__(self, body: IO[bytes], answer: Answer) -> None:
+        self.read, self.seek, self.close = body.read, body.seek, body.close
+        self._answer = answer
+
+    def resized(self, _boxes: object = None) -> Resized:
+        """What img2dataset's own resizer would say."""
+        answer = self._answer
+        if answer.sizes is None:
+            return None, None, None, None, None, f"{answer.status}: {answer.words}"
+        return answer.content or self.read(), *answer.sizes, None
+
+
+class _FetchAndFit:
+    """What the threads of img2dataset's pool do for a row: they fetch it, and have it decoded, several at a time."""
+
+    def __init__(self, fetch: Fetch, fit: Fit) -> None:
+        self._fetch = fetch
+        self._fit = fit
+
+    def __call__(self) -> tuple[int, _Came | None, str | None]:
+        row, body, error = self._fetch()
+        if body is None:
+            return row, None, error
+        try:
+            return row, _Came(body, self._fit.body(body)), None
+        except Exception as failure:  # noqa: BLE001 - of more than a row; the pool would hang if a thread raised it
+            body.close()
+            self._fetch.fail(failure)
+            return row, None, f"error: {failure}"
 
 
 class Web:
@@ -112,13 +150,13 @@ class Web:
     def _downloader(self, fetch: Fetch, sink: _Sink, folder: Path, count: int) -> Any:
         return Downloader(
             sample_writer_class=lambda *_: sink,
-            resizer=self._fit,
+            resizer=_Came.resized,
             thread_count=min(self._run.threads, count),
             save_caption=False,
             extract_exif=False,
             output_folder=str(folder),
             column_list=["row", "url"],
-            timeout=fetch,  # see `library`
+            timeout=_FetchAndFit(fetch, self._fit),  # see `library`
             number_sample_per_shard=count,
             oom_shard_count=1,
             compute_hash=None,

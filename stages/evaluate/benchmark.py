@@ -6,7 +6,7 @@ tell them apart, so whatever belongs to one of them is right for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -50,8 +50,13 @@ class Benchmark:
         return codes[place] == asked
 
 
-def read_benchmark(source: str, shards: Iterable[CorpusShard]) -> Benchmark:
+def read_benchmark(source: str, shards: Iterable[CorpusShard], broken: Collection[str] = ()) -> Benchmark:
     """Read the tables of a source's shards; images without a caption are left out.
+
+    Args:
+        source: its name, for messages.
+        shards: its shards.
+        broken: keys of images that cannot be decoded; they are left out too.
 
     Raises:
         UserError: there are not two images and two texts to tell apart.
@@ -65,7 +70,7 @@ def read_benchmark(source: str, shards: Iterable[CorpusShard]) -> Benchmark:
         digests = _digests(shard)
         for row in shard.captions.table(["key", "caption"]).to_pylist():
             digest, caption = digests[row["key"]], row["caption"]
-            if not (text := clean(caption, QFORMER_MAX_WORDS)):
+            if row["key"] in broken or not (text := clean(caption, QFORMER_MAX_WORDS)):
                 continue
             if digest not in images:
                 images[digest] = keys[row["key"]] = len(images)

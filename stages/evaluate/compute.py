@@ -17,7 +17,7 @@ An image's rank is that of the best of its captions. Memory grows with the image
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from stages.evaluate.benchmark import Benchmark, read_benchmark
 from stages.evaluate.embed import embed, read_images
 from stages.evaluate.models import Models, load_models
 from stages.evaluate.ranking import chance
+from stages.evaluate.readable import find_broken
 from stages.evaluate.rerank import rerank
 from stages.evaluate.similarity import BothWays, compare, find_candidates
 from stages.evaluate.spec import RANKS, EvaluateRecipe, EvaluateRun
@@ -52,24 +53,29 @@ class Evaluate:
             UserError: a model is missing, or a set is too small to measure on.
         """
         shards = {name: [shard for shard in work.corpus if shard.source == name] for name in self._recipe.sources}
-        benchmarks = {name: read_benchmark(name, of_source) for name, of_source in shards.items()}
+        broken = {name: find_broken(of_source) for name, of_source in shards.items()}
+        benchmarks = {name: read_benchmark(name, shards[name], broken[name]) for name in shards}
         models = load_models(work.results["pretrain"], self._run)
         rows = [
             row
             for name, benchmark in benchmarks.items()
-            for row in _rows(name, benchmark, self._measure(models, shards[name], benchmark))
+            for row in _rows(name, benchmark, self._measure(models, shards[name], benchmark, broken[name]))
         ]
         counts = {
             "images": sum(len(benchmark.images) for benchmark in benchmarks.values()),
             "texts": sum(len(benchmark.texts) for benchmark in benchmarks.values()),
         }
+        if lost := sum(map(len, broken.values())):
+            counts["not_an_image"] = lost
         return Output(pa.Table.from_pylist(rows, schema=RETRIEVAL), counts=counts)
 
-    def _measure(self, models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark) -> Mapping[str, BothWays]:
+    def _measure(
+        self, models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, broken: Collection[str]
+    ) -> Mapping[str, BothWays]:
         run = self._run
-        embedded = embed(models, shards, benchmark, run.batch_size)
+        embedded = embed(models, shards, benchmark, run.batch_size, broken)
         itc, candidates = find_candidates(embedded.qformer, benchmark, self._recipe.top_k)
-        again = read_images(models, shards, benchmark, run.batch_size)
+        again = read_images(models, shards, benchmark, run.batch_size, broken)
         return {
             "qformer_itm": rerank(models, again, benchmark, candidates, run.pairs),
             "qformer_itc": itc,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -36,9 +36,16 @@ class ImageBatch(NamedTuple):
 
 
 def read_images(
-    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int
+    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int, without: Collection[str] = ()
 ) -> Iterator[ImageBatch]:
     """Yield every image of the benchmark once, in the order in which they are stored; one batch is in memory.
+
+    Args:
+        models: what encodes them.
+        shards: where they lie.
+        benchmark: which they are.
+        batch_size: images at once.
+        without: keys of images that are not to be opened.
 
     Raises:
         ValueError: images have captions and are not there, or cannot be looked at: a recall without them would be of
@@ -46,7 +53,7 @@ def read_images(
     """
     seen = 0
     for shard in shards:
-        for batch in batches(shard.images, models.view.preprocess, batch_size):
+        for batch in batches(shard.images, models.view.preprocess, batch_size, without):
             for key in benchmark.images.keys() & batch.broken.keys():
                 raise ValueError(f"image {key}, which people described, {batch.broken[key]}")
             wanted = [place for place, key in enumerate(batch.keys) if key in benchmark.images]
@@ -59,7 +66,9 @@ def read_images(
         raise ValueError(f"{len(benchmark.images) - seen} image(s) that people described were not downloaded")
 
 
-def embed(models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int) -> Embedded:
+def embed(
+    models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, batch_size: int, without: Collection[str] = ()
+) -> Embedded:
     """Embed a benchmark; what is kept grows with its images and its texts, (images x queries + texts) x projection.
 
     Raises:
@@ -70,7 +79,7 @@ def embed(models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, b
     images = torch.empty(size, config.queries, config.projection, device=models.device)
     whole = torch.empty(size, 1, written.shape[1], device=models.device)
     averaged = torch.empty_like(whole)
-    for batch in read_images(models, shards, benchmark, batch_size):
+    for batch in read_images(models, shards, benchmark, batch_size, without):
         with models.autocast():
             images[batch.numbers] = models.qformer.embed_image(
                 models.qformer.encode_image(models.qformer.look(batch.features))

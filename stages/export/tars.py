@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image
-
 from stages.contract import CorpusShard
 from stages.export.sample import as_json, descriptions
 from stages.files import whole_file
+from stages.pictures import decode
 from stages.shards import read_images
 from stages.webdataset import write_tar
 
@@ -74,13 +73,10 @@ def as_jpeg(image: bytes) -> bytes:
     """A JPEG as it is; another format encoded anew.
 
     Raises:
-        ValueError: these bytes are no image.
+        PictureError: these bytes are no image.
     """
     if image.startswith(JPEG_START):
         return image
     buffer = io.BytesIO()
-    try:
-        Image.open(io.BytesIO(image)).convert("RGB").save(buffer, "jpeg", quality=JPEG_QUALITY)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
-        raise ValueError(f"an image cannot be decoded: {error}") from error
+    decode(image).save(buffer, "jpeg", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +14,11 @@ from PIL import Image
 
 from stages.contract import Output, Shard
 from stages.hash.spec import HashRecipe, HashRun
-from stages.shards import read_images
+from stages.pictures import PictureError, decode
+from stages.shards import read_present
 from stages.tables import HASHES
+
+logger = logging.getLogger(__name__)
 
 _METHODS: Final[dict[str, Callable[[Image.Image], Any]]] = {"phash": imagehash.phash, "dhash": imagehash.dhash}
 _WAITING: Final = 4
@@ -32,19 +35,18 @@ class Hash:
     def __call__(self, shard: Shard) -> Output:
         """Hash one shard; the table is `tables.HASHES`, in the tar's order.
 
-        Raises:
-            ValueError: an image cannot be decoded, which the download stage rules out.
+        An image that cannot be decoded, or is no longer in its tar, has no row and no looks.
         """
-        keys, hashes = [], []
-        for key, found in self._hashes(read_images(shard.inputs["download"])):
-            keys.append(key)
-            hashes.append(found)
-        table = pa.table([pa.array(keys, pa.string()), pa.array(hashes, pa.uint64())], schema=HASHES)
-        return Output(table, counts={"images": len(keys)})
+        missing: set[str] = set()
+        images = dict(self._hashes(read_present(shard.inputs["download"], missing)))
+        found = {key: bits for key, bits in images.items() if bits is not None}
+        table = pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), pa.uint64())], schema=HASHES)
+        lost = len(images) - len(found) + len(missing)
+        return Output(table, counts={"images": len(found), **({"not_an_image": lost} if lost else {})})
 
-    def _hashes(self, images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, int]]:
+    def _hashes(self, images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, int | None]]:
         """(key, hash) of every image, in order, a few of them at once."""
-        waiting: deque[tuple[str, Future[int]]] = deque()
+        waiting: deque[tuple[str, Future[int | None]]] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="hash") as pool:
             for key, encoded in images:
                 waiting.append((key, pool.submit(self._hash, key, encoded)))
@@ -53,14 +55,10 @@ class Hash:
             for key, future in waiting:
                 yield key, future.result()
 
-    def _hash(self, key: str, encoded: bytes) -> int:
+    def _hash(self, key: str, encoded: bytes) -> int | None:
+        """The image's hash, None if it has none."""
         try:
-            image = Image.open(io.BytesIO(encoded)).convert("RGB")
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:  # what Pillow's decoders raise
-            raise ValueError(f"image {key} is listed as downloaded but cannot be decoded: {error}") from error
-        return int(str(self._method(image)), 16)
+            return int(str(self._method(decode(encoded))), 16)
+        except PictureError as error:
+            logger.warning("image %s is listed as downloaded but cannot be decoded: %s", key, error)
+            return None

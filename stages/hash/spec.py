@@ -24,7 +24,7 @@ class HashRun(RunOptions):
 
 SPEC = StageSpec(
     name="hash",
-    version=1,
+    version=2,
     inputs=("download",),
     recipe=HashRecipe,
     run=HashRun,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -13,6 +13,7 @@ from transformers import BertTokenizer, BlipConfig, BlipImageProcessor, BlipText
 
 from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, Source, quiet
+from stages.models.middle import middle
 from stages.models.parts import check_pictures, check_tokens, count_tokens
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -32,10 +33,12 @@ class Blip(Generic[Model]):
 
         It holds on to the processor alone, so that who keeps it does not keep the loaded model in memory.
         """
-        processor = self.processor
+        processor, size = self.processor, cast("Any", self.processor.size)
+        scales_shorter = size.shortest_edge is not None
 
         def prepare(image: Image.Image) -> Tensor:
-            pixels: Tensor = processor(image, return_tensors="pt")["pixel_values"][0]
+            shown = middle(image) if scales_shorter else image
+            pixels: Tensor = processor(shown, return_tensors="pt")["pixel_values"][0]
             return pixels
 
         return prepare

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stages.models.clip_towers import ImageTower, TextTower
 from stages.models.finite import unit
+from stages.models.middle import safe
 
 
 class ClipScorer:
@@ -29,7 +30,7 @@ class ClipScorer:
         self._encode_text = TextTower(model) if TextTower.fits(model) else self._encode_text_as_open_clip
         self._model = model
         self._tokenize = tokenize
-        self._transform = transform
+        self._transform = safe(transform, getattr(model.visual, "preprocess_cfg", {}))
         self._device = device
         self._dtype = dtype
 

@@ -18,6 +18,7 @@ from stages.contract import Dtype
 from stages.models.clip_loading import ClipName, image_size, locate
 from stages.models.device import torch_dtype
 from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.middle import safe
 from stages.models.parts import check_pictures
 
 _PRECISIONS: dict[Dtype, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -115,4 +116,4 @@ def load_vision_tower(name: ClipName, dtype: Dtype, device: torch.device) -> tup
         raise source.error(_KIND, error) from None
     wanted, size = clip.visual.preprocess_cfg, image_size(clip.visual)
     check_pictures(source, preprocess, size)
-    return tower, View(preprocess, size, tuple(wanted["mean"]), tuple(wanted["std"]))
+    return tower, View(safe(preprocess, wanted), size, tuple(wanted["mean"]), tuple(wanted["std"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from stages.errors import UserError
 from stages.models.background import in_background
 from stages.models.qformer import Text
 from stages.models.tokens import Tokens
+from stages.pretrain.broken import Turn
 from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated
 from stages.pretrain.objective import Batch
@@ -65,7 +66,7 @@ class Prepared(NamedTuple):
     """A part as it lies on the CPU, before the frozen tower."""
 
     part: Part
-    drawn: list[Draw]
+    turns: list[Turn]
     pixels: Tensor | None
     """None where features are kept."""
     text: Text
@@ -121,10 +122,16 @@ class Data:
             prepared.close()
 
     def holdout(self) -> Holdout:
-        """The held-out images, `LIMIT` at most, encoded anew."""
-        examples = self._corpus.held_out(LIMIT)
+        """The held-out images, `LIMIT` at most, encoded anew.
+
+        Raises:
+            UserError: fewer than two of them can be decoded.
+        """
+        features, examples = self._encoder.encode_all(self._corpus.held_out(LIMIT))
+        if len(examples) < 2:
+            raise UserError("pretrain.holdout: fewer than two of its images can be decoded; raise it, or set 0")
         captions = tuple(example.captions[0] for example in examples)
-        return Holdout(self._encoder.encode_all(examples), self._tokens(captions), captions)
+        return Holdout(features, self._tokens(captions), captions)
 
     def _prepare_all(self, first_step: int, rank: int, workers: int) -> Generator[Prepared]:
         """Runs in the background."""
@@ -137,23 +144,33 @@ class Data:
         seed, ahead = self._recipe.seed, AHEAD * part.size
         self._corpus.expect({self._mixture.at(position + ahead).shard for position in part.positions})
         drawn = [self._mixture.at(position) for position in part.positions]
-        turns = [(self._corpus.training(draw.shard)[draw.image], draw.epoch) for draw in drawn]
+        turns, pixels = self._read(drawn)
         generator = torch.Generator().manual_seed(mix("wrong", seed, part.number))
         uniforms = torch.rand(2, part.size, part.size, generator=generator)
         return Prepared(
             part,
-            drawn,
-            None if self._kept else self._encoder.read(turns, self._prepare),
-            self._tokens([self._caption(*turn) for turn in turns]),
-            torch.tensor([example.identity for example, _ in turns]),
+            turns,
+            pixels,
+            self._tokens([self._caption(turn.example, turn.epoch) for turn in turns]),
+            torch.tensor([turn.example.identity for turn in turns]),
             uniforms[:, part.first : part.first + part.images],
         )
+
+    def _read(self, drawn: Sequence[Draw]) -> tuple[list[Turn], Tensor | None]:
+        """The images that were drawn, or those that stand in for them, and their pixels unless features are kept."""
+        if self._kept:
+            return self._kept.turns(drawn), None
+        while True:
+            turns = [self._encoder.broken.turn(self._corpus, draw) for draw in drawn]
+            pixels = self._encoder.read([(turn.example, turn.epoch) for turn in turns], self._prepare)
+            if pixels is not None:
+                return turns, pixels
 
     def _finish(self, prepared: Prepared) -> Batch:
         """Features, and everything on the device."""
         device = self._encoder.device
         if self._kept:
-            features = self._kept.of(prepared.drawn)
+            features = self._kept.of(prepared.turns)
         else:
             assert prepared.pixels is not None
             features = self._encoder.encode(prepared.pixels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from stages.models.vision_tower import View, VisionTower
+from stages.pictures import PictureError, decode
 from stages.pretrain.augment import augmented
+from stages.pretrain.broken import Broken, Turn
 from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.order import Draw
 
@@ -26,6 +27,8 @@ class Encoder:
 
     def __init__(self, tower: VisionTower, view: View, device: torch.device, readers: int) -> None:
         self.view = view
+        self.broken = Broken()
+        """What could not be read so far."""
         self.device = device
         self._tower = tower
         sample = tower(torch.zeros(1, 3, *view.size, device=device))
@@ -34,13 +37,17 @@ class Encoder:
         """What the features of one image take."""
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
 
-    def read(self, turns: Sequence[tuple[Example, int]], prepare: Prepare) -> Tensor:
+    def read(self, turns: Sequence[tuple[Example, int]], prepare: Prepare) -> Tensor | None:
         """Pixels of examples at their epochs, (images, 3, height, width), float32, on the CPU.
 
-        Raises:
-            ValueError: an image cannot be decoded, which the download stage rules out.
+        None if one of them cannot be decoded, which the download stage rules out for pictures that did not change
+        since; `broken` then knows which.
         """
-        pixels = torch.stack(list(self._pool.map(lambda turn: _open(turn[0], turn[1], prepare), turns)))
+        found = list(self._pool.map(lambda turn: self._open(turn[0], turn[1], prepare), turns))
+        whole = [one for one in found if one is not None]
+        if len(whole) < len(found):
+            return None
+        pixels = torch.stack(whole)
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -48,11 +55,28 @@ class Encoder:
         found: Tensor = self._tower(pixels.to(self.device, non_blocking=True))
         return found
 
-    def encode_all(self, examples: Sequence[Example]) -> Tensor:
-        """Features of whole images, in chunks; on the CPU, where there is room for many."""
-        chunks = (examples[first : first + CHUNK] for first in range(0, len(examples), CHUNK))
-        prepare = as_evaluated(self.view)
-        return torch.cat([self.encode(self.read([(one, 0) for one in chunk], prepare)).cpu() for chunk in chunks])
+    def encode_all(self, examples: Sequence[Example]) -> tuple[Tensor, list[Example]]:
+        """Features of whole images, in chunks, on the CPU, where there is room for many; and the images that have any.
+
+        Those that cannot be decoded are left out.
+        """
+        found, encoded, prepare = [], [], as_evaluated(self.view)
+        for first in range(0, len(examples), CHUNK):
+            while chunk := [one for one in examples[first : first + CHUNK] if one not in self.broken]:
+                pixels = self.read([(one, 0) for one in chunk], prepare)
+                if pixels is not None:
+                    found.append(self.encode(pixels).cpu())
+                    encoded += chunk
+                    break
+        return torch.cat(found) if found else torch.empty(0), encoded
+
+    def _open(self, example: Example, epoch: int, prepare: Prepare) -> Tensor | None:
+        try:
+            image = decode(example.member.read())
+        except PictureError as error:
+            self.broken.add(example, error)
+            return None
+        return prepare(example, image, epoch)
 
 
 class KeptFeatures:
@@ -61,16 +85,22 @@ class KeptFeatures:
     def __init__(self, encoder: Encoder, corpus: Corpus) -> None:
         self._encoder = encoder
         self._corpus = corpus
-        self._by_shard: dict[int, Tensor] = {}
+        self._by_shard: dict[int, dict[str, Tensor]] = {}
 
-    def of(self, drawn: Sequence[Draw]) -> Tensor:
+    def turns(self, drawn: Sequence[Draw]) -> list[Turn]:
+        """The images that were drawn, or those that stand in for them; after it, `of` has the features of all."""
+        while True:
+            turns = [self._encoder.broken.turn(self._corpus, draw) for draw in drawn]
+            if not (new := {turn.shard for turn in turns} - self._by_shard.keys()):
+                return turns
+            for shard in new:
+                features, examples = self._encoder.encode_all(self._corpus.training(shard))
+                self._by_shard[shard] = {one.key: row for one, row in zip(examples, features, strict=True)}
+
+    def of(self, turns: Sequence[Turn]) -> Tensor:
         """(images, tokens, width), in the tower's number format, on the device."""
-        return torch.stack([self._of_shard(draw.shard)[draw.image] for draw in drawn]).to(self._encoder.device)
-
-    def _of_shard(self, shard: int) -> Tensor:
-        if shard not in self._by_shard:
-            self._by_shard[shard] = self._encoder.encode_all(self._corpus.training(shard))
-        return self._by_shard[shard]
+        rows = [self._by_shard[turn.shard][turn.example.key] for turn in turns]
+        return torch.stack(rows).to(self._encoder.device)
 
 
 def as_evaluated(view: View) -> Prepare:
@@ -81,11 +111,3 @@ def as_evaluated(view: View) -> Prepare:
 def as_augmented(view: View, seed: int) -> Prepare:
     """Another crop in every epoch."""
     return lambda example, image, epoch: augmented(image, view, seed, epoch, example.key)
-
-
-def _open(example: Example, epoch: int, prepare: Prepare) -> Tensor:
-    try:
-        image = Image.open(io.BytesIO(example.member.read())).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
-        raise ValueError(f"image {example.key} is listed as downloaded but cannot be decoded: {error}") from error
-    return prepare(example, image, epoch)

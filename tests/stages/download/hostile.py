@@ -457,6 +457,15 @@ def resident_memory(process: int) -> float:
     return _memory(str(process), "VmRSS")
 
 
+def tree_memory(process: int) -> float:
+    """MiB of a process and its children now; what they share is counted for each."""
+    children = Path(f"/proc/{process}/task").glob("*/children")
+    with suppress(OSError):
+        found = [int(child) for path in children for child in path.read_text().split()]
+        return resident_memory(process) + sum(map(tree_memory, found))
+    return 0.0
+
+
 def _memory(process: str, field: str) -> float:
     found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0

@@ -6,27 +6,42 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import hostile_worker
 import pytest
-from hostile import Case, HostileWeb, cases, dump, hostile_web, large_pictures
+from hostile import Case, HostileWeb, cases, dump, hostile_web, large_pictures, tree_memory
+from loopback import encoded, picture
+from traps import TRAPS
 
 MAX_MEMORY = 1.5 * 1024
-"""MiB of the process that downloads."""
+"""MiB of the process that downloads, and of those that decode for it."""
 
 
 def download_apart(web: HostileWeb, urls: list[str | None], folder: Path, **recipe: Any) -> dict[str, Any]:
-    """Download in a process of its own; killed if it lasts much longer than its limits allow."""
+    """Download in a process of its own; killed if it lasts much longer than its limits allow.
+
+    `memory` is the most that it and its children held at a time, as far as one sees that from outside.
+    """
     dump(web, urls, folder / "list.json")
     limits = {"timeout": 0.5, "max_seconds": 1.5, "shard_seconds": 60, "allow_addresses": ["127.0.0.1"], **recipe}
     command = [sys.executable, hostile_worker.__file__, str(folder / "list.json"), str(folder)]
     options = [json.dumps(limits), json.dumps({"threads": 64})]
     hang = limits["shard_seconds"] + limits["max_seconds"] + 60  # for its start and for decoding
-    done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True, timeout=hang)
-    return dict(json.loads(done.stdout))
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+    until, memory = time.monotonic() + hang, 0.0
+    while process.poll() is None and time.monotonic() < until:
+        memory = max(memory, tree_memory(process.pid))
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.kill()
+    said = process.communicate()[0]
+    assert process.returncode == 0
+    result = dict(json.loads(said))
+    return {**result, "memory": max(memory, result["memory"])}
 
 
 def check(web: HostileWeb, listed: list[Case], result: dict[str, Any]) -> None:
@@ -75,3 +90,16 @@ def test_large_pictures_are_decoded_within_bounded_memory(tmp_path: Path) -> Non
         result = download_apart(web, list(urls) * 2, tmp_path, max_seconds=60, timeout=20)
     assert [row["status"] for row in result["rows"]] == ["success"] * len(result["rows"])
     assert result["memory"] < MAX_MEMORY
+
+
+@pytest.mark.slow
+def test_traps_among_pictures_cost_their_own_rows(tmp_path: Path) -> None:
+    with hostile_web(tmp_path) as web:
+        listed: list[Case] = []
+        for name, trap in TRAPS.items():
+            for kind, content, status in ((name, trap.make(), trap.status), ("good", encoded(picture()), "success")):
+                page = web.page(lambda handler, content=content: handler.send(200, content))
+                listed += [Case(kind, page.replace("http://", f"http://{n}@"), (status,)) for n in range(2)]
+        result = download_apart(web, [case.url for case in listed], tmp_path, timeout=30, max_seconds=60)
+    check(web, listed, result)
+    print(f"{len(listed)} URLs, {result['seconds']:.1f} s, {result['memory']:.0f} MiB")

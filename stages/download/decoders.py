@@ -1,0 +1,201 @@
+"""The worker's decoder processes: started on demand, and replaced when a picture was too much for one.
+
+Whatever a picture does, it costs its own row. One that takes more than its CPU time, or does not come to an end, is
+`too_large`. One under which two processes die, the second of them a fresh one, is `not_an_image`; if they were killed
+from outside, as by a system without memory, `error`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from threading import Lock, Semaphore
+from typing import Any, Final
+
+from stages.download import messages
+from stages.download.messages import Answer
+
+MODULE = "stages.download.decoder"
+"""What the processes run."""
+_START: Final = 60.0
+"""Seconds that a process may take to begin."""
+_PATIENCE: Final = 5
+"""How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
+_PIPE: Final = 2**20
+"""Bytes that a pipe holds, so that most pictures go through it at once."""
+
+
+class DeadError(Exception):
+    """A process died; says what that means for the picture if it was not the first."""
+
+    def __init__(self, verdict: Answer) -> None:
+        super().__init__(verdict.words)
+        self.verdict = verdict
+
+
+class Decoders:
+    """At most `count` processes. Safe to call from several threads.
+
+    Args:
+        count: pictures that are worked on at a time; of those that take much memory, one.
+        seconds: of CPU time for a picture.
+        options: what else the processes are started with; see `stages.download.decoder`.
+    """
+
+    def __init__(self, count: int, seconds: float, options: dict[str, Any]) -> None:
+        self._options = {**options, "seconds": seconds}
+        self._free = Semaphore(count)
+        self._one_large = Lock()
+        self._idle: list[DecoderProcess] = []
+        self._end = weakref.finalize(self, _end_all, self._idle)
+
+    def __call__(self, task: bytes, read: Callable[[], bytes]) -> Answer:
+        """What becomes of a picture, whose bytes are read when its turn has come.
+
+        Raises:
+            OSError: no process can be started, which is no picture's fault; or the bytes cannot be read.
+        """
+        with self._free:
+            encoded = read()
+            try:
+                return self._ask(self._take(), task, encoded)
+            except DeadError:
+                pass  # perhaps of what came before
+            try:
+                return self._ask(DecoderProcess(self._options), task, encoded)
+            except DeadError as death:
+                return death.verdict
+
+    def _take(self) -> DecoderProcess:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return DecoderProcess(self._options)
+
+    def _ask(self, process: DecoderProcess, task: bytes, encoded: bytes) -> Answer:
+        try:
+            answer = process.ask(task, encoded, self._one_large)
+        except BaseException:
+            process.end()
+            raise
+        if process.is_alive:
+            self._idle.append(process)
+        return answer
+
+
+class DecoderProcess:
+    """One process, and the pipes to it; used by one thread at a time."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._seconds = options["seconds"]
+        self._process = subprocess.Popen(  # noqa: S603 - this program's own module
+            [sys.executable, "-P", "-m", MODULE, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what codecs say of strangers' bytes
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+            process_group=0,  # Ctrl-C at the terminal is for the worker
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for pipe in (self._in, self._out):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+        self._arrived = select.poll()
+        self._arrived.register(self._out, select.POLLIN)
+        self._expect_ready()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked again."""
+        return self._process.returncode is None
+
+    def ask(self, task: bytes, encoded: bytes, one_large: Lock) -> Answer:
+        """What becomes of a picture.
+
+        Raises:
+            DeadError: the process died of it, or had before.
+        """
+        try:
+            self._write(messages.REQUEST.pack(task, len(encoded)))
+            self._write(encoded)
+            kind, *sizes = self._header()
+            if kind != messages.LARGE:
+                return self._answer(*sizes)
+            with one_large:
+                self._write(messages.GO)
+                _, *sizes = self._header()
+                return self._answer(*sizes)
+        except TimeoutError:
+            self.end()
+            return Answer("too_large", f"not decoded within {_PATIENCE * self._seconds:g} s")
+        except (EOFError, BrokenPipeError):
+            return self._last_words()
+
+    def end(self) -> None:
+        """End it now."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _expect_ready(self) -> None:
+        try:
+            self._header(_START)
+        except (EOFError, TimeoutError) as error:
+            self.end()
+            words = f"a decoder process does not start (exit code {self._process.returncode})"
+            raise OSError(f"{words}; `python -m {MODULE} '{{}}'` may say why") from error
+
+    def _header(self, seconds: float | None = None) -> tuple[bytes, int, int]:
+        header = self._read(messages.HEADER.size, seconds or _PATIENCE * self._seconds)
+        kind, told, content = messages.HEADER.unpack(header)
+        return kind, told, content
+
+    def _answer(self, told: int, content: int) -> Answer:
+        words = self._read(told, _START)
+        return messages.unpack(words, self._read(content, _START))
+
+    def _last_words(self) -> Answer:
+        self._process.wait(_START)
+        self.end()
+        code = self._process.returncode
+        if code == -signal.SIGPROF:
+            return Answer("too_large", f"decoding it takes more than {self._seconds:g} s")
+        if code == -signal.SIGKILL:
+            raise DeadError(Answer("error", "its decoder was killed, perhaps because memory ran out"))
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        raise DeadError(Answer("not_an_image", f"its decoder crashed ({name})"))
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._in, left) :]
+
+    def _read(self, size: int, seconds: float) -> bytes:
+        until, content = time.monotonic() + seconds, bytearray()
+        while len(content) < size:
+            if not self._arrived.poll(max(0, 1000 * (until - time.monotonic()))):
+                raise TimeoutError
+            arrived = os.read(self._out, size - len(content))
+            if not arrived:
+                raise EOFError
+            content += arrived
+        return bytes(content)
+
+
+def _end_all(processes: list[DecoderProcess]) -> None:
+    while processes:
+        processes.pop().end()

@@ -1,0 +1,69 @@
+"""What the download and its decoder processes say to each other over pipes: sizes, JSON and bytes, nothing executable.
+
+A request is `REQUEST` (task, size) and the picture's bytes. Its answer is `HEADER` (`ANSWER`, the sizes of two parts),
+JSON, and the bytes to store. Before that, of a large picture, comes `HEADER` (`LARGE`), and the process waits for `GO`.
+"""
+
+from __future__ import annotations
+
+import json
+from struct import Struct
+from typing import Final, NamedTuple
+
+REQUEST: Final = Struct("<cQ")
+CONVERT, LOOK = b"c", b"l"
+GO: Final = b"g"
+"""The turn of a large picture has come."""
+
+HEADER: Final = Struct("<cIQ")
+READY, LARGE, ANSWER = b"r", b"l", b"a"
+
+
+class Wanted(NamedTuple):
+    """What is stored of a picture; see `DownloadRecipe`."""
+
+    image_size: int
+    encode_format: str
+    encode_quality: int
+    min_image_size: int
+    max_aspect_ratio: float | None
+    max_pixels: int
+
+
+class Sizes(NamedTuple):
+    """Of the stored picture and of the original, upright; in pixels."""
+
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+
+
+class Answer(NamedTuple):
+    """What became of a picture."""
+
+    status: str
+    """One of `stages.tables.STATUSES`."""
+    words: str | None
+    """Why there is none; None on success."""
+    sizes: Sizes | None = None
+    content: bytes | None = None
+    """What is stored; None where that is the bytes as they came, or nothing."""
+
+
+def signal(kind: bytes) -> bytes:
+    """A message of a decoder that says no more than its kind."""
+    return HEADER.pack(kind, 0, 0)
+
+
+def pack(answer: Answer) -> bytes:
+    """An answer as it goes over the pipe."""
+    told = json.dumps([answer.status, answer.words, answer.sizes]).encode()
+    content = answer.content or b""
+    return HEADER.pack(ANSWER, len(told), len(content)) + told + content
+
+
+def unpack(told: bytes, content: bytes) -> Answer:
+    """The answer in what came after its header."""
+    status, words, sizes = json.loads(told)
+    return Answer(status, words, Sizes(*sizes) if sizes else None, content or None)
