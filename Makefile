@@ -15,7 +15,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python -m stages.demo.report out/world out
 
 test: check
-	$(BIN)/pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow and not gpu" -n 2
 
 check: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync $(CHECKS)

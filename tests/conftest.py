@@ -1,4 +1,4 @@
-"""What every test shares: nothing leaves the machine, Ray has a folder of its own, and workers have groups."""
+"""What every test shares: nothing leaves the machine, and Ray keeps its things in a folder of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.s3_server import BUCKET, S3Server
+from tests.workers import ByGroup, group_of
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,18 +23,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: the models a
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the groups that `pytest -n 2 --dist loadgroup` hands to its workers, and begin with the longest.
-
-    A module stays whole, since its tests share what they set up. All tests that start a Ray are one group, so that
-    there are never two at a time.
-    """
+    """Begin with Ray's tests, which take longest."""
     for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            group = "ray" if item.get_closest_marker("ray") else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+        if item.get_closest_marker("ray") and group_of(item.nodeid) != "ray":
+            raise pytest.UsageError(f"{item.nodeid} starts a Ray: add its module to the group in tests/workers.py")
+    items.sort(key=lambda item: group_of(item.nodeid) != "ray")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup:
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ def make_recipe(clip_folder) -> MakeRecipe:
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory) -> Iterator[Pair]:
-    """Two other processes. Modules that ask for them are of the group `pair`, so that they are started once."""
+    """Two other processes. The modules that ask for them are a group of tests/workers.py."""
     with running(tmp_path_factory.mktemp("pair")) as found:
         yield found
 

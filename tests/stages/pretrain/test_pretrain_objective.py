@@ -19,7 +19,6 @@ CONFIG = QFormerConfig(
     vocabulary=40, vision_width=12, queries=3, width=16, layers=3, heads=2, projection=8, max_text_tokens=7, dropout=0.0
 )
 START, SIZE = 39, 6
-pytestmark = pytest.mark.xdist_group("pair")
 
 
 def make_objective() -> Objective:

@@ -24,7 +24,6 @@ from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 
 Train = Callable[..., Output]
-pytestmark = pytest.mark.xdist_group("pair")
 
 
 class Killed(BaseException):

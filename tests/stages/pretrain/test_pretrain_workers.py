@@ -13,8 +13,6 @@ from stages.pretrain.compute import Pretrain
 from stages.pretrain.result import read_result
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 
-pytestmark = pytest.mark.xdist_group("pair")
-
 
 def work(rank: int, run: PretrainRun, tasks: list[tuple[PretrainRecipe, CorpusJob]]) -> list[str]:
     """One worker; it returns what it refuses."""
