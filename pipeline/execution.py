@@ -85,8 +85,8 @@ class Execution:
 
 def _with_file(node: Node, shard: str, error: str) -> str:
     """What went wrong, with the file that it went wrong in where that is not said."""
-    place = node.place(shard)
-    return error if place in error else f"{place}: {error}"
+    files = next((part.files for part in node.parts if part.name == shard), ())
+    return f"{node.place(shard)}: {error}" if files and not any(file in error for file in files) else error
 
 
 Executor = Callable[[Execution, Listener], None]

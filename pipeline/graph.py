@@ -5,7 +5,7 @@ A fingerprint is kept per (stage, source), so that adding a source to a manifest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,24 @@ class Graph:
         return wanted
 
 
-def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]] = find_parts) -> Graph:
+ContentOf = Callable[[Mapping[str, Any], Sequence[Part]], list[str]]
+"""(all else that is hashed of a source, its files) -> the digests that are hashed of them."""
+
+
+def digests(_: Mapping[str, Any], parts: Sequence[Part]) -> list[str]:
+    """The digests of files as they are."""
+    return [part.digest for part in parts]
+
+
+def build_graph(
+    manifest: Manifest, parts_of: Callable[[str, Source], list[Part]] = find_parts, content_of: ContentOf = digests
+) -> Graph:
     """The manifest's DAG.
 
     Args:
         manifest: what is to be computed.
-        parts_of: finds a source's files; the only look at the outside world.
+        parts_of: finds a source's files.
+        content_of: says which digests stand for them; what was cut before may have a say in it.
 
     Raises:
         UserError: a source names no file.
@@ -84,7 +96,7 @@ def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]
         parts = tuple(parts_of(source_name, source))
         for stage in manifest.chain(source_name):
             if stage in manifest.stages:
-                node = _source_node(manifest, stage, source_name, parts, nodes)
+                node = _source_node(manifest, stage, source_name, parts, content_of, nodes)
                 nodes[node.name] = node
     for spec in STAGES.values():
         if spec.scope in ("corpus", "training") and spec.name in manifest.stages:
@@ -93,11 +105,12 @@ def build_graph(manifest: Manifest, parts_of: Callable[[str, Source], list[Part]
     return Graph(nodes)
 
 
-def _source_node(
+def _source_node(  # noqa: PLR0913, PLR0917 - what a node is made of
     manifest: Manifest,
     stage: str,
     source_name: str,
     parts: tuple[Part, ...],
+    content_of: ContentOf,
     nodes: Mapping[str, Node],
 ) -> Node:
     source, spec, (recipe, run) = manifest.sources[source_name], STAGES[stage], manifest.stages[stage]
@@ -106,7 +119,8 @@ def _source_node(
     inputs = tuple(found for of in sources for name in wanted if (found := f"{name}/{of}") in nodes)
     values = recipe_identity(recipe)
     if stage == "urls":
-        values |= {"source": source_name, **source.identity(), "content": [part.digest for part in parts]}
+        values |= {"source": source_name, **source.identity()}
+        values["content"] = content_of(values, parts)
     if stage == "download":
         run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(manifest.removed)})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})

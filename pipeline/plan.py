@@ -34,7 +34,7 @@ class NodePlan:
         return self.missing == ()
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its name
     graph: Graph,
     committed: Mapping[str, frozenset[str]],
     marked: Mapping[str, frozenset[str]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.graph import Graph, Node, build_graph
 from pipeline.listing import done_folder, read_listing
 from pipeline.manifest import Manifest, load_manifest
 from pipeline.plan import NodePlan, make_plan
+from pipeline.repaired import content_of
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.urls.check import check
@@ -44,10 +46,10 @@ def open_session(path: Path, until: str | None = None) -> Session:
     write_demo(manifest)
     for name, source in manifest.sources.items():
         check(name, source)
-    graph = build_graph(manifest)
-    graph = graph.until(until) if until else graph
     store = Store.open(manifest.output)
     store.reach()
+    graph = build_graph(manifest, content_of=partial(content_of, store))
+    graph = graph.until(until) if until else graph
     return Session(manifest, graph, store, plan(graph, store))
 
 

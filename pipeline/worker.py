@@ -22,6 +22,7 @@ from pipeline.graph import Graph, Node
 from pipeline.lineage import CHECKPOINTS, Descendant
 from pipeline.listing import PARTS, SourceFolders, list_corpus, source_folders
 from pipeline.plan import CORPUS_SHARD
+from pipeline.repaired import DIGEST
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
 from stages.errors import UserError
@@ -187,7 +188,7 @@ class Worker:
         counts = {"urls": sum(rows), **damage.counts}
         with scratch_folder() as scratch:
             sides = write_damage(damage, scratch)
-            metadata = {**job.metadata, "counts": json.dumps(counts)}
+            metadata = {**job.metadata, "counts": json.dumps(counts), DIGEST: job.parts[part].digest}
             self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing, sides=sides), metadata)
         return Report(sum(rows), time.monotonic() - started, counts, tuple(names), damage.words)
 

@@ -1,6 +1,6 @@
-"""Tars as anybody wrote them, packed or not: the same members under the same names, whoever reads them.
+r"""Tars as anybody wrote them, packed or not: the same members under the same names, whoever reads them.
 
-A name that is no UTF-8 is one here, its odd bytes written as `\\xff`, so that a table can hold it and the next stage
+A name that is no UTF-8 is one here, its odd bytes written as `\xff`, so that a table can hold it and the next stage
 finds the member by it. Links are not followed, nor are devices opened; of several files of one name the first counts.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """How the names of tars end."""
@@ -51,9 +51,14 @@ def _opened(file: IO[bytes], mode: Mode) -> tarfile.TarFile:
     if mode != "r|*":
         begin = file.read(BLOCK)
         file.seek(0)
-    names: dict[str, str] = {"encoding": "utf-8", "errors": "backslashreplace"}
+    options: dict[str, Any] = {
+        "mode": mode,
+        "tarinfo": _remembering(),
+        "encoding": "utf-8",
+        "errors": "backslashreplace",
+    }
     try:
-        return tarfile.open(fileobj=file, mode=mode, tarinfo=_remembering(), **names)
+        return tarfile.open(fileobj=file, **options)
     except tarfile.ReadError:
         what = f"no tar: it begins with {begin[:16]!r}" if begin else "empty"
         raise tarfile.ReadError(f"it is {what}") from None
@@ -66,7 +71,7 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         tarfile.ReadError: the archive is cut off or damaged, or goes on behind its end.
     """
     for member in archive:
-        archive.members.clear()
+        _drop(archive)
         if member.size < 0:
             raise tarfile.ReadError(f"the size of {member.name!r} is negative")
         yield member
@@ -93,10 +98,15 @@ def files(archive: tarfile.TarFile, wanted: Collection[str]) -> Iterator[tuple[s
     """
     seen = set[str]()
     for member in archive:
-        archive.members.clear()
+        _drop(archive)
         if member.name in wanted and member.name not in seen and is_file(member):
             seen.add(member.name)
             yield member.name, read(archive, member)
+
+
+def _drop(archive: tarfile.TarFile) -> None:
+    """Let go of the headers that were read: the standard library keeps them all."""
+    archive.members = []  # type: ignore[attr-defined]
 
 
 def _remembering() -> type[tarfile.TarInfo]:

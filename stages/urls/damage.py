@@ -66,9 +66,14 @@ class Damage:
             self._reach(number)
         self._judge()
 
-    def counting(self, unit: str) -> None:
-        """Begin to number entries anew, which messages call `unit`."""
-        self._unit, self._last, self._is_judged = unit, 0, False
+    def counting(self, unit: str, *, judged: bool = True) -> None:
+        """Begin to number entries anew, which messages call `unit`.
+
+        Args:
+            unit: such as `line`.
+            judged: whether the file fails where most of them are left out.
+        """
+        self._unit, self._last, self._is_judged = unit, 0, not judged
         self._before = self._tallies["left_out"].count
 
     def left_out(self, number: int, why: str) -> None:

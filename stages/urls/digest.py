@@ -11,7 +11,7 @@ from typing import IO
 
 from stages import tars
 from stages.errors import BrokenFileError
-from stages.urls.files import Files, open_binary, open_tar
+from stages.urls.files import Files, open_binary, open_tar, reading
 from stages.urls.partitions import asked_partitions
 from stages.urls.spec import LaionSource, ParquetSource, SourceSettings, WebDatasetSource
 
@@ -33,15 +33,16 @@ def digest(source: SourceSettings, files: Files, folder: str = "") -> str:
         folder: where they lie below the folder of the source's images. There it is part of the rows, as is the name.
 
     Raises:
-        BrokenFileError: a file is not whole.
-        OSError: a file cannot be read.
+        BrokenFileError: a file is not whole, or may not be read.
+        OSError: a disk or the network is out of order.
     """
     found = hashlib.sha256()
     if isinstance(source, WebDatasetSource):
         found.update(f"{folder}{files[0].rpartition('/')[2]}\0".encode())
     for file in files:
-        for piece in _identity(source, file, alone=len(files) == 1):
-            found.update(piece)
+        with reading((file,)):
+            for piece in _identity(source, file, alone=len(files) == 1):
+                found.update(piece)
         found.update(b"\0")
     if asked := asked_partitions(files[0], source):
         found.update(json.dumps(asked, sort_keys=True).encode())
@@ -82,8 +83,10 @@ def _size(path: str) -> Iterable[bytes]:
     """Yield a tar's size; whether it has an end, so that it is not what a download has left, costs one small read."""
     with open_binary(path) as file:
         size = file.seek(0, os.SEEK_END)
-        if not size or not tars.is_packed(path) and _read_at(file, max(0, size - tars.BLOCK), tars.BLOCK).strip(b"\0"):
-            raise tarfile.ReadError("it is empty" if not size else "its end is missing")
+        if not size:
+            raise tarfile.ReadError("it is empty")
+        if not tars.is_packed(path) and _read_at(file, max(0, size - tars.BLOCK), tars.BLOCK).strip(b"\0"):
+            raise tarfile.ReadError("its end is missing")
         yield str(size).encode()
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import IO, Any, Literal
 
 import pyarrow as pa
-from braceexpand import UnbalancedBracesError, braceexpand
+from braceexpand import braceexpand
 from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
@@ -100,7 +100,7 @@ def _expand(path: str) -> list[str]:
             raise UserError(f"{path} names {abs(int(last) - int(first)) + 1:,} files; correct the range")
     try:
         return list(braceexpand(path, escape=False))
-    except UnbalancedBracesError:
+    except ValueError:  # a brace without its partner
         return [path]
 
 
@@ -108,7 +108,9 @@ def _find_all(path: str, named: list[str], folder_glob: str | tuple[str, ...] | 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(partial(find, folder_glob=folder_glob), named))
     if missing := [name for name, files in zip(named, found, strict=True) if not files]:
-        raise UserError(f"{path}: {len(missing)} of its {len(named)} files are not there, {missing[0]} first")
+        raise UserError(
+            f"{path}: {len(missing)} of its {len(named)} files are not there, {missing[0]} first; correct it"
+        )
     return [file for files in found for file in files]
 
 
@@ -139,7 +141,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _matches(files: Any, pattern: str) -> Iterator[str]:
-    """Yield the files that match; a link counts as what it leads to, one that leads nowhere as a file that is broken."""
+    """Yield the files that match; a link is what it leads to, and one that leads nowhere is a broken file."""
     fixed = len(pattern[: re.search(r"[*?[]", pattern).start()].rpartition("/")[0])  # type: ignore[union-attr]
     asked = any(map(_is_hidden, pattern[fixed:].split("/")))
     for name in _globbed(files, pattern):
@@ -184,8 +186,16 @@ def open_binary(path: str, *, caching: Literal["none", "readahead"] = "none") ->
 
 @contextlib.contextmanager
 def open_tar(path: str) -> Iterator[tarfile.TarFile]:
-    """Open a tar so that members can be passed over without reading them."""
-    with open_binary(path, caching="readahead") as file, tars.open_tar(file, "r:*") as archive:
+    """Open a tar so that members can be passed over without reading them.
+
+    Raises:
+        BrokenFileError: it is none, or is found to be damaged while it is open.
+    """
+    with (
+        reading((path,)),
+        open_binary(path, caching="readahead") as file,
+        tars.open_tar(file, "r:*") as archive,
+    ):
         yield archive
 
 

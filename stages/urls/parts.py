@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from stages import tars
 from stages.errors import BrokenFileError, UserError
 from stages.urls.digest import digest
-from stages.urls.files import AT_ONCE, Files, filesystem, find, reading
+from stages.urls.files import AT_ONCE, Files, filesystem, find
 from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource
 
 TABLE = ".parquet"
@@ -86,10 +86,10 @@ def find_files(name: str, source: SourceSettings) -> list[Files]:
 def _digest(source: SourceSettings, files: Files, folder: str) -> tuple[str, str]:
     """Return the digest of a part, and why it has none."""
     try:
-        with reading(files):
-            return digest(source, files, folder), ""
+        return digest(source, files, folder), ""
     except BrokenFileError as error:
-        return UNREADABLE, str(error)
+        beside = tars.is_tar(files[0]) and len(files) > 1 and files[1] in str(error)
+        return UNREADABLE, f"{error}; without this table the tar is read alone" if beside else str(error)
 
 
 def _below(root: str, file: str) -> str:

@@ -1,10 +1,11 @@
 """Which files of a tar belong together.
 
 WebDataset's rule is that the files of a sample follow one another and share what stands before the first dot of their
-names. Tars are made otherwise, too: `tar cf 0.tar folder/` takes a folder's files in any order, `photo v2.0 (clean).jpg`
-has a dot in its name, `stereo.left.jpg` and `stereo.right.jpg` share `stereo.txt`. Here order means nothing, and every
-image is a sample of its own. Its text is the one of its own name; else the one of a shorter name that ends before one of
-its dots; else the only one of its WebDataset key, where no image of that key has a text of its own name.
+names. Tars are made otherwise, too: `tar cf 0.tar folder/` takes a folder's files in any order,
+`photo v2.0 (clean).jpg` has a dot in its name, `stereo.left.jpg` and `stereo.right.jpg` share `stereo.txt`. Here order
+means nothing, and every image is a sample of its own. Its text is the one of its own name; else the one of a shorter
+name that ends before one of its dots; else the only one of its WebDataset key, where no image of that key has a text of
+its own name.
 
 An image without a text of its own name is left out where its name only adds to that of an image which has one
 (`7.mask.png` beside `7.jpg` and `7.txt`): it is no picture of what the text says.
@@ -17,9 +18,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-IMAGES: Final = frozenset(
-    "jpg jpeg jpe jfif png apng webp gif bmp dib tif tiff avif heic heif jxl jp2 ppm pgm pbm pnm tga ico svg".split()
-)
+_JPEG, _TIFF, _BMP, _HEIF = ("jpg", "jpeg", "jpe", "jfif"), ("tif", "tiff"), ("bmp", "dib"), ("heic", "heif", "avif")
+_NETPBM, _OTHER = ("ppm", "pgm", "pbm", "pnm"), ("png", "apng", "webp", "gif", "jxl", "jp2", "tga", "ico", "svg")
+IMAGES: Final = frozenset({*_JPEG, *_TIFF, *_BMP, *_HEIF, *_NETPBM, *_OTHER})
 """The endings of images. What cannot be decoded is told of its row; what is no image is told of its tar."""
 
 

@@ -219,10 +219,10 @@ class SbuSource(SourceSettings):
 class WebDatasetSource(SourceSettings):
     """Images that are there already, with their texts: what img2dataset has written, or tars of anybody's.
 
-    `path` names tars (.tar, .tar.gz, .tgz ...), or the folder that they lie in; or such a folder of img2dataset's output
-    formats `files` and `parquet`, or the tables in it. Uncompressed tars stay where they are and are read there; the
-    images of all others are stored with the results. Own columns: those of the `.parquet` beside a tar; without it the
-    fields of the `.json` members, as text.
+    `path` names tars (.tar, .tar.gz, .tgz ...), or the folder that they lie in; or such a folder of img2dataset's
+    output formats `files` and `parquet`, or the tables in it. Uncompressed tars stay where they are and are read there;
+    the images of all others are stored with the results. Own columns: those of the `.parquet` beside a tar; without it
+    the fields of the `.json` members, as text.
     """
 
     folder_glob: ClassVar[str | None] = "*"
@@ -248,10 +248,10 @@ def _common_folder(paths: Sequence[str]) -> str:
         ValueError: there is none, since they lie on different disks or in different buckets.
     """
     folders = list(dict.fromkeys(map(_fixed_folder, paths)))
-    if len(folders) == 1:
+    if len(folders) == 1 and not folders[0].endswith(":/"):
         return folders[0]
     protocols = {folder.partition("://")[0] if "://" in folder else "" for folder in folders}
-    if protocols == {""}:
+    if protocols == {""} and len(folders) > 1:
         return os.path.commonpath([os.path.abspath(os.path.expanduser(folder)) for folder in folders])  # noqa: PTH100, PTH111
     common = os.path.commonpath([folder.partition("://")[2] for folder in folders]) if len(protocols) == 1 else ""
     if not common:
@@ -263,7 +263,7 @@ def _fixed_folder(path: str) -> str:
     """Return the folder that a path names, as far as no pattern begins in it."""
     pattern = re.search(r"[*?{[]", path)
     if pattern is None and not path.lower().endswith((*tars.ENDINGS, ".parquet")):
-        return path.rstrip("/")
+        return path.rstrip("/") or "/"
     folder, slash, _ = path[: pattern.start() if pattern else None].rpartition("/")
     return folder or slash or "."
 

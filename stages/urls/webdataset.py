@@ -1,141 +1,79 @@
-"""The output of an earlier img2dataset run: the table beside each tar, or else what the tar itself says.
+"""Images that are there already, with their texts: tars made by img2dataset or by anybody, and its other folders.
 
-Nothing is downloaded again: `file` is "<tar>/<member>" below the folder.
+Nothing is downloaded again: `file` is "<tar>/<member>" below the folder of the tars.
 """
 
 from __future__ import annotations
 
-import json
-import tarfile
+import contextlib
+import posixpath
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
-from typing import Any
+from itertools import islice
+from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from stages.errors import UserError
-from stages.urls import parquet
-from stages.urls.batch import (
-    Batch,
-    Reader,
-    chunks,
-    column_named,
-    content,
-    own_columns,
-    required_column,
-    text_column,
-)
+from stages import tars
+from stages.urls import img2dataset
+from stages.urls.batch import Batch, Reader, batch_of, chunks, content, text_column
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_tar
-from stages.urls.json_value import as_texts
-from stages.urls.objects import text_schema
+from stages.urls.json_value import parse
+from stages.urls.members import PLAIN, Texts, fields_of, images_of, is_json, text_of
+from stages.urls.objects import Object, text_schema
 from stages.urls.spec import WebDatasetSource
+from stages.urls.types import TEXT, type_of_values
 
-IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"})
-SUCCESS = "success"
-
-
-def schema(source: WebDatasetSource, files: Files) -> pa.Schema:
-    """Return the columns of the table beside the tar, or the fields of the tar's first sample."""
-    if len(files) == 2:
-        return parquet.schema(source, files[1:])
-    return text_schema(fields for _, fields in [next(_samples(files[0]), ("", {}))])
+SAMPLE: Final = 100
+"""Texts of a tar whose fields are taken for its columns: the images between them have to be passed over."""
 
 
-def read(source: WebDatasetSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
-    """Yield one row for every image that was downloaded."""
-    if len(files) == 2:
-        return _read_table(files, columns, damage)
-    return _read_tar(files[0], schema(source, files), columns, damage)
+def schema(_: object, files: Files) -> pa.Schema:
+    """Return the columns of the table that is there, or the fields of the tar's first .json members."""
+    if not _is_tar_alone(files):
+        return img2dataset.schema(files)
+    return text_schema([{"caption": None}, *_first_fields(files[0])])
 
 
-def _read_table(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
-    tar, table = files
-    names = parquet.schema(None, (table,)).names
-    key = required_column(names, ["key"], key="img2dataset's key column", place=table)
-    asked = {name: column_named(names, name) for name in ("url", "caption", "status")}
-    there = {name: column for name, column in asked.items() if column is not None}
-    ending = _image_ending(tar)
-    damage.counting("row")
-    first = 1
-    for rows in parquet.batches(table, [key, *there.values(), *columns]):
-        numbers: Sequence[int] = range(first, first := first + rows.num_rows)
-        if "status" in there:
-            success = pc.fill_null(pc.equal(rows.column(there["status"]), SUCCESS), False)  # noqa: FBT003
-            rows = rows.filter(success)  # noqa: PLW2901
-            numbers = [number for number, is_there in zip(numbers, success.to_pylist(), strict=True) if is_there]
-        keys = parquet.as_text(rows, key, numbers, damage)
-        arrays = {"file": pc.binary_join_element_wise(f"{PurePosixPath(tar).name}/", keys, f".{ending}", "")}
-        for name, column in (("url", "url"), ("text", "caption")):
-            if column in there:
-                arrays[name] = parquet.as_text(rows, there[column], numbers, damage)
-        own = parquet.storable(rows.select(columns), numbers, damage)
-        yield Batch(content(rows.num_rows, **arrays), own, numbers)
+def types(_: object, files: Files, columns: Sequence[str]) -> dict[str, str]:
+    """Return what the fields of a tar's .json members are for DuckDB; a table has types of its own."""
+    if not _is_tar_alone(files):
+        return {}
+    first = list(_first_fields(files[0]))
+    return {name: TEXT if name in PLAIN else type_of_values(fields.get(name) for fields in first) for name in columns}
 
 
-def _read_tar(tar: str, own: pa.Schema, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
-    for some in chunks(damage.numbered(_samples(tar), "sample")):
-        numbers, samples = [number for number, _ in some], [sample for _, sample in some]
-        texts = [as_texts(fields, ("url", "caption")) for _, fields in samples]
-        arrays = {
-            "url": text_column("url", [fields["url"] for fields in texts], numbers, damage),
-            "text": text_column("caption", [fields["caption"] for fields in texts], numbers, damage),
-            "file": pa.array([f"{PurePosixPath(tar).name}/{member}" for member, _ in samples], pa.string()),
+def read(_: WebDatasetSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
+    """Yield one row for every image."""
+    return (_read_tar if _is_tar_alone(files) else img2dataset.read)(files, columns, damage)
+
+
+def _is_tar_alone(files: Files) -> bool:
+    return len(files) == 1 and tars.is_tar(files[0])
+
+
+def _first_fields(tar: str) -> Iterator[Object]:
+    with open_tar(tar) as archive:
+        texts = (member for member in tars.members(archive) if is_json(member))
+        for member in islice(texts, SAMPLE):
+            with contextlib.suppress(ValueError):  # it costs its own sample, and is told there
+                yield fields_of(parse(text_of(archive, member)))
+
+
+def _read_tar(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
+    texts = Texts(columns, damage)
+    images = images_of(files[0], damage, texts)
+    base = posixpath.basename(files[0])
+    own = pa.schema([(name, pa.string()) for name in columns])
+    for some in chunks(texts.of(images)):
+        numbers = [number for _, number, _ in some]
+        said = {
+            name: text_column(name, [fields.get(name) for *_, fields in some], numbers, damage)
+            for name in dict.fromkeys([*PLAIN, *columns])
         }
-        records = [as_texts(fields, columns) for _, fields in samples]
-        yield Batch(content(len(samples), **arrays), own_columns(own, columns, records, numbers, damage), numbers)
+        file = text_column("file", [f"{base}/{image}" for image, *_ in some], numbers, damage)
+        row = content(len(some), url=said["url"], text=said["caption"], file=file)
+        yield Batch(row, batch_of(len(some), [said[name] for name in columns], own), numbers)
 
 
-def _image_ending(tar: str) -> str:
-    """Return the ending of the tar's images: a run of img2dataset writes one format, so the first one tells."""
-    with open_tar(tar) as archive:
-        for member in archive:
-            if (ending := _split(member.name)[1]) in IMAGES:
-                return ending
-    return "jpg"
-
-
-def _samples(tar: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (image member, fields) of every image; the members of a sample follow one another under one key."""
-    with open_tar(tar) as archive:
-        current, image, fields = "", "", dict[str, Any]()
-        for member in archive:
-            key, ending = _split(member.name)
-            if key != current:
-                if image:
-                    yield image, fields
-                current, image, fields = key, "", {}
-            if ending in IMAGES:
-                image = member.name
-            elif ending in {"json", "txt"}:
-                fields = _merged(fields, ending, archive, member, tar)
-        if image:
-            yield image, fields
-
-
-def _merged(
-    fields: dict[str, Any], ending: str, archive: tarfile.TarFile, member: tarfile.TarInfo, tar: str
-) -> dict[str, Any]:
-    """Add what a .json or .txt member says of its sample; the .json's caption counts before the .txt's."""
-    content = archive.extractfile(member)
-    text = content.read().decode("utf-8", errors="replace") if content is not None else ""
-    if ending == "txt":
-        return {"caption": text} | fields
-    try:
-        described = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{tar}, member {member.name}: broken JSON: {error.msg}; remove the sample") from error
-    if not isinstance(described, dict):
-        raise UserError(f"{tar}, member {member.name}: no JSON object; remove the sample")
-    return fields | described
-
-
-def _split(member: str) -> tuple[str, str]:
-    """Return a member's key and ending as WebDataset has them: up to the first dot of its name, and what follows."""
-    path = PurePosixPath(member)
-    stem, _, ending = path.name.partition(".")
-    return str(path.with_name(stem or path.name)), ending.lower()
-
-
-READER = Reader(schema, read)
+READER = Reader(schema, read, types)

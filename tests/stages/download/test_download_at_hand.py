@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,3 +117,55 @@ def test_no_path_leads_out_of_the_folder(file: str) -> None:
     if path is not None:
         assert (Path("/images") / path).resolve().is_relative_to("/images")
         assert (Path("/images") / path).resolve() != Path("/images")
+
+
+def test_members_are_found_by_names_of_any_kind_and_links_are_not_followed(
+    tmp_path: Path, download: Run, commit: Callable[[Output], Artifact]
+) -> None:
+    first, second = encoded(picture(50, 40)), encoded(picture(60, 40))
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        names = ("./a.jpg", "/b.JPG", "../c.jpg", "caf\udce9.jpg", "d.tar/e.jpg", "twice.jpg", "twice.jpg")
+        for number, name in enumerate(names):
+            member, content = tarfile.TarInfo(name), second if number == 6 else first
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        member = tarfile.TarInfo("link.jpg")
+        member.type, member.linkname = tarfile.SYMTYPE, "a.jpg"
+        archive.addfile(member)
+    found = ["./a.jpg", "/b.JPG", "../c.jpg", "caf\\xe9.jpg", "d.tar/e.jpg", "twice.jpg", "link.jpg"]
+    output = download([{"file": f"x.tar/{name}"} for name in found], images=str(tmp_path))
+    assert output.table["status"].to_pylist() == ["success"] * 6 + ["missing_file"]
+    assert output.table["member"].to_pylist() == [*found[:6], None]
+    assert output.table["width"].to_pylist()[:6] == [50] * 6
+    assert list(dict(read_images(commit(output))).values()) == [first] * 6
+
+
+def test_images_in_a_compressed_tar_are_stored(
+    tmp_path: Path, download: Run, commit: Callable[[Output], Artifact]
+) -> None:
+    (tmp_path / "sub.tar").mkdir()
+    write_tar(tmp_path / "a.tar", {"big.jpg": encoded(picture(800, 400)), "cut.jpg": encoded(picture())[:300]})
+    (tmp_path / "sub.tar/a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+    files = ["sub.tar/a.tar.gz/big.jpg", "sub.tar/a.tar.gz/cut.jpg", "sub.tar/a.tar.gz/nothing.jpg"]
+    output = download([{"file": file} for file in files], images=str(tmp_path))
+    assert output.table["status"].to_pylist() == ["success", "not_an_image", "missing_file"]
+    assert (output.table["width"][0].as_py(), output.table["original_width"][0].as_py()) == (768, 800)
+    assert not output.links
+    assert list(dict(read_images(commit(output)))) == ["s-0-0000"]
+
+
+def test_images_in_a_column_of_a_table_are_stored(
+    tmp_path: Path, download: Run, commit: Callable[[Output], Artifact]
+) -> None:
+    images = [encoded(picture(50, 40)), None, encoded(picture(60, 40))]
+    pq.write_table(pa.table({"key": ["a", "b", "c"], "jpg": images}), tmp_path / "0.parquet", row_group_size=2)
+    output = download([{"file": f"0.parquet/jpg/{row}"} for row in (2, 0, 1)], images=tmp_path.as_uri())
+    assert output.table["status"].to_pylist() == ["success", "success", "missing_file"]
+    assert output.table["width"].to_pylist() == [60, 50, None]
+    assert output.table["sha256"][0].as_py() == hashlib.sha256(images[2] or b"").hexdigest()
+    assert list(dict(read_images(commit(output)))) == ["s-0-0000", "s-0-0001"]
+
+
+def test_a_list_may_name_a_folder_like_a_tar(folder: Path, download: Run) -> None:
+    output = download([{"file": "odd.tar/a.jpg"}, {"file": "sub/a.jpg"}], images=str(folder))
+    assert output.table["status"].to_pylist() == ["missing_file", "success"]
