@@ -61,4 +61,4 @@ def _look(member: str, encoded: bytes, max_pixels: int) -> Outcome:
     except RefusedError as refusal:
         return Outcome(refusal.status, refusal.words)
     width, height = picture.size
-    return Outcome("success", None, width, height, member=member, **checksums(encoded))
+    return Outcome("success", None, width, height, member=member, **checksums([encoded]))

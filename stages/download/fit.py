@@ -76,4 +76,4 @@ class Fit:
         if error is not None:
             return Outcome(*parse(error)), None
         sizes = (width, height, original_width, original_height)
-        return replace(Outcome("success", None, *sizes), **checksums(encoded)), image
+        return replace(Outcome("success", None, *sizes), **checksums([encoded])), image
