@@ -6,6 +6,7 @@ sha256 is for everything of our own; md5 is what LAION's lists carry, and the re
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import TypedDict
 
 
@@ -16,25 +17,10 @@ class Sums(TypedDict):
     md5: str
 
 
-class Checksums:
-    """The sums of content that comes piece by piece."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-
-    def update(self, content: bytes) -> None:
-        """Take in the next piece."""
-        self._sha256.update(content)
-        self._md5.update(content)
-
-    def hex(self) -> Sums:
-        """The sums of what was taken in."""
-        return Sums(sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest())
-
-
-def checksums(content: bytes) -> Sums:
-    """The sums of content that is there."""
-    found = Checksums()
-    found.update(content)
-    return found.hex()
+def checksums(content: Iterable[bytes]) -> Sums:
+    """The sums of content that is given in pieces."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    for piece in content:
+        sha256.update(piece)
+        md5.update(piece)
+    return Sums(sha256=sha256.hexdigest(), md5=md5.hexdigest())

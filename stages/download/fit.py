@@ -36,7 +36,7 @@ class Fit:
         answer = self._ask(messages.CONVERT, encoded)
         if answer.sizes is None:
             return refused(answer), None
-        outcome = replace(Outcome("success", None, *answer.sizes), **checksums(encoded))
+        outcome = replace(Outcome("success", None, *answer.sizes), **checksums([encoded]))
         return outcome, answer.content or encoded
 
     def look(self, encoded: bytes) -> Outcome:
@@ -45,7 +45,7 @@ class Fit:
         if answer.sizes is None:
             return refused(answer)
         width, height, *_ = answer.sizes
-        return Outcome("success", None, width, height, **checksums(encoded))
+        return Outcome("success", None, width, height, **checksums([encoded]))
 
     def _ask(self, task: bytes, encoded: bytes) -> Answer:
         if len(encoded) > self._max_bytes:

@@ -17,7 +17,7 @@ from typing import IO, Final, cast
 from urllib.parse import urlsplit
 
 from stages.download.addresses import networks
-from stages.download.checksums import Checksums, Sums
+from stages.download.checksums import Sums, checksums
 from stages.download.connection import Connection
 from stages.download.content import Inflated
 from stages.download.deadline import Deadline
@@ -139,19 +139,18 @@ class HttpClient:
         announced = answer.length  # Python 3.10 and 3.11 do not count down in read1, later ones do
         if announced is not None and announced > self._recipe.max_bytes:
             raise self._too_large()
-        sums = Checksums()
         body = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._scratch))  # noqa: SIM115 - the caller closes it
         try:
             for content in self._contents(answer, announced):
-                sums.update(content)
                 with _on_disk():
                     body.write(content)
             with _on_disk():
+                sums = checksums(_from_its_start(body))
                 body.seek(0)
         except BaseException:
             body.close()
             raise
-        return Body(cast("IO[bytes]", body), sums.hex())
+        return Body(cast("IO[bytes]", body), sums)
 
     def _contents(self, answer: http.client.HTTPResponse, announced: int | None) -> Iterator[bytes]:
         """The body, piece by piece; at most `max_bytes` are taken from the network, and given."""
@@ -171,6 +170,12 @@ class HttpClient:
 
     def _too_large(self) -> RefusedError:
         return RefusedError("too_large", f"more than {self._recipe.max_bytes} bytes")
+
+
+def _from_its_start(file: IO[bytes] | tempfile.SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        yield chunk
 
 
 class DiskError(Exception):

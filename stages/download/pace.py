@@ -24,11 +24,6 @@ LONGEST_INTERVAL: Final = 2.0
 SHORTEST_INTERVAL: Final = 0.001
 
 
-def backoff(times: int) -> float:
-    """Seconds to wait after so many "later" in a row, of which none says for how long."""
-    return float(FIRST_PAUSE * 2 ** (min(times, 30) - 1))
-
-
 class Pace:
     """The pace of one host. All times are seconds of one clock, which is the caller's.
 
@@ -55,6 +50,11 @@ class Pace:
     def limit(self) -> int:
         """How many requests it may have under way now."""
         return int(self._limit)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the host says nothing but "later" just now."""
+        return self._since is not None
 
     @property
     def opens(self) -> float:
@@ -109,6 +109,5 @@ class Pace:
             self._slowed, self._is_to_measure = now, True
         left = self._since + self._patience - now
         self.given_up = left <= 0
-        self._pause_end = max(
-            self._pause_end, now + min(max(wait or 0.0, backoff(self._pauses)), self._patience / 2, left)
-        )
+        pause = max(wait or 0.0, FIRST_PAUSE * 2 ** (self._pauses - 1))
+        self._pause_end = max(self._pause_end, now + min(pause, self._patience / 2, left))

@@ -1,9 +1,9 @@
 """Whose turn it is: the requests of a shard by host, so that no host holds up the others.
 
 Hosts take turns. Each has a bounded number of requests under way, and is paused where it says "later" (see `pace`);
-what it said that to is asked for again after its other rows. A redirect waits for the turn of the host that it leads
-to. A host that fails again and again is not asked any more, nor one that says nothing but "later" for `patience`
-seconds: the rest of its rows are refused at once. And nothing is begun after the shard's time is over.
+what it said that to is asked for again. A redirect waits for the turn of the host that it leads to. A host that fails
+again and again is not asked any more, nor one that says nothing but "later" for `patience` seconds: the rest of its
+rows are refused at once. And nothing is begun after the shard's time is over.
 
 Nothing here waits or looks at a clock: `now` is given, in seconds.
 """
@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from stages.download.pace import Pace, backoff
+from stages.download import pace
+from stages.download.pace import Pace
 from stages.download.statuses import LaterError, RefusedError
 
 NEVER: Final = float("inf")
@@ -57,9 +58,15 @@ class Turn:
 class _Host:
     name: str
     pace: Pace
+    patience: float
     new: deque[Request] = field(default_factory=deque)
-    again: list[tuple[float, int, Request]] = field(default_factory=list)
-    """Requests to be made once more, by the time from which they may be (a heap)."""
+    waiting: list[tuple[float, int, Request]] = field(default_factory=list)
+    """Requests to be made again, by the time from which they may be (a heap)."""
+    again: list[tuple[bool, int, int, Request]] = field(default_factory=list)
+    """Those whose time has come: the most often told first, and last those that have waited long enough (a heap)."""
+    again_pays: bool = False
+    """Whether the last of them was told something else the second time."""
+    was_new: bool = False
     running: int = 0
     failures: int = 0
     """Consecutive ones."""
@@ -70,13 +77,25 @@ class _Host:
 
     def opens(self, now: float) -> float:
         """From when on a request of it may begin; `NEVER` if there is none, or if one has to end first."""
-        if self.running >= self.pace.limit or not (self.new or self.again):
+        if self.running >= self.pace.limit or not self.has_requests:
             return NEVER
-        return max(self.pace.opens, now if self.new else self.again[0][0])
+        return max(self.pace.opens, now if self.new or self.again else self.waiting[0][0])
 
-    def pop(self) -> Request:
-        """Its next request. What was told to come later comes last: pages that always say so would hide the others."""
-        return self.new.popleft() if self.new else heapq.heappop(self.again)[-1]
+    @property
+    def has_requests(self) -> bool:
+        return bool(self.new or self.again or self.waiting)
+
+    def pop(self, now: float) -> Request:
+        """Its next request: before a new one those that were told to come later, unless that does not pay.
+
+        For some pages say so for ever. While the host says nothing but "later" both take turns.
+        """
+        while self.waiting and (self.waiting[0][0] <= now or not (self.new or self.again)):
+            _, number, request = heapq.heappop(self.waiting)
+            heapq.heappush(self.again, (request.waited >= self.patience, -request.laters, number, request))
+        is_agains = self.again_pays or (self.pace.is_refused and self.was_new)
+        self.was_new = bool(self.new) and not (self.again and is_agains)
+        return self.new.popleft() if self.was_new else heapq.heappop(self.again)[-1]
 
 
 class Turns:
@@ -86,7 +105,8 @@ class Turns:
         requests: one for every row.
         threads: how many requests a host may have under way.
         failures: after so many failed rows in a row a host is not asked any more.
-        patience: how long a host may say nothing but "later", and a row may be told to wait, in seconds.
+        patience: how long a host may say nothing but "later", and a row may be told to wait by a host that serves
+            others, in seconds.
         seconds: the time within which a request may begin.
         now: when that time begins.
         on_change: called when a host is ready, or known to be ready later.
@@ -121,7 +141,7 @@ class Turns:
     def _host(self, url: str) -> _Host:
         name = host_of(url)
         if name not in self._hosts:
-            self._hosts[name] = _Host(name, Pace(self._threads, self._patience))
+            self._hosts[name] = _Host(name, Pace(self._threads, self._patience), self._patience)
         return self._hosts[name]
 
     def deal(self, now: float) -> Turn | None:
@@ -151,7 +171,7 @@ class Turns:
     def _turn(self, host: _Host, now: float) -> Turn | None:
         if self._opens(host, now) > now:
             return None  # it has been told to wait since it was ready
-        request = host.pop()
+        request = host.pop(now)
         host.running += 1
         if self._is_refused(host):
             return Turn(request, host.name, now, self._refusal(host, request))
@@ -164,12 +184,11 @@ class Turns:
         Answers of any kind show a host that is up; silence and lost connections do not.
         """
         host = self._hosts[turn.host]
+        comes_again = False
         if turn.refusal is None:
+            comes_again = isinstance(refusal, LaterError) and self._comes_again(host, turn.request, refusal, now)
             _learn(host, turn, refusal, now)
         host.running -= 1
-        comes_again = (
-            turn.refusal is None and isinstance(refusal, LaterError) and self._again(host, turn.request, refusal, now)
-        )
         self._offer(host, now)
         return not comes_again
 
@@ -187,15 +206,21 @@ class Turns:
         self._end = now
         self._on_change()
 
-    def _again(self, host: _Host, request: Request, later: LaterError, now: float) -> bool:
-        """Let a request wait as long as it was told; False if that is longer than a row may wait."""
+    def _comes_again(self, host: _Host, request: Request, later: LaterError, now: float) -> bool:
+        """Let a request wait as long as it was told; False if that is longer than a row may wait.
+
+        Where it is not told for how long: twice as long each time. It is not given up while the host says so to all,
+        for then it is the host that is waited for.
+        """
         request.laters += 1
         request.told = later
-        wait = max(later.wait or 0.0, backoff(request.laters))
-        request.waited += wait
-        if request.waited > self._patience or now + wait > self._end:
+        left = self._patience - request.waited
+        wait = max(later.wait or 0.0, min(pace.FIRST_PAUSE + request.waited, left))
+        most = self._patience if host.pace.is_refused else left
+        if wait > most or most <= 0 or now + wait > self._end:
             return False
-        heapq.heappush(host.again, (now + wait, next(self._numbers), request))
+        request.waited = min(request.waited + wait, self._patience)
+        heapq.heappush(host.waiting, (now + wait, next(self._numbers), request))
         return True
 
     def _offer_all(self, now: float) -> None:
@@ -215,7 +240,7 @@ class Turns:
             self._on_change()
 
     def _opens(self, host: _Host, now: float) -> float:
-        if not (host.new or host.again):
+        if not host.has_requests:
             return NEVER
         return now if self._is_refused(host) else host.opens(now)
 
@@ -242,6 +267,8 @@ def _learn(host: _Host, turn: Turn, refusal: RefusedError | None, now: float) ->
         host.failures += 1
         return
     host.failures = 0
+    if turn.request.laters:
+        host.again_pays = not isinstance(refusal, LaterError)
     if isinstance(refusal, LaterError):
         host.pace.later(turn.begun, now, wait=refusal.wait, of_host=refusal.of_host, running=host.running)
     else:

@@ -261,7 +261,7 @@ def test_every_row_has_its_turn_once_and_no_host_more_than_its_share(
                     return
                 running["reserved"] = running.get("reserved", 0) + 1
             turn = hosts.take()
-            name = names[turn.row]
+            name = names[turn.request.row]
             with lock:
                 running["reserved"] -= 1
                 running[name] += 1
@@ -269,7 +269,7 @@ def test_every_row_has_its_turn_once_and_no_host_more_than_its_share(
             time.sleep(0.0001)
             with lock:
                 running[name] -= 1
-                seen.append(turn.row)
+                seen.append(turn.request.row)
             hosts.done(turn, None)
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
@@ -295,13 +295,13 @@ def test_two_rows_that_end_at_once_let_two_that_wait_begin() -> None:
         hosts.done(second, None)
     for thread in waiting:
         thread.join(10)
-    assert sorted(turn.row for turn in begun) == [2, 3]
+    assert sorted(turn.request.row for turn in begun) == [2, 3]
 
 
 def test_hosts_take_turns() -> None:
     urls = {row: f"http://{'abc'[row // 4]}/{row}" for row in range(12)}
     order = take_all(Hosts(urls, threads=1, failures=3, seconds=60, row_seconds=60), 12)
-    assert [turn.url[7] for turn in order] == list("abc") * 4
+    assert [turn.request.url[7] for turn in order] == list("abc") * 4
 
 
 def test_a_success_between_failures_keeps_a_host_up() -> None:

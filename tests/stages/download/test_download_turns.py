@@ -159,22 +159,31 @@ def test_a_page_that_always_says_later_costs_its_neighbours_nothing() -> None:
         assert max(done.ended[row] for row in range(400) if row % 10 != 7) < 60
 
 
+@pytest.mark.parametrize(("rows", "times"), [(5, 3), (40, 1), (40, 3)])
+def test_a_host_that_says_later_to_everybody_at_first_gives_all(rows: int, times: int) -> None:
+    asked: Counter[str] = Counter()
+
+    def answer(url: str, _: float) -> RefusedError | None:
+        asked[url] += 1
+        return later() if asked[url] <= times else None
+
+    assert crawl(on("a", rows), answer).count == {"success": rows}
+
+
 def test_an_outage_shorter_than_the_patience_loses_nothing() -> None:
     for until, lost in ((50, 0), (70, 1)):
         done = crawl(on("a", 500), lambda _, now, until=until: later(of_host=False) if 0.5 < now < until else None)
         assert bool(done.count["http_later"]) == bool(lost)
 
 
-def test_a_row_is_not_waited_for_longer_than_the_patience() -> None:
-    asked: Counter[str] = Counter()
-
-    def answer(url: str, _: float) -> RefusedError | None:
-        asked[url] += 1
-        return later(10.0) if url == "http://a/0" else None
-
-    done = crawl(on("a", 1) + [f"http://a/x{n}" for n in range(300)], answer, patience=35)
-    assert done.statuses[0] == "http_later"
-    assert asked["http://a/0"] == 4  # after 10, 20 and 30 seconds; a fourth wait would be too long
+@pytest.mark.parametrize(("wait", "most"), [(10.0, 8), (None, 8), (35.0, 2), (36.0, 1), (1e9, 1)])
+def test_a_row_is_not_waited_for_longer_than_the_patience(wait: float | None, most: int) -> None:
+    urls = [f"http://a/{number}" for number in range(1000)]  # a thread takes 50 s for them
+    answer = later(wait, of_host=False)
+    done = crawl(urls, lambda url, _: answer if url == urls[0] else None, patience=35, threads=1)
+    assert done.count == {"success": 999, "http_later": 1}
+    assert [url for _, url in done.asked].count(urls[0]) <= most
+    assert done.ended[0] < 50 + 2 * 35 + 1
     assert done.words[0] == "HTTP 429 Too Many Requests"
 
 
@@ -206,12 +215,18 @@ def test_a_redirect_waits_for_the_turn_of_the_host_that_it_leads_to() -> None:
     assert not turns.done(first, later(3.0), 1.0)
     assert turns.deal(1.0) is None  # and then it is paused
     assert turns.wakes == 4.0
-    third = turns.deal(4.0)
+    third = turns.deal(4.0)  # while nothing else was said, by turns one that was told so and one that was not
     assert third is not None
-    assert (third.request.row, third.request.url, third.request.redirects) == (1, "http://b:80/1", 1)
-    assert turns.done(third, RefusedError("timeout", "silence"), 5.0)
-    rest = [turns.deal(5.0), turns.deal(5.0)]
-    assert [turn and turn.refusal and turn.refusal.status for turn in rest] == ["host_down", "http_later"]
+    assert third.request.row == 0
+    assert turns.done(third, None, 5.0)
+    fourth = turns.deal(5.0)
+    assert fourth is not None
+    assert (fourth.request.row, fourth.request.url, fourth.request.redirects) == (1, "http://b:80/1", 1)
+    assert turns.done(fourth, RefusedError("timeout", "silence"), 6.0)
+    last = turns.deal(6.0)
+    assert last is not None
+    assert last.refusal is not None
+    assert last.refusal.status == "host_down"
 
 
 def test_when_all_is_stopped_every_row_is_refused_at_once() -> None:
