@@ -14,12 +14,12 @@ from pipeline.plan import CORPUS_SHARD
 from pipeline.session import Session
 from pipeline.worker import load_compute
 from stages.errors import UserError
-from stages.export.job import TrainedModel
+from stages.export.job import NoPlaceError, TrainedModel
 from stages.pretrain.result import WEIGHTS
 from stages.pretrain.spec import PretrainRecipe
 
-_MODELS: Final = {"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"}
-"""What writes a model; it needs torch, so it is named here and imported where it runs."""
+_MODELS: Final = {"hf": "stages.export.hugging_face", "lavis": "stages.export.lavis"}
+"""The module that writes a model; it needs torch, so it is named here and imported where it runs."""
 _CORPUS: Final = {"webdataset": export_tars, "json": export_pairs}
 _LAYOUTS: Final = {"hf": 1, "lavis": 1}
 """By format; raised by hand when the files are written otherwise than before."""
@@ -57,10 +57,20 @@ def _export_model(session: Session, to: str, destination: str, *, overwrite: boo
     made_of = {CORPUS_SHARD: tables_of({node.spec.name: table})}
     if export.is_made_of(made_of):
         return {"written": False, "notes": []}
-    write = load_compute(_MODELS[to])
-    with export.anew(made_of) as place:
-        notes = write(_job(session, node), place)
+    job, write = _job(session, node), load_compute(f"{_MODELS[to]}:export")
+    try:
+        with export.anew(made_of) as place:
+            notes = write(job, place)
+    except NoPlaceError as error:
+        raise UserError(f"{error}; {_instead(to, job)}") from None
     return {"written": True, "notes": notes}
+
+
+def _instead(to: str, job: TrainedModel) -> str:
+    """What to do with a model that a format cannot carry."""
+    (other,) = (name for name in _MODELS if name != to)
+    carries = load_compute(f"{_MODELS[other]}:carries")(job)
+    return f"export to {other}" if carries else f"an export to {other} cannot carry it either"
 
 
 def _trained(session: Session) -> Node:

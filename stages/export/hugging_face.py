@@ -17,8 +17,7 @@ from transformers import (
     CLIPImageProcessor,
 )
 
-from stages.errors import UserError
-from stages.export.job import TrainedModel, shown
+from stages.export.job import NoPlaceError, TrainedModel, shown
 from stages.export.trained import check_features, load_tower
 from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.loading import quiet
@@ -71,7 +70,8 @@ def export(trained: TrainedModel, folder: Path) -> list[str]:
         What the user should know, a line each.
 
     Raises:
-        UserError: a model is missing, or transformers has no place for the tower.
+        UserError: a model is missing.
+        NoPlaceError: transformers has no place for the tower.
     """
     qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
     tokenizer = load_bert_tokenizer(trained.tokenizer, trained.tokenizer_revision, "pretrain.tokenizer")
@@ -89,13 +89,29 @@ def export(trained: TrainedModel, folder: Path) -> list[str]:
     return [f"Blip2ForImageTextRetrieval.from_pretrained loads it; compute in {formats}"]
 
 
+def carries(trained: TrainedModel) -> bool:
+    """Whether transformers would compute the same.
+
+    Raises:
+        UserError: a model is missing.
+    """
+    qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
+    try:
+        with quiet():
+            convert(qformer, tower, view, shown(trained))
+            _image_processor(tower.visual.preprocess_cfg)
+    except NoPlaceError:
+        return False
+    return True
+
+
 def convert(
     qformer: QFormer, tower: VisionTower, view: View, name: str
 ) -> tuple[Blip2ForImageTextRetrieval, dict[str, Tensor]]:
     """The model in transformers' class, and the weights that it has no place for, under our names.
 
     Raises:
-        UserError: transformers has no place for this tower, or computes other features with it.
+        NoPlaceError: transformers has no place for this tower, or computes other features with it.
     """
     vision, weights = _convert_tower(tower, view, name)
     weights = {f"vision_model.{parameter}": value for parameter, value in weights.items()}
@@ -120,7 +136,7 @@ def make_processor(preprocess: dict[str, Any], tokenizer: BertTokenizer, config:
     """What prepares images as the tower wants them, and texts as the Q-Former does.
 
     Raises:
-        UserError: transformers cannot resize images as this tower wants them.
+        NoPlaceError: transformers cannot resize images as this tower wants them.
     """
     tokenizer.bos_token = START
     _cut_long_texts(tokenizer, config.max_text_tokens)
@@ -152,9 +168,9 @@ def _image_processor(preprocess: dict[str, Any]) -> BlipImageProcessor | CLIPIma
     if preprocess["interpolation"] == "bicubic" and mode == "shortest" and height == width:
         shortest = {"shortest_edge": height}
         return CLIPImageProcessor(size=shortest, crop_size=named, image_mean=mean, image_std=std)
-    raise UserError(
+    raise NoPlaceError(
         f"pretrain.model: it wants images resized by '{mode}' with {preprocess['interpolation']} interpolation, "
-        f"for which transformers has no image processor; export to lavis"
+        f"for which transformers has no image processor"
     )
 
 
@@ -189,8 +205,7 @@ def _convert_tower(tower: VisionTower, view: View, name: str) -> tuple[dict[str,
         raise _no_place(name, str(error)) from None
 
 
-def _no_place(name: str, reason: str) -> UserError:
-    return UserError(
-        f"pretrain.model: Blip2ForImageTextRetrieval has no place for the image tower of '{name}' ({reason}); "
-        f"export to lavis"
+def _no_place(name: str, reason: str) -> NoPlaceError:
+    return NoPlaceError(
+        f"pretrain.model: Blip2ForImageTextRetrieval has no place for the image tower of '{name}': {reason}"
     )

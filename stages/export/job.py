@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.errors import UserError
+
+
+class NoPlaceError(UserError):
+    """A program has no place for a part of the model, or would compute something else with it."""
+
 
 @dataclass(frozen=True)
 class TrainedModel:

@@ -10,8 +10,7 @@ import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor
 
-from stages.errors import UserError
-from stages.export.job import TrainedModel, shown
+from stages.export.job import NoPlaceError, TrainedModel, shown
 from stages.export.lavis_tower import CLIP, NAMED, Kind, Sizes, features, kind_of, other_activation, sizes_of
 from stages.export.trained import check_features, load_tower
 from stages.models.qformer import QFormerConfig, load_qformer
@@ -37,15 +36,30 @@ def export(trained: TrainedModel, path: Path) -> list[str]:
         What the user should know, a line each.
 
     Raises:
-        UserError: a model is missing, or LAVIS would compute something else.
+        UserError: a model is missing.
+        NoPlaceError: LAVIS would compute something else.
     """
     qformer, (tower, view) = load_qformer(trained.weights), load_tower(trained)
-    sizes, frozen = convert(tower, view, shown(trained))
     check_qformer(qformer.config)
+    sizes, frozen = convert(tower, view, shown(trained))
     state = whole_state(qformer.state_dict(), frozen)
     with path.open("wb") as file:  # by its name the file would say where it was written
         torch.save({"model": state}, file)
     return how_to_load(qformer.config, kind_of(tower.visual), sizes, view)
+
+
+def carries(trained: TrainedModel) -> bool:
+    """Whether LAVIS would compute the same.
+
+    Raises:
+        UserError: a model is missing.
+    """
+    try:
+        check_qformer(load_qformer(trained.weights).config)
+        convert(*load_tower(trained), shown(trained))
+    except NoPlaceError:
+        return False
+    return True
 
 
 def whole_state(qformer: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -57,7 +71,7 @@ def convert(tower: VisionTower, view: View, name: str) -> tuple[Sizes, Mapping[s
     """The tower's sizes, and its tensors as LAVIS names them.
 
     Raises:
-        UserError: LAVIS would compute something else with them.
+        NoPlaceError: LAVIS would compute something else with them.
     """
     blocks = tower.penultimate + 1
     state = tensors_of(tower.visual, blocks)
@@ -109,13 +123,12 @@ def check_qformer(config: QFormerConfig) -> None:
     """Refuse a Q-Former that LAVIS would load in part and compute otherwise, without a word.
 
     Raises:
-        UserError: it is as wide as BERT, but has other layers or heads.
+        NoPlaceError: it is as wide as BERT, but has other layers or heads.
     """
     if config.width == BERT_WIDTH and (config.layers, config.heads) != (BERT_LAYERS, BERT_HEADS):
-        raise UserError(
+        raise NoPlaceError(
             f"pretrain.layers, pretrain.heads: LAVIS builds a Q-Former of this width with {BERT_LAYERS} layers of "
-            f"{BERT_HEADS} heads and would compute something else than this one of {config.layers} of {config.heads}; "
-            f"export to hf"
+            f"{BERT_HEADS} heads and would compute something else than this one of {config.layers} of {config.heads}"
         )
 
 
@@ -146,7 +159,7 @@ def how_to_load(config: QFormerConfig, kind: Kind, sizes: Sizes, view: View) -> 
     return notes
 
 
-def _no_place(name: str, reason: str) -> UserError:
-    return UserError(
-        f"pretrain.model: LAVIS would compute other features than the image tower of '{name}': {reason}; export to hf"
+def _no_place(name: str, reason: str) -> NoPlaceError:
+    return NoPlaceError(
+        f"pretrain.model: LAVIS would compute other features than the image tower of '{name}': {reason}"
     )

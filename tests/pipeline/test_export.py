@@ -21,6 +21,8 @@ from pipeline import export_tars
 from pipeline.fingerprint import recipe_identity, with_absolute_paths
 from pipeline.run import run_session
 from pipeline.session import open_session
+from stages.export import hugging_face, lavis
+from stages.export.job import NoPlaceError
 from stages.pretrain.spec import PretrainRecipe
 from tests.pipeline import command
 from tests.pipeline.conftest import ROOT
@@ -164,6 +166,20 @@ def test_what_is_something_else_is_refused_in_one_line_and_stays(world, capfilt,
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert capfilt("export", world, "--to", "json", tmp_path / "list.csv", "--overwrite")[0] == 0
     assert json.loads((tmp_path / "list.csv").read_text())
+
+
+def test_a_model_that_has_no_place_is_told_in_a_line_with_what_to_do(world, capfilt, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise NoPlaceError("pretrain.model: no place")
+
+    place = tmp_path / "models" / "blip2.pth"
+    monkeypatch.setattr(lavis, "convert", refuse)
+    code, _, err = capfilt("export", world, "--to", "lavis", place)
+    assert (code, err) == (2, "capfilt: pretrain.model: no place; export to hf\n")
+    monkeypatch.setattr(hugging_face, "convert", refuse)
+    _, _, err = capfilt("export", world, "--to", "lavis", place)
+    assert err == "capfilt: pretrain.model: no place; an export to hf cannot carry it either\n"
+    assert list(place.parent.iterdir()) == []
 
 
 def test_the_corpus_goes_to_tars_once_and_what_is_missing_is_written_again(world, capfilt, tmp_path):

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from stages.errors import UserError
 from stages.export import hugging_face, lavis
-from stages.export.job import TrainedModel
+from stages.export.job import NoPlaceError, TrainedModel
 from stages.export.trained import load_tower
 from stages.models.qformer import QFormer, QFormerConfig, config_metadata
 from stages.models.qformer_checkpoint import read_checkpoint
@@ -239,9 +239,13 @@ def test_a_tower_that_transformers_cannot_compute_is_refused(quick_folder, tmp_p
         return config | {"hidden_act": "relu"}, state
 
     monkeypatch.setattr(hugging_face, "tower_to_transformers", other_activation)
-    told = r"no place for the image tower of 'clip' .*features would be off by .*export to lavis"
-    with pytest.raises(UserError, match=told):
+    told = r"no place for the image tower of 'clip': its features would be off by"
+    with pytest.raises(NoPlaceError, match=told):
         exported(hugging_face, trained, tmp_path / "hf")
+    assert not hugging_face.carries(trained)
+    assert lavis.carries(trained)
+    monkeypatch.undo()
+    assert hugging_face.carries(trained)
 
 
 def test_a_tower_that_is_gone_is_told_by_its_key(quick_folder, tmp_path):
