@@ -118,6 +118,20 @@ def test_the_order_of_the_rows_does_not_matter(described, make_shard, shards, pr
     assert evaluate(moved, pretrained, tmp_path) == evaluate(shards, pretrained, tmp_path)
 
 
+def test_images_that_cannot_be_decoded_are_left_out(described, make_shard, pretrained, tmp_path, caplog):
+    broken = ("people-2", "people-9", "people-24")  # the last shows what the first row shows
+    rows = [(key, b"no picture" if key in broken else content, said) for key, content, said in described]
+    kept = [row for row in described if row[0] not in broken]
+    recipe, run = EvaluateRecipe(sources=("people",), top_k=TOP_K), EvaluateRun(device="cpu", threads=1)
+    outputs = [
+        Evaluate(recipe, run)(CorpusJob((make_shard(some, "0"),), "", tmp_path, {"pretrain": pretrained}))
+        for some in (rows, kept)
+    ]
+    assert outputs[0].table.equals(outputs[1].table)
+    assert outputs[0].counts == {**outputs[1].counts, "not_an_image": 3}
+    assert "image people-9 is listed as downloaded but cannot be decoded, and is left out" in caplog.text
+
+
 def test_sets_are_measured_each_by_itself(described, make_shard, shards, pretrained, tmp_path):
     other = replace(make_shard(described[8:20], "0"), source="others")
     recipe = EvaluateRecipe(sources=("others", "people"), top_k=TOP_K)

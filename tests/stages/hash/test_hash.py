@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 from scipy.fft import dctn
 
@@ -74,6 +73,19 @@ def test_the_order_is_that_of_the_tar_however_many_threads(make_shard):
     assert output.table["key"].to_pylist() == [key for key, _ in read_images(shard.inputs["download"])]
 
 
-def test_an_image_that_cannot_be_decoded_fails_the_shard(make_shard):
-    with pytest.raises(ValueError, match="image broken is listed as downloaded but cannot be decoded"):
-        hashes(make_shard, {"fine": scene(1), "broken": b"no image"})
+def test_an_image_that_cannot_be_decoded_costs_itself(make_shard, caplog):
+    whole = again(scene(2), 90)
+    shard = make_shard({"fine": scene(1), "broken": b"no image", "cut": whole[:-300], "whole": whole})
+    output = Hash(HashRecipe(), HashRun())(shard)
+    assert output.table["key"].to_pylist() == ["fine", "whole"]
+    assert output.counts == {"images": 2, "not_an_image": 2}
+    assert "image broken is listed as downloaded but cannot be decoded: none of JPEG" in caplog.text
+
+
+def test_turned_pictures_are_hashed_upright(make_shard):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    scene(3).transpose(Image.Transpose.ROTATE_90).save(buffer, "png", exif=exif)
+    found = hashes(make_shard, {"upright": scene(3), "turned": buffer.getvalue()})
+    assert found["upright"] == found["turned"]

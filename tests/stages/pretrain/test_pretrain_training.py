@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from repeating import repeatable
 
 from stages.contract import CorpusJob, Output
@@ -175,6 +177,39 @@ def test_features_that_do_not_fit_are_computed_anew(make_recipe, make_job, run):
     anew = Pretrain(recipe, run.model_copy(update={"cache": 0.0}))(make_job()).table
     for name in ("loss", "grad_norm"):
         assert anew[name].to_pylist()[:4] == pytest.approx(kept[name].to_pylist()[:4], rel=1e-3)
+
+
+def plain(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 36), (shade, 255 - shade, 7 * shade % 256)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("cache", [4.0, 0.0])
+def test_others_stand_in_for_broken_images(cache, make_corpus_shard, make_recipe, run, tmp_path, caplog):
+    pictures = [plain(16 * number) for number in range(16)]
+    stands_in = {2: 4, 3: 4, 15: 0}  # the next of the shard, in a circle
+    tables = []
+    for name in ("broken", "mended"):
+        images, captions, digests = {}, [], {}
+        for number in range(len(pictures)):
+            key, shown = f"web-{number:02d}", number if name == "broken" else stands_in.get(number, number)
+            images[key] = b"no picture" if name == "broken" and number in stands_in else pictures[shown]
+            captions.append((key, 1, f"a picture of {'abcdefghijklmnop'[shown]} and one dog", 1, True))
+            digests[key] = f"digest {shown}"
+        job = CorpusJob((make_corpus_shard(images, captions, digests),), str(tmp_path / name), tmp_path)
+        recipe = make_recipe(steps=3, holdout=0, dropout=0.0)
+        tables.append(Pretrain(recipe, run.model_copy(update={"cache": cache}))(job).table)
+    assert repeatable(tables[0]).equals(repeatable(tables[1]))
+    for number in stands_in:
+        assert caplog.text.count(f"image web-{number:02d} is listed as downloaded but cannot be decoded") == 1
+
+
+def test_a_corpus_without_one_image_that_can_be_decoded_is_refused(make_corpus_shard, make_recipe, run, tmp_path):
+    captions = [(key, 1, f"one {key}", 1, True) for key in "abc"]
+    job = CorpusJob((make_corpus_shard(dict.fromkeys("abc", b"no picture"), captions),), str(tmp_path), tmp_path)
+    with pytest.raises(UserError, match="not one image of the corpus can be decoded"):
+        Pretrain(make_recipe(holdout=0), run)(job)
 
 
 def test_the_seed_decides(make_recipe, make_job, run):
