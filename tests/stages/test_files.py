@@ -8,7 +8,7 @@ import fsspec
 import pytest
 from hypothesis import given, settings
 
-from stages.files import absolute, create_whole, locate, open_bytes, put_whole, remove, whole_folder, write_whole
+from stages.files import absolute, create_whole, locate, open_bytes, put_whole, remove, whole_file, write_whole
 from tests.odd_names import ODD, lookalikes, names
 
 
@@ -44,9 +44,9 @@ def test_whole_files_and_folders_of_any_name(name: str, tmp_path: Path) -> None:
     source.write_bytes(b"content")
     put_whole(source, f"{tmp_path}/{name}/{name}")
     assert [path.read_bytes() for path in (tmp_path / name).iterdir()] == [b"content"]
-    with whole_folder(f"{tmp_path}/made/{name}") as folder:
-        (folder / "a").touch()
-    assert [path.name for path in (tmp_path / "made" / name).iterdir()] == ["a"]
+    with whole_file(f"{tmp_path}/made/{name}") as path:
+        path.touch()
+    assert [path.name for path in (tmp_path / "made").iterdir()] == [name]
 
 
 def test_where_a_path_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
