@@ -101,7 +101,7 @@ WRONG = {
     ),
     "an unknown format": (
         change("format: laion", "format: lion"),
-        "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'cc3m', "
+        "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'json', 'cc3m', "
         "'cc12m', 'sbu', 'coco', 'vg', 'webdataset'",
     ),
     "no format": (
