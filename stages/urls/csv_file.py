@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import pyarrow as pa
 
-from stages.errors import BrokenFileError
+from stages.errors import BrokenFileError, UserError
 from stages.urls.batch import (
     Batch,
     Reader,
@@ -57,7 +57,6 @@ def read(source: CsvSource, files: Files, columns: Sequence[str], damage: Damage
             required_column(names, wanted, key=f"{key}:", place=files[0])
             for key, wanted in (("url", source.url_names), ("text", source.text_names))
         )
-        rows.address = names.index(url)
         places = _places(names, [url, text, *columns])
         own = pa.schema([(name, pa.string()) for name in columns])
         for some in chunks(damage.judged(rows, "line")):
@@ -77,27 +76,30 @@ def read(source: CsvSource, files: Files, columns: Sequence[str], damage: Damage
 def _opened(source: CsvSource, files: Files, damage: Damage) -> Iterator[tuple[list[str], Rows]]:
     """Open the file: its columns' names, and what comes after them."""
     with open_text(files[0]) as file:
-        lines = numbered_lines(file, damage)
-        first = next(lines)
-        delimiter = source.delimiter
-        if (told := SEPARATOR.fullmatch(first[1].rstrip(ENDS))) is not None:
-            delimiter = delimiter if "delimiter" in source.model_fields_set else told[1]
-        else:
-            lines = _chain(first, lines)
-        rows = Rows(lines, Dialect(delimiter, source.quote_for(delimiter)), damage)
+        dialect, lines = _dialect(source, numbered_lines(file, damage))
+        rows = Rows(lines, dialect, damage)
         header = next(rows, None)
         if damage.words:
             raise BrokenFileError(f"{damage.words}; its header line cannot be read: is `delimiter` right?")
         if header is None:
             raise BrokenFileError(f"{files[0]} has no header line with the columns' names")
+        if not dialect.quote and all(len(name) > 1 and name[0] == name[-1] == '"' for name in header[1]):
+            raise UserError(f"{files[0]} has its fields in quotes, which mean nothing in TSV; set quote: '\"'")
         names = distinct([clean_text(name) or f"column{at}" for at, name in enumerate(header[1])])
         rows.width = len(names)
+        url = next(filter(None, (column_named(names, wanted) for wanted in source.url_names)), None)
+        rows.address = None if url is None else names.index(url)
         yield names, rows
 
 
-def _chain(first: tuple[int, str], rest: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from rest
+def _dialect(source: CsvSource, lines: Iterator[tuple[int, str]]) -> tuple[Dialect, Iterator[tuple[int, str]]]:
+    """Return how fields are told apart, and the lines without the one that only says so."""
+    first = next(lines, (1, ""))
+    told = SEPARATOR.fullmatch(first[1].rstrip(ENDS))
+    if told is None:
+        return Dialect(source.delimiter, source.quote_for(source.delimiter)), chain([first], lines)
+    delimiter = source.delimiter if "delimiter" in source.model_fields_set else told[1]
+    return Dialect(delimiter, source.quote_for(delimiter)), lines
 
 
 def _places(names: list[str], columns: Sequence[str]) -> dict[str, int]:

@@ -145,6 +145,8 @@ class Where:
         names = ", ".join(f"{field.name} ({self._types.get(field.name, field.type)})" for field in self._schema)
         if "explicit cast is required" in what:
             what += "; TRY_CAST(column AS DOUBLE) makes a number of a text"
+        elif "No function matches" in what:
+            what += "; CAST(column AS VARCHAR) makes a text of a number or a date"
         return UserError(f"where: {self._condition!r} on {self._place}: {what}; its columns are {names}")
 
 

@@ -106,8 +106,8 @@ WRONG = {
     ),
     "an unknown format": (
         change("format: laion", "format: lion"),
-        "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'cc3m', "
-        "'cc12m', 'sbu', 'coco', 'vg', 'webdataset'",
+        "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'json', "
+        "'cc3m', 'cc12m', 'sbu', 'coco', 'vg', 'webdataset'",
     ),
     "no format": (
         change("    format: laion\n", ""),
