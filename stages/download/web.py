@@ -97,6 +97,7 @@ class Web:
             places,
             threads=run.host_threads,
             failures=recipe.host_failures,
+            retries=recipe.retries,
             seconds=recipe.shard_seconds,
             row_seconds=recipe.max_seconds,
         )
