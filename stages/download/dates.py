@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
-_SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
+LONGEST_WAIT: Final = 86_400.0
+"""Seconds; whoever names more means no time, or mischief."""
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 
 def parse_date(text: str) -> float | None:
@@ -29,17 +32,17 @@ def parse_date(text: str) -> float | None:
 
 
 def named_wait(values: Iterable[str], now: float) -> float | None:
-    """The seconds that Retry-After headers ask to wait, the longest of them; None if none of them says anything.
+    """The seconds that Retry-After headers ask to wait, the longest of them; None if none of them means anything.
 
     Args:
         values: the headers' values; a number of seconds, or a date.
         now: the seconds since 1970.
 
     Returns:
-        At least 0; there is no upper bound.
+        At least 0 and at most `LONGEST_WAIT`.
     """
     waits = [wait for value in values if (wait := _wait(value.strip(), now)) is not None]
-    return max(waits, default=None)
+    return max((wait for wait in waits if wait <= LONGEST_WAIT), default=None)
 
 
 def _wait(text: str, now: float) -> float | None:

@@ -24,11 +24,14 @@ class Fetch:
         self.sums: dict[int, Sums] = {}
         """Of the bytes of every row that came."""
         self.failure: Exception | None = None
-        """What is wrong with more than a row; to be raised after, since the pool hangs if a thread of it raises."""
+        """What is wrong with more than a row: nothing is begun any more. To be raised after, since the pool hangs if a
+        thread of it raises."""
 
     def __call__(self) -> Fetched:
         """A row, and its image or the words that `statuses.parse` understands."""
         while True:
+            if self.failure is not None:
+                self._hosts.stop()
             turn = self._hosts.take()
             result = self._make(turn)
             if isinstance(result, Redirect):
@@ -47,33 +50,19 @@ class Fetch:
         if turn.refusal is not None:
             return turn.refusal
         try:
-            return self._followed(turn.request)
+            return self._ask(turn.request)
         except RefusedError as error:
             return error
         except Exception as error:  # noqa: BLE001 - see `failure`
-            self.fail(error)
+            self.failure = error
             return RefusedError("error", str(error))
-
-    def fail(self, error: Exception) -> None:
-        """Note what is wrong with more than a row; nothing more is begun."""
-        self.failure = error
-        self._hosts.stop()
-
-    def _followed(self, request: Request) -> Body | Redirect:
-        result = self._ask(request)
-        if isinstance(result, Redirect) and request.redirects == self._recipe.max_redirects:
-            raise RefusedError("http_other", f"more than {self._recipe.max_redirects} redirects")
-        return result
 
     def _ask(self, request: Request) -> Body | Redirect:
         until = Deadline(request.seconds, self._recipe.timeout)
         try:
-            for _ in range(self._recipe.retries):
-                try:
-                    return self._client.fetch(request.url, until)
-                except RefusedError as error:
-                    if not error.passing:
-                        raise
-            return self._client.fetch(request.url, until)
+            result = self._client.fetch(request.url, until)
         finally:
             request.seconds = until.left()
+        if isinstance(result, Redirect) and request.redirects == self._recipe.max_redirects:
+            raise RefusedError("http_other", f"more than {self._recipe.max_redirects} redirects")
+        return result

@@ -24,15 +24,16 @@ class Hosts:
         threads: how many requests a host may have under way.
         failures: after so many failed rows in a row a host is not asked any more.
         seconds: the time within which a row may be begun.
+        retries: how many further attempts a row has.
         row_seconds: the time that the requests for a row may take, and how long hosts that say "later" are waited for.
     """
 
-    def __init__(
-        self, urls: Mapping[int, str], *, threads: int, failures: int, seconds: float, row_seconds: float
+    def __init__(  # noqa: PLR0913 - limits, each with its name
+        self, urls: Mapping[int, str], *, threads: int, failures: int, retries: int, seconds: float, row_seconds: float
     ) -> None:
         self._changed = threading.Condition()
         self._turns = Turns(
-            [Request(row, url, row_seconds) for row, url in urls.items()],
+            [Request(row, url, row_seconds, retries) for row, url in urls.items()],
             threads=threads,
             failures=failures,
             patience=row_seconds,

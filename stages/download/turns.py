@@ -34,6 +34,8 @@ class Request:
     """Where it is asked for next: an address that `request_url` has passed."""
     seconds: float
     """What is left of the time that its requests may take."""
+    retries: int = 0
+    """How many further attempts are left where one may help."""
     redirects: int = 0
     """How many it has followed."""
     laters: int = 0
@@ -186,8 +188,8 @@ class Turns:
         host = self._hosts[turn.host]
         comes_again = False
         if turn.refusal is None:
-            comes_again = isinstance(refusal, LaterError) and self._comes_again(host, turn.request, refusal, now)
-            _learn(host, turn, refusal, now)
+            comes_again = refusal is not None and self._comes_again(host, turn.request, refusal, now)
+            _learn(host, turn, refusal, now, is_last=not comes_again)
         host.running -= 1
         self._offer(host, now)
         return not comes_again
@@ -206,7 +208,16 @@ class Turns:
         self._end = now
         self._on_change()
 
-    def _comes_again(self, host: _Host, request: Request, later: LaterError, now: float) -> bool:
+    def _comes_again(self, host: _Host, request: Request, refusal: RefusedError, now: float) -> bool:
+        if isinstance(refusal, LaterError):
+            return self._waits(host, request, refusal, now)
+        if not refusal.passing or not request.retries:
+            return False
+        request.retries -= 1
+        host.new.appendleft(request)
+        return True
+
+    def _waits(self, host: _Host, request: Request, later: LaterError, now: float) -> bool:
         """Let a request wait as long as it was told; False if that is longer than a row may wait.
 
         Where it is not told for how long: twice as long each time. It is not given up while the host says so to all,
@@ -259,12 +270,12 @@ class Turns:
         )
 
 
-def _learn(host: _Host, turn: Turn, refusal: RefusedError | None, now: float) -> None:
-    """What a request that was made says of its host."""
+def _learn(host: _Host, turn: Turn, refusal: RefusedError | None, now: float, *, is_last: bool) -> None:
+    """What a request that was made, the last one of its row or not, says of its host."""
     if refusal is not None:
         host.last_words = refusal.words
     if refusal is not None and refusal.status in ("timeout", "connection"):
-        host.failures += 1
+        host.failures += is_last
         return
     host.failures = 0
     if turn.request.laters:

@@ -85,7 +85,7 @@ class _FetchAndFit:
             return row, _Came(body, self._fit.body(body)), None
         except Exception as failure:  # noqa: BLE001 - of more than a row; the pool would hang if a thread raised it
             body.close()
-            self._fetch.fail(failure)
+            self._fetch.failure = failure
             return row, None, f"error: {failure}"
 
 
@@ -135,6 +135,7 @@ class Web:
             places,
             threads=run.host_threads,
             failures=recipe.host_failures,
+            retries=recipe.retries,
             seconds=recipe.shard_seconds,
             row_seconds=recipe.max_seconds,
         )

@@ -71,7 +71,18 @@ def test_what_came_later_is_a_success_and_what_never_comes_says_so(web: Web, dow
     assert 2 <= web.hits["/never"] <= 6  # after 0.05, 0.1, 0.15 seconds
 
 
-HOSTILE = ["-5", "nan", "1e9", "tomorrow", "", "0", "0.1", formatdate(0, usegmt=True), "Tue, 99 Jun 2030 25:00:00 GMT"]
+HOSTILE = [
+    "1" + "0" * 4000,
+    "-5",
+    "nan",
+    "1e9",
+    "tomorrow",
+    "",
+    "0",
+    "0.1",
+    formatdate(0, usegmt=True),
+    "Tue, 99 Jun 2030 25:00:00 GMT",
+]
 
 
 def test_waits_that_mean_nothing_are_bounded(web: Web, download: Run) -> None:
@@ -84,7 +95,7 @@ def test_waits_that_mean_nothing_are_bounded(web: Web, download: Run) -> None:
 
         return answer
 
-    waits = [*HOSTILE, "1" + "0" * 4000]
+    waits = [*HOSTILE, "3600"]
     for number, wait in enumerate(waits):
         web.pages[f"/{number}"] = once(wait)
     output = download([{"url": web.url(f"/{number}")} for number in range(len(waits))], max_seconds=0.4)

@@ -250,6 +250,7 @@ def test_every_row_has_its_turn_once_and_no_host_more_than_its_share(
         threads=host_threads,
         failures=3,
         seconds=60,
+        retries=0,
         row_seconds=60,
     )
     lock, running, seen, too_many = threading.Lock(), dict.fromkeys(names, 0), [], []
@@ -282,7 +283,7 @@ def test_every_row_has_its_turn_once_and_no_host_more_than_its_share(
 
 
 def test_two_rows_that_end_at_once_let_two_that_wait_begin() -> None:
-    hosts = Hosts(dict.fromkeys(range(4), "http://a/"), threads=2, failures=3, seconds=60, row_seconds=60)
+    hosts = Hosts(dict.fromkeys(range(4), "http://a/"), threads=2, failures=3, seconds=60, retries=0, row_seconds=60)
     first, second = hosts.take(), hosts.take()
     begun: list[Turn] = []
     waiting = [threading.Thread(target=lambda: begun.append(hosts.take()), daemon=True) for _ in range(2)]
@@ -300,12 +301,12 @@ def test_two_rows_that_end_at_once_let_two_that_wait_begin() -> None:
 
 def test_hosts_take_turns() -> None:
     urls = {row: f"http://{'abc'[row // 4]}/{row}" for row in range(12)}
-    order = take_all(Hosts(urls, threads=1, failures=3, seconds=60, row_seconds=60), 12)
+    order = take_all(Hosts(urls, threads=1, failures=3, seconds=60, retries=0, row_seconds=60), 12)
     assert [turn.request.url[7] for turn in order] == list("abc") * 4
 
 
 def test_a_success_between_failures_keeps_a_host_up() -> None:
-    hosts = Hosts(dict.fromkeys(range(20), "http://a/"), threads=1, failures=2, seconds=60, row_seconds=60)
+    hosts = Hosts(dict.fromkeys(range(20), "http://a/"), threads=1, failures=2, seconds=60, retries=0, row_seconds=60)
     silence = RefusedError("timeout", "silence")
     refused = []
     for outcome in [silence, None, silence, RefusedError("http_4xx", "gone"), silence, silence, None, None]:
@@ -318,7 +319,9 @@ def test_a_success_between_failures_keeps_a_host_up() -> None:
 def test_no_row_is_begun_after_the_shards_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(hosts_module.time, "monotonic", lambda: now[0])
-    hosts = Hosts({row: f"http://{row}/" for row in range(4)}, threads=1, failures=3, seconds=10, row_seconds=60)
+    hosts = Hosts(
+        {row: f"http://{row}/" for row in range(4)}, threads=1, failures=3, seconds=10, retries=0, row_seconds=60
+    )
     begun = []
     for step in (9.0, 0.9, 0.2, 5.0):
         now[0] += step

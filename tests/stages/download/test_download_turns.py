@@ -229,6 +229,19 @@ def test_a_redirect_waits_for_the_turn_of_the_host_that_it_leads_to() -> None:
     assert last.refusal.status == "host_down"
 
 
+def test_further_attempts_are_turns_too() -> None:
+    turns = Turns([Request(0, "http://a/0", 60, 2)], threads=1, failures=2, patience=60, seconds=100, now=0.0)
+    silence = RefusedError("timeout", "silence", passing=True)
+    for number in range(2):
+        turn = turns.deal(number)
+        assert turn is not None
+        assert not turns.done(turn, silence, number)
+    third = turns.deal(2.0)
+    assert third is not None
+    assert third.refusal is None  # the host has not failed twice: no row of it has ended so
+    assert turns.done(third, silence, 2.0)
+
+
 def test_when_all_is_stopped_every_row_is_refused_at_once() -> None:
     turns = Turns(
         [Request(n, f"http://a/{n}", 60) for n in range(9)], threads=2, failures=9, patience=60, seconds=99, now=0
