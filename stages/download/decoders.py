@@ -27,7 +27,7 @@ MODULE = "stages.download.decoder"
 """What the processes run."""
 _START: Final = 60.0
 """Seconds that a process may take to begin."""
-_PATIENCE: Final = 5
+PATIENCE = 10
 """How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
 _PIPE: Final = 2**20
 """Bytes that a pipe holds, so that most pictures go through it at once."""
@@ -131,18 +131,16 @@ class DecoderProcess:
             DeadError: the process died of it, or had before.
         """
         try:
-            self._write(messages.REQUEST.pack(task, len(encoded)))
-            self._write(encoded)
-            kind, *sizes = self._header()
+            self._write(messages.REQUEST.pack(task, len(encoded)), encoded)
+            kind, answer = self._receive()
             if kind != messages.LARGE:
-                return self._answer(*sizes)
+                return answer
             with one_large:
                 self._write(messages.GO)
-                _, *sizes = self._header()
-                return self._answer(*sizes)
+                return self._receive()[1]
         except TimeoutError:
             self.end()
-            return Answer("too_large", f"not decoded within {_PATIENCE * self._seconds:g} s")
+            return Answer("too_large", f"not decoded within {PATIENCE * self._seconds:g} s")
         except (EOFError, BrokenPipeError):
             return self._last_words()
 
@@ -153,20 +151,11 @@ class DecoderProcess:
 
     def _expect_ready(self) -> None:
         try:
-            self._header(_START)
+            self._receive(_START)
         except (EOFError, TimeoutError) as error:
             self.end()
             words = f"a decoder process does not start (exit code {self._process.returncode})"
             raise OSError(f"{words}; `python -m {MODULE} '{{}}'` may say why") from error
-
-    def _header(self, seconds: float | None = None) -> tuple[bytes, int, int]:
-        header = self._read(messages.HEADER.size, seconds or _PATIENCE * self._seconds)
-        kind, told, content = messages.HEADER.unpack(header)
-        return kind, told, content
-
-    def _answer(self, told: int, content: int) -> Answer:
-        words = self._read(told, _START)
-        return messages.unpack(words, self._read(content, _START))
 
     def _last_words(self) -> Answer:
         self._process.wait(_START)
@@ -179,21 +168,34 @@ class DecoderProcess:
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise DeadError(Answer("not_an_image", f"its decoder crashed ({name})"))
 
-    def _write(self, content: bytes) -> None:
-        left = memoryview(content)
+    def _write(self, *parts: bytes) -> None:
+        left = [memoryview(part) for part in parts]
         while left:
-            left = left[os.write(self._in, left) :]
+            written = os.writev(self._in, left)
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if left:
+                left[0] = left[0][written:]
 
-    def _read(self, size: int, seconds: float) -> bytes:
-        until, content = time.monotonic() + seconds, bytearray()
-        while len(content) < size:
+    def _receive(self, seconds: float | None = None) -> tuple[bytes, Answer]:
+        """The next message, and what it says if it is an answer; read with as few calls as it came in pieces.
+
+        Raises:
+            EOFError: the process is no more.
+            TimeoutError: nothing came for so long.
+        """
+        until = time.monotonic() + (seconds or PATIENCE * self._seconds)
+        message, size = bytearray(), messages.HEADER.size
+        while len(message) < size:
             if not self._arrived.poll(max(0, 1000 * (until - time.monotonic()))):
                 raise TimeoutError
-            arrived = os.read(self._out, size - len(content))
+            arrived = os.read(self._out, _PIPE)
             if not arrived:
                 raise EOFError
-            content += arrived
-        return bytes(content)
+            message += arrived
+            if size == messages.HEADER.size <= len(message):
+                size += messages.size_of_rest(message)
+        return messages.unpack(message)
 
 
 def _end_all(processes: list[DecoderProcess]) -> None:
