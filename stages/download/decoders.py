@@ -14,11 +14,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, Semaphore
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from stages.download import messages
 from stages.download.messages import Answer
@@ -29,7 +31,7 @@ _START: Final = 60.0
 """Seconds that a process may take to begin."""
 PATIENCE = 10
 """How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
-_PIPE: Final = 2**20
+_PIPE: Final = 2**18
 """Bytes that a pipe holds, so that most pictures go through it at once."""
 
 
@@ -101,11 +103,15 @@ class DecoderProcess:
             OSError: it cannot be started.
         """
         self._seconds = options["seconds"]
+        with tempfile.TemporaryFile() as errors:  # once it is ready, it silences what codecs say of strangers' bytes
+            self._start(options, errors)
+
+    def _start(self, options: dict[str, Any], errors: IO[bytes]) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - this program's own module
             [sys.executable, "-P", "-m", MODULE, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what codecs say of strangers' bytes
+            stderr=errors,
             bufsize=0,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
             process_group=0,  # Ctrl-C at the terminal is for the worker
@@ -113,11 +119,12 @@ class DecoderProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        for pipe in (self._in, self._out):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+        with suppress(OSError):  # a user's pipes may hold so much in all
+            for pipe in (self._in, self._out):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
         self._arrived = select.poll()
         self._arrived.register(self._out, select.POLLIN)
-        self._expect_ready()
+        self._expect_ready(errors)
 
     @property
     def is_alive(self) -> bool:
@@ -149,13 +156,15 @@ class DecoderProcess:
         self._process.kill()
         self._process.communicate()
 
-    def _expect_ready(self) -> None:
+    def _expect_ready(self, errors: IO[bytes]) -> None:
         try:
             self._receive(_START)
         except (EOFError, TimeoutError) as error:
             self.end()
-            words = f"a decoder process does not start (exit code {self._process.returncode})"
-            raise OSError(f"{words}; `python -m {MODULE} '{{}}'` may say why") from error
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").splitlines() or [""]
+            code = self._process.returncode
+            raise OSError(f"a decoder process does not start (exit code {code}): {said[-1]}") from error
 
     def _last_words(self) -> Answer:
         self._process.wait(_START)

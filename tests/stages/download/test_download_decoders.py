@@ -157,7 +157,7 @@ def test_a_process_that_does_not_start_is_no_pictures_fault(
     monkeypatch: pytest.MonkeyPatch, web: Web, download: Run
 ) -> None:
     monkeypatch.setattr(module, "MODULE", "no_such_module")
-    with pytest.raises(OSError, match=r"a decoder process does not start \(exit code 1\)"):
+    with pytest.raises(OSError, match=r"does not start \(exit code 1\): .*No module named no_such_module"):
         download([{"url": web.url("/good.jpg")}] * 5)
 
 
