@@ -30,9 +30,11 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, _take_stdout()
     threading.Thread(target=_end_with_input, daemon=True).start()
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})  # whatever the worker does with it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory(limits["memory"])
     work = _Work(Wanted(*limits["wanted"]), requests, answers)
+    os.dup2(1, 2)  # to nowhere
     answers.write(messages.signal(messages.READY))
     while header := requests.read(messages.REQUEST.size):
         task, size = messages.REQUEST.unpack(header)

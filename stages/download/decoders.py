@@ -14,11 +14,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, Semaphore
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from stages.download import messages
 from stages.download.messages import Answer
@@ -27,9 +29,9 @@ MODULE = "stages.download.decoder"
 """What the processes run."""
 _START: Final = 60.0
 """Seconds that a process may take to begin."""
-_PATIENCE: Final = 5
+PATIENCE = 10
 """How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
-_PIPE: Final = 2**20
+_PIPE: Final = 2**18
 """Bytes that a pipe holds, so that most pictures go through it at once."""
 
 
@@ -101,11 +103,15 @@ class DecoderProcess:
             OSError: it cannot be started.
         """
         self._seconds = options["seconds"]
+        with tempfile.TemporaryFile() as errors:  # once it is ready, it silences what codecs say of strangers' bytes
+            self._start(options, errors)
+
+    def _start(self, options: dict[str, Any], errors: IO[bytes]) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - this program's own module
             [sys.executable, "-P", "-m", MODULE, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what codecs say of strangers' bytes
+            stderr=errors,
             bufsize=0,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
             process_group=0,  # Ctrl-C at the terminal is for the worker
@@ -113,11 +119,12 @@ class DecoderProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        for pipe in (self._in, self._out):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+        with suppress(OSError):  # a user's pipes may hold so much in all
+            for pipe in (self._in, self._out):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
         self._arrived = select.poll()
         self._arrived.register(self._out, select.POLLIN)
-        self._expect_ready()
+        self._expect_ready(errors)
 
     @property
     def is_alive(self) -> bool:
@@ -131,18 +138,16 @@ class DecoderProcess:
             DeadError: the process died of it, or had before.
         """
         try:
-            self._write(messages.REQUEST.pack(task, len(encoded)))
-            self._write(encoded)
-            kind, *sizes = self._header()
+            self._write(messages.REQUEST.pack(task, len(encoded)), encoded)
+            kind, answer = self._receive()
             if kind != messages.LARGE:
-                return self._answer(*sizes)
+                return answer
             with one_large:
                 self._write(messages.GO)
-                _, *sizes = self._header()
-                return self._answer(*sizes)
+                return self._receive()[1]
         except TimeoutError:
             self.end()
-            return Answer("too_large", f"not decoded within {_PATIENCE * self._seconds:g} s")
+            return Answer("too_large", f"not decoded within {PATIENCE * self._seconds:g} s")
         except (EOFError, BrokenPipeError):
             return self._last_words()
 
@@ -151,22 +156,15 @@ class DecoderProcess:
         self._process.kill()
         self._process.communicate()
 
-    def _expect_ready(self) -> None:
+    def _expect_ready(self, errors: IO[bytes]) -> None:
         try:
-            self._header(_START)
+            self._receive(_START)
         except (EOFError, TimeoutError) as error:
             self.end()
-            words = f"a decoder process does not start (exit code {self._process.returncode})"
-            raise OSError(f"{words}; `python -m {MODULE} '{{}}'` may say why") from error
-
-    def _header(self, seconds: float | None = None) -> tuple[bytes, int, int]:
-        header = self._read(messages.HEADER.size, seconds or _PATIENCE * self._seconds)
-        kind, told, content = messages.HEADER.unpack(header)
-        return kind, told, content
-
-    def _answer(self, told: int, content: int) -> Answer:
-        words = self._read(told, _START)
-        return messages.unpack(words, self._read(content, _START))
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").splitlines() or [""]
+            code = self._process.returncode
+            raise OSError(f"a decoder process does not start (exit code {code}): {said[-1]}") from error
 
     def _last_words(self) -> Answer:
         self._process.wait(_START)
@@ -179,21 +177,34 @@ class DecoderProcess:
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise DeadError(Answer("not_an_image", f"its decoder crashed ({name})"))
 
-    def _write(self, content: bytes) -> None:
-        left = memoryview(content)
+    def _write(self, *parts: bytes) -> None:
+        left = [memoryview(part) for part in parts]
         while left:
-            left = left[os.write(self._in, left) :]
+            written = os.writev(self._in, left)
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if left:
+                left[0] = left[0][written:]
 
-    def _read(self, size: int, seconds: float) -> bytes:
-        until, content = time.monotonic() + seconds, bytearray()
-        while len(content) < size:
+    def _receive(self, seconds: float | None = None) -> tuple[bytes, Answer]:
+        """The next message, and what it says if it is an answer; read with as few calls as it came in pieces.
+
+        Raises:
+            EOFError: the process is no more.
+            TimeoutError: nothing came for so long.
+        """
+        until = time.monotonic() + (seconds or PATIENCE * self._seconds)
+        message, size = bytearray(), messages.HEADER.size
+        while len(message) < size:
             if not self._arrived.poll(max(0, 1000 * (until - time.monotonic()))):
                 raise TimeoutError
-            arrived = os.read(self._out, size - len(content))
+            arrived = os.read(self._out, _PIPE)
             if not arrived:
                 raise EOFError
-            content += arrived
-        return bytes(content)
+            message += arrived
+            if size == messages.HEADER.size <= len(message):
+                size += messages.size_of_rest(message)
+        return messages.unpack(message)
 
 
 def _end_all(processes: list[DecoderProcess]) -> None:

@@ -51,19 +51,32 @@ class Answer(NamedTuple):
     """What is stored; None where that is the bytes as they came, or nothing."""
 
 
+NOTHING: Final = Answer("error", "a message without an answer")
+
+
 def signal(kind: bytes) -> bytes:
     """A message of a decoder that says no more than its kind."""
     return HEADER.pack(kind, 0, 0)
 
 
 def pack(answer: Answer) -> bytes:
-    """An answer as it goes over the pipe."""
+    """An answer as a message."""
     told = json.dumps([answer.status, answer.words, answer.sizes]).encode()
     content = answer.content or b""
     return HEADER.pack(ANSWER, len(told), len(content)) + told + content
 
 
-def unpack(told: bytes, content: bytes) -> Answer:
-    """The answer in what came after its header."""
-    status, words, sizes = json.loads(told)
-    return Answer(status, words, Sizes(*sizes) if sizes else None, content or None)
+def size_of_rest(message: bytearray) -> int:
+    """Bytes of a message behind its header."""
+    _, told, content = HEADER.unpack_from(message)
+    return int(told + content)
+
+
+def unpack(message: bytearray) -> tuple[bytes, Answer]:
+    """The kind of a message, and its answer (`NOTHING` if it holds none)."""
+    kind, told, _ = HEADER.unpack_from(message)
+    if kind != ANSWER:
+        return kind, NOTHING
+    words, content = message[HEADER.size : HEADER.size + told], bytes(message[HEADER.size + told :])
+    status, why, sizes = json.loads(words)
+    return kind, Answer(status, why, Sizes(*sizes) if sizes else None, content or None)
