@@ -14,7 +14,7 @@ from stages.urls.batch import Batch, Reader
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_value import parse
-from stages.urls.lines import is_blank, numbered_lines
+from stages.urls.lines import numbered_lines
 from stages.urls.objects import SAMPLE, Object, batches, text_schema, types_of
 from stages.urls.spec import JsonlSource
 
@@ -50,7 +50,7 @@ def _objects(path: str, damage: Damage) -> Generator[tuple[int, Object], None, N
     begins = True
     with open_text(path) as file:
         for number, line in numbered_lines(file, damage):
-            if is_blank(line):
+            if not line.strip():
                 continue
             value, why = _parsed(line)
             if isinstance(value, dict):

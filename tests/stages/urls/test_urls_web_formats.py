@@ -144,7 +144,7 @@ def test_jsonl(tmp_path: Path, read: Any, packed: bool) -> None:
         {"URL": "http://a.com/2.jpg", "TEXT": None, "tags": ["ü"], "width": 2.5},
         {"TEXT": "no address"},
     ]
-    content = "\n\n".join(json.dumps(fields) for fields in objects).encode()
+    content = "\n\t\n".join(json.dumps(fields) for fields in objects).encode()
     path = tmp_path / ("list.jsonl.gz" if packed else "list.jsonl")
     path.write_bytes(gzip.compress(content) if packed else content)
     table = read(format="jsonl", path=str(path), keep=("width", "tags"))
