@@ -47,9 +47,14 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("subject", [LIST, MODEL])
-@pytest.mark.parametrize("root", ["disk", "memory://targets"])
-def test_an_export_knows_itself_again(subject, root, tmp_path):
-    place = f"{root}/{subject.format}" if "://" in root else f"{tmp_path}/{subject.format}"
+@pytest.mark.parametrize("root", ["disk", "memory", "s3"])
+def test_an_export_knows_itself_again(subject, root, tmp_path, request):
+    roots = {
+        "disk": lambda: tmp_path,
+        "memory": lambda: "memory://targets",
+        "s3": lambda: request.getfixturevalue("s3_folder"),
+    }
+    place = f"{roots[root]()}/{subject.format}"
     assert not again(place, subject).is_made_of(MADE_OF)
     write(place, subject)
     assert again(place, subject).is_made_of(MADE_OF)
