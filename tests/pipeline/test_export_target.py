@@ -11,7 +11,8 @@ import pytest
 
 from pipeline import export_target
 from pipeline.export_mark import Mark, ShardMark, Subject
-from pipeline.export_target import Export, Target, claim
+from pipeline.export_place import Target
+from pipeline.export_target import Export, claim
 from pipeline.export_tars import number
 from pipeline.graph import build_graph
 from pipeline.manifest import load_manifest
@@ -294,6 +295,7 @@ def test_a_mark_is_what_was_marked():
     assert Mark.load(mark.dump()) == mark
     for other in (b"", b"[]", b"{}", b"\xff", b'{"format": "json", "layout": 1, "recipe": "x", "content": 3}'):
         assert Mark.load(other) is None
+    assert Mark.load(Mark(LIST, {"../mine": {"bytes": 7}}).dump()) is None
 
 
 def test_the_mark_is_saved_now_and_then(tmp_path, monkeypatch):
