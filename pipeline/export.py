@@ -7,7 +7,8 @@ from typing import Any, Final
 from pipeline.console import Console
 from pipeline.export_corpus import export_pairs
 from pipeline.export_mark import Subject, tables_of
-from pipeline.export_target import Target, claim
+from pipeline.export_place import Target
+from pipeline.export_target import claim
 from pipeline.export_tars import export_tars
 from pipeline.graph import Node
 from pipeline.plan import CORPUS_SHARD

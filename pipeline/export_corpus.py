@@ -13,7 +13,8 @@ from rich.progress import track
 
 from pipeline.console import Console
 from pipeline.export_mark import Subject, Tables, tables_of
-from pipeline.export_target import Export, Target, claim
+from pipeline.export_place import Target
+from pipeline.export_target import Export, claim
 from pipeline.exports import remember
 from pipeline.plan import NodePlan
 from pipeline.session import Session

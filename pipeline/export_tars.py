@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from pipeline.console import Console
 from pipeline.export_corpus import BROKEN, claim_corpus, selected, side_by_side, tables_now, tracked
 from pipeline.export_mark import Mark, ShardMark, Tables
-from pipeline.export_target import Export, Target, writing
+from pipeline.export_place import Target
+from pipeline.export_target import Export, writing
 from pipeline.exports import remember
 from pipeline.session import Session
 from stages.contract import CorpusShard

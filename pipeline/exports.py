@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.export_mark import Mark, ShardMark, attempt_at
-from pipeline.export_target import Target
+from pipeline.export_place import Target
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.files import write_whole

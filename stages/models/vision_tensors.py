@@ -21,7 +21,8 @@ _WORDS = (
     (r"\.(?:ln_attn|ln_inner|head_scale|logit_scale)|\.attn\.norm\.", "scales or norms in its attention"),
     (r"\.mlp\.(?:ln|norm)\.", "norms in its feed-forward"),
     (r"\.mlp\.(?:fc1_g|w12|w1|w2|w3)", "a gated feed-forward"),
-    (r"\.attn\.(?:qkv\.bias|q_bias|v_bias|in_proj_bias)", "biases of queries, keys and values"),
+    (r"\.attn\.qkv\.bias", "one bias for queries, keys and values"),
+    (r"\.attn\.[qv]_bias", "biases of queries and of values"),
 )
 """What people call a tensor of such a name."""
 

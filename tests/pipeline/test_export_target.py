@@ -11,7 +11,8 @@ import pytest
 
 from pipeline import export_target
 from pipeline.export_mark import Mark, ShardMark, Subject
-from pipeline.export_target import Export, Target, claim
+from pipeline.export_place import Target
+from pipeline.export_target import Export, claim
 from pipeline.export_tars import number
 from pipeline.graph import build_graph
 from pipeline.manifest import load_manifest
@@ -47,9 +48,14 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("subject", [LIST, MODEL])
-@pytest.mark.parametrize("root", ["disk", "memory://targets"])
-def test_an_export_knows_itself_again(subject, root, tmp_path):
-    place = f"{root}/{subject.format}" if "://" in root else f"{tmp_path}/{subject.format}"
+@pytest.mark.parametrize("root", ["disk", "memory", "s3"])
+def test_an_export_knows_itself_again(subject, root, tmp_path, request):
+    roots = {
+        "disk": lambda: tmp_path,
+        "memory": lambda: "memory://targets",
+        "s3": lambda: request.getfixturevalue("s3_folder"),
+    }
+    place = f"{roots[root]()}/{subject.format}"
     assert not again(place, subject).is_made_of(MADE_OF)
     write(place, subject)
     assert again(place, subject).is_made_of(MADE_OF)
@@ -289,6 +295,7 @@ def test_a_mark_is_what_was_marked():
     assert Mark.load(mark.dump()) == mark
     for other in (b"", b"[]", b"{}", b"\xff", b'{"format": "json", "layout": 1, "recipe": "x", "content": 3}'):
         assert Mark.load(other) is None
+    assert Mark.load(Mark(LIST, {"../mine": {"bytes": 7}}).dump()) is None
 
 
 def test_the_mark_is_saved_now_and_then(tmp_path, monkeypatch):

@@ -58,7 +58,9 @@ OTHERS = {
     "it has a gated feed-forward": lambda: eva(swiglu_mlp=True, scale_mlp=True),
     "it lacks positions of its own": lambda: eva(use_abs_pos_emb=False, use_rot_pos_emb=True),
     "its features would be off by .* of the largest": lambda: eva(use_rot_pos_emb=True),
-    "it has biases of queries, keys and values": lambda: of_timm("vit_tiny_patch16_224", patch_size=7),
+    "it has one bias for queries, keys and values .*; it lacks biases of queries and of values": lambda: of_timm(
+        "vit_tiny_patch16_224", patch_size=7
+    ),
     "its tensors do not fit": lambda: eva(no_embed_class=True),
 }
 
