@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock, Semaphore
 from typing import IO, Any, Final
 
@@ -113,7 +114,7 @@ class DecoderProcess:
             stdout=subprocess.PIPE,
             stderr=errors,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1"},
             process_group=0,  # Ctrl-C at the terminal is for the worker
         )
         assert self._process.stdin is not None
@@ -205,6 +206,11 @@ class DecoderProcess:
             if size == messages.HEADER.size <= len(message):
                 size += messages.size_of_rest(message)
         return messages.unpack(message)
+
+
+def _path() -> str:
+    """Where the processes find what this one has found."""
+    return os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
 
 
 def _end_all(processes: list[DecoderProcess]) -> None:
