@@ -24,6 +24,10 @@ from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
 HERE = "tests.pipeline.stubs"
+GO = "go"
+"""The file in a recipe's folder for which its shards wait."""
+PATIENCE = 120.0
+"""Seconds that they wait."""
 
 
 class StubRecipe(Recipe):
@@ -111,8 +115,18 @@ def misbehave(recipe: StubRecipe, shard: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "hang" or (fault == "hang_once" and attempt == 1):
         time.sleep(600)
+    if fault == "wait":
+        wait_for(Path(recipe.folder) / GO)
     if fault == "user_error":
         raise UserError(f"{shard}: line 3 has one field, it needs two")
+
+
+def wait_for(path: Path) -> None:
+    """Until somebody makes this file."""
+    ends = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < ends, f"nobody has made {path}"
+        time.sleep(0.02)
 
 
 def spec(name: str, compute: str, *inputs: str) -> StageSpec:

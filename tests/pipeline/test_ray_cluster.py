@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -15,7 +16,7 @@ from pipeline.ray_executor import RayRun, ray_session
 from pipeline.schedule import Schedule
 from pipeline.store import Store
 from stages.contract import RunOptions
-from tests.pipeline.stubs import StubRecipe, make_execution, make_graph
+from tests.pipeline.stubs import GO, StubRecipe, make_execution, make_graph
 
 pytestmark = pytest.mark.ray
 HEALTH = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
@@ -46,12 +47,19 @@ def cluster(head) -> Iterator[Cluster]:
         time.sleep(0.1)
 
 
-def execute(store: Store, run: RunOptions, react: Callable[[Event, Schedule], None], shards: int) -> list[Event]:
-    """Run a chain of stubs whose captioner takes its time; `react` hears of every event."""
-    graph = make_graph({"a": [shards]}, RunOptions(cpus=0.1), ("urls", "caption"), caption=StubRecipe(seconds=0.5))
+def execute(
+    folder: Path, run: RunOptions, react: Callable[[Event, Schedule], None], shards: int, free: int
+) -> list[Event]:
+    """Run a chain of stubs, of whose captions the first `free` shards are made at once and all others wait.
+
+    They wait for the file GO in the folder. `react` hears of every event.
+    """
+    names = [f"a-00000-{number:05d}" for number in range(shards)]
+    recipe = StubRecipe(faults=dict.fromkeys(names[free:], "wait"), folder=str(folder))
+    graph = make_graph({"a": [shards]}, RunOptions(cpus=0.1), ("urls", "caption"), caption=recipe)
     captions = graph.nodes["caption/a"]
     graph.nodes["caption/a"] = type(captions)(**{**vars(captions), "run": run})
-    execution = make_execution(graph, store)
+    execution = make_execution(graph, Store.open(str(folder / "out")))
     events: list[Event] = []
 
     def listen(event: Event, schedule: Schedule) -> None:
@@ -72,7 +80,7 @@ def test_a_stage_that_fits_nowhere_says_so_and_begins_when_a_node_comes(cluster,
         if event.kind == "waiting" and event.node == "caption/a":
             cluster.add_node(num_cpus=2)
 
-    events = execute(Store.open(str(tmp_path)), RunOptions(cpus=2), react, shards=4)
+    events = execute(tmp_path, RunOptions(cpus=2), react, shards=4, free=4)
     (said,) = (event.trouble for event in events if event.kind == "waiting" and event.node == "caption/a")
     assert said == (
         "waiting caption/a: no worker yet, since each takes 2 CPUs of one node; "
@@ -88,8 +96,10 @@ def test_a_pool_grows_when_a_node_comes(cluster, tmp_path):
         most[when] = max(most[when], len(schedule.nodes["caption/a"].running))
         if event.kind == "done" and event.node == "caption/a" and when == "before":
             cluster.add_node(num_cpus=2)
+        if most["after"] == 4:
+            (tmp_path / GO).touch()
 
-    execute(Store.open(str(tmp_path)), RunOptions(cpus=0.6, actors=4), react, shards=24)
+    execute(tmp_path, RunOptions(cpus=0.6, actors=4), react, shards=8, free=1)
     assert most["before"] == 1
     assert most["after"] == 4
 
@@ -103,7 +113,8 @@ def test_the_shards_of_a_node_that_dies_go_to_the_others(cluster, tmp_path):
         if not gone and len(schedule.nodes["caption/a"].running) > 1:
             gone = True
             cluster.remove_node(other, allow_graceful=False)
+            (tmp_path / GO).touch()
 
-    events = execute(Store.open(str(tmp_path)), RunOptions(cpus=0.6, actors=4), react, shards=8)
+    events = execute(tmp_path, RunOptions(cpus=0.6, actors=4), react, shards=4, free=0)
     assert gone
     assert any(event.kind == "retried" and event.node == "caption/a" for event in events)

@@ -13,13 +13,12 @@ import pytest
 
 from stages.demo.web_process import serve_apart
 from stages.demo.world import write
+from tests.ports import free_port
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import socket
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,17 +18,12 @@ from stages.download import library
 from stages.download import web as web_module
 from stages.download.urls import request_url
 from stages.shards import Artifact, read_images
+from tests.ports import free_port
 
 
 def members(output: Output) -> dict[str, bytes]:
     with tarfile.open(output.sides["tar"]) as archive:
         return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
-
-
-def dead_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 ANSWERS = [
@@ -64,7 +58,7 @@ def test_every_answer_becomes_a_row_in_order(
     canary = tmp_path / "canary.jpg"
     canary.write_bytes(encoded(picture()))
     others = [
-        (f"http://127.0.0.1:{dead_port()}/x.jpg", "connection"),
+        (f"http://127.0.0.1:{free_port()}/x.jpg", "connection"),
         ("http://no-such-host.invalid/x.jpg", "dns"),
         (f"file://{canary}", "invalid_url"),
         (str(canary), "invalid_url"),
