@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,13 @@ from pipeline.run import run_session
 from pipeline.session import open_session
 from tests.pipeline.conftest import ROOT
 
+Ask = Callable[[str], list[tuple]]
 
-def rows(session, sql: str) -> list[tuple]:
-    return query(connect(session.graph, session.store), sql)[1]
+
+def asking(session) -> Ask:
+    """For the rows of a query over what is there now."""
+    catalog = connect(session.graph, session.store)
+    return lambda sql: query(catalog, sql)[1]
 
 
 @pytest.fixture
@@ -33,8 +38,10 @@ def session(manifest, s3_folder, monkeypatch):
 
 
 def test_the_tables_of_a_whole_run(session, manifest):
+    rows = asking(session)
+
     def none(sql: str) -> None:
-        assert rows(session, sql) == [], sql
+        assert rows(sql) == [], sql
 
     none("SELECT key FROM urls LEFT JOIN images USING (key) GROUP BY key HAVING count(images.status) <> 1")
     none("SELECT key FROM images ANTI JOIN urls USING (key)")
@@ -50,9 +57,9 @@ def test_the_tables_of_a_whole_run(session, manifest):
     none(f"SELECT * FROM {web} WHERE kept AND itm_score < 0.5")
     better = "other.clip_score > kept.clip_score AND other.itm_score >= 0.5 AND other.reason = 'outranked'"
     none(f"SELECT * FROM {web} kept JOIN {web} other USING (key) WHERE kept.kept AND {better}")
-    assert rows(session, "SELECT count(*) > 0 FROM evaluation WHERE r1_image_to_text IS NOT NULL") == [(True,)]
+    assert rows("SELECT count(*) > 0 FROM evaluation WHERE r1_image_to_text IS NOT NULL") == [(True,)]
     shown = "k IN (1, 5, 10) AND recall BETWEEN 0 AND 1 AND source = 'human_test'"
-    assert rows(session, f"SELECT count(*), count(*) FILTER ({shown}) FROM retrieval") == [(30, 30)]
+    assert rows(f"SELECT count(*), count(*) FILTER ({shown}) FROM retrieval") == [(30, 30)]
     none("SELECT * FROM corpus WHERE source = 'human_test'")
     changed_stages(manifest)
     forgotten(session)
@@ -77,12 +84,14 @@ def changed_stages(manifest: Path) -> None:
 
 def forgotten(session) -> None:
     """An image that is to be forgotten leaves every table that has its key."""
-    [(key, url)] = rows(session, "SELECT key, url FROM corpus WHERE source = 'web' ORDER BY key LIMIT 1")
-    others = rows(session, f"SELECT * FROM captions WHERE key <> '{key}' ORDER BY key, candidate")
+    rows = asking(session)
+    [(key, url)] = rows("SELECT key, url FROM corpus WHERE source = 'web' ORDER BY key LIMIT 1")
+    others = rows(f"SELECT * FROM captions WHERE key <> '{key}' ORDER BY key, candidate")
     removal_list = f"{session.store.root}/list.txt"
     assert forget(session.store, removal_list, [url]).images == 1
-    assert rows(session, f"SELECT status, text FROM images WHERE key = '{key}'") == [("removed", None)]
+    rows = asking(session)
+    assert rows(f"SELECT status, text FROM images WHERE key = '{key}'") == [("removed", None)]
     for view in ("captions", "raw_captions", "raw_rank", "raw_filter", "raw_select", "corpus"):
-        assert rows(session, f"SELECT * FROM {view} WHERE key = '{key}'") == []
-    assert rows(session, "SELECT * FROM captions ORDER BY key, candidate") == others
-    assert rows(session, f"SELECT stage, reason FROM failures WHERE key = '{key}'") == [("download", "removed")]
+        assert rows(f"SELECT * FROM {view} WHERE key = '{key}'") == []
+    assert rows("SELECT * FROM captions ORDER BY key, candidate") == others
+    assert rows(f"SELECT stage, reason FROM failures WHERE key = '{key}'") == [("download", "removed")]

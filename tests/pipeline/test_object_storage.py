@@ -153,23 +153,33 @@ MISTAKES = {
 }
 
 
+@pytest.fixture
+def new_clients() -> Iterator[None]:
+    """Clients that are made in this test: one keeps its endpoint and its credentials for life."""
+    clients = fsspec.get_filesystem_class("s3")
+    clients.clear_instance_cache()
+    yield
+    clients.clear_instance_cache()
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_in_a_line(mistake, tmp_path, s3_folder, s3_server):
+def test_what_is_wrong_is_said_in_a_line(mistake, tmp_path, s3_folder, new_clients, monkeypatch, capsys):
     write_list(tmp_path / "list.parquet")
     output = "s3://nobody-has-this/x" if mistake == "no bucket" else s3_folder
     manifest = write_manifest(tmp_path, output, str(tmp_path / "list.parquet"))
     changes, said = MISTAKES[mistake]
     if "AWS_ENDPOINT_URL" in changes:
         changes = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}
-    environment = {**os.environ, **s3_server.environment(), "HOME": str(tmp_path), "AWS_MAX_ATTEMPTS": "1"}
-    environment |= changes
-    environment = {name: value for name, value in environment.items() if value is not None}
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(manifest), "--executor", "local"]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"capfilt: output: {output} cannot be ")
-    assert said in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    for name, value in {"HOME": str(tmp_path), "AWS_MAX_ATTEMPTS": "1", **changes}.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    code, _, errors = capfilt(capsys, "run", manifest, "--executor", "local")
+    assert code == 2
+    assert errors.startswith(f"capfilt: output: {output} cannot be ")
+    assert said in errors
+    assert len(errors.splitlines()) == 1
 
 
 def test_an_unknown_filesystem_is_named(tmp_path, capsys):
