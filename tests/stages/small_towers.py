@@ -22,7 +22,7 @@ def clip(**changes: object) -> torch.nn.Module:
 def of_timm(name: str, **changes: object) -> torch.nn.Module:
     """A small tower of timm, as open_clip holds it."""
     torch.manual_seed(0)
-    visual = TimmModel("vit_tiny_patch16_224", embed_dim=8, pretrained=False)
+    visual = TimmModel("test_vit", embed_dim=8, pretrained=False)
     visual.trunk = timm.create_model(name, img_size=SIZE, depth=3, embed_dim=32, num_heads=4, num_classes=0, **changes)
     return visual
 
