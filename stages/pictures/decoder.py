@@ -10,8 +10,9 @@ import io
 import math
 import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
+from importlib import import_module
 from threading import Lock
 from typing import Final
 
@@ -177,7 +178,9 @@ def _check_memory(needed: int) -> None:
 @cache
 def known_formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this build of Pillow reads; of an AVIF, one thread decodes at a time."""
-    Image.init()
+    for name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
+        with suppress(ImportError):
+            import_module(f"PIL.{name}ImagePlugin")
     if avif := sys.modules.get("PIL.AvifImagePlugin"):
         vars(avif)["DEFAULT_MAX_THREADS"] = 1
     return tuple(name for name in FORMATS if name in Image.OPEN)
