@@ -12,6 +12,7 @@ GROUPS = {
         "test_job_submit",
         "test_kill",
         "test_pretrain_on_ray",
+        "test_ray_asks_nobody",
         "test_ray_cluster",
         "test_torture",
     ),
