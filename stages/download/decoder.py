@@ -1,10 +1,11 @@
 """A process that works on strangers' pictures, one after the other: what a picture does to it, it does to nobody else.
 
-    python -m stages.download.decoder '{"wanted": [...], "memory": bytes, "seconds": s}'
+    python -m stages.download.decoder '{"wanted": [...], "memory": bytes, "seconds": s, "clock_seconds": s}'
 
 It reads requests from its standard input, writes answers to its standard output (`messages`), and ends with its input.
 What it takes is bounded by the kernel: memory beyond the limit is refused, and at the end of a picture's CPU time the
-process is ended (SIGPROF). CPU time and no clock, so that a picture comes to the same on a busy machine.
+process is ended (SIGPROF). CPU time, so that a picture comes to the same on a busy machine; the clock (SIGALRM) ends
+what waits for nothing.
 """
 
 from __future__ import annotations
@@ -29,41 +30,59 @@ def main() -> None:
     limits = json.loads(sys.argv[1])
     requests, answers = sys.stdin.buffer, _take_stdout()
     threading.Thread(target=_end_with_input, daemon=True).start()
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})  # whatever the worker does with it
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory(limits["memory"])
-    work = _Work(Wanted(*limits["wanted"]), requests, answers)
+    clock = _Clock(limits["seconds"], limits["clock_seconds"])
+    work = _Work(Wanted(*limits["wanted"]), requests, answers, clock)
     os.dup2(1, 2)  # to nowhere
     answers.write(messages.signal(messages.READY))
     while header := requests.read(messages.REQUEST.size):
-        task, size = messages.REQUEST.unpack(header)
-        signal.setitimer(signal.ITIMER_PROF, limits["seconds"])
-        answer = messages.pack(work(task, size))
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(answer)
+        answers.write(messages.pack(work(*messages.REQUEST.unpack(header))))
+
+
+class _Clock:
+    """Has the kernel end the process when a picture takes too long: in CPU time, or by the clock if it hangs."""
+
+    def __init__(self, seconds: float, clock_seconds: float) -> None:
+        self._timers = {signal.ITIMER_PROF: seconds, signal.ITIMER_REAL: clock_seconds}
+        for number in (signal.SIGPROF, signal.SIGALRM):  # whatever the worker does with them
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGALRM})
+
+    def start(self) -> None:
+        for timer, seconds in self._timers.items():
+            signal.setitimer(timer, seconds)
+
+    def stop(self) -> None:
+        for timer in self._timers:
+            signal.setitimer(timer, 0)
 
 
 class _Work:
     """Reads pictures, and makes what is wanted of them."""
 
-    def __init__(self, wanted: Wanted, requests: IO[bytes], answers: IO[bytes]) -> None:
+    def __init__(self, wanted: Wanted, requests: IO[bytes], answers: IO[bytes], clock: _Clock) -> None:
         self._wanted = wanted
         self._requests = requests
         self._answers = answers
+        self._clock = clock
 
     def __call__(self, task: bytes, size: int) -> Answer:
         make = {messages.CONVERT: convert, messages.LOOK: look}[task]
+        self._clock.start()
         try:
             return make(self._requests.read(size), self._wanted, self._wait_for_turn)
         except MemoryError:
             return Answer("too_large", "it takes more memory than a picture may")
         except Exception as error:  # noqa: BLE001 - it is told, and the next picture's turn comes
             return Answer("error", f"{type(error).__name__}: {error}")
+        finally:
+            self._clock.stop()
 
     def _wait_for_turn(self) -> None:
+        self._clock.stop()
         self._answers.write(messages.signal(messages.LARGE))
         self._requests.read(len(messages.GO))
+        self._clock.start()
 
 
 def _take_stdout() -> IO[bytes]:
@@ -82,9 +101,10 @@ def _end_with_input() -> None:
 
 
 def _limit_memory(more: int) -> None:
-    """Have the kernel refuse data beyond what the process holds now and so many bytes."""
+    """Have the kernel refuse data beyond what the process holds now and so many bytes, and keep no core."""
     pages = int(Path("/proc/self/statm").read_text().split()[5])
     limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

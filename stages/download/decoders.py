@@ -10,12 +10,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,8 +26,6 @@ from stages.download.messages import Answer
 
 MODULE = "stages.download.decoder"
 """What the processes run."""
-_START: Final = 60.0
-"""Seconds that a process may take to begin."""
 PATIENCE = 10
 """How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
 _PIPE: Final = 2**18
@@ -54,7 +50,7 @@ class Decoders:
     """
 
     def __init__(self, count: int, seconds: float, options: dict[str, Any]) -> None:
-        self._options = {**options, "seconds": seconds}
+        self._options = {**options, "seconds": seconds, "clock_seconds": PATIENCE * seconds}
         self._free = Semaphore(count)
         self._one_large = Lock()
         self._idle: list[DecoderProcess] = []
@@ -103,7 +99,10 @@ class DecoderProcess:
         Raises:
             OSError: it cannot be started.
         """
-        self._seconds = options["seconds"]
+        self._endings = {
+            signal.SIGPROF: Answer("too_large", f"decoding it takes more than {options['seconds']:g} s"),
+            signal.SIGALRM: Answer("too_large", f"not decoded within {options['clock_seconds']:g} s"),
+        }
         with tempfile.TemporaryFile() as errors:  # once it is ready, it silences what codecs say of strangers' bytes
             self._start(options, errors)
 
@@ -123,8 +122,6 @@ class DecoderProcess:
         with suppress(OSError):  # a user's pipes may hold so much in all
             for pipe in (self._in, self._out):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
-        self._arrived = select.poll()
-        self._arrived.register(self._out, select.POLLIN)
         self._expect_ready(errors)
 
     @property
@@ -146,9 +143,6 @@ class DecoderProcess:
             with one_large:
                 self._write(messages.GO)
                 return self._receive()[1]
-        except TimeoutError:
-            self.end()
-            return Answer("too_large", f"not decoded within {PATIENCE * self._seconds:g} s")
         except (EOFError, BrokenPipeError):
             return self._last_words()
 
@@ -159,8 +153,8 @@ class DecoderProcess:
 
     def _expect_ready(self, errors: IO[bytes]) -> None:
         try:
-            self._receive(_START)
-        except (EOFError, TimeoutError) as error:
+            self._receive()
+        except EOFError as error:
             self.end()
             errors.seek(0)
             said = errors.read().decode(errors="replace").splitlines() or [""]
@@ -168,11 +162,11 @@ class DecoderProcess:
             raise OSError(f"a decoder process does not start (exit code {code}): {said[-1]}") from error
 
     def _last_words(self) -> Answer:
-        self._process.wait(_START)
+        self._process.wait()
         self.end()
         code = self._process.returncode
-        if code == -signal.SIGPROF:
-            return Answer("too_large", f"decoding it takes more than {self._seconds:g} s")
+        if -code in self._endings:
+            return self._endings[signal.Signals(-code)]
         if code == -signal.SIGKILL:
             raise DeadError(Answer("error", "its decoder was killed, perhaps because memory ran out"))
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -187,18 +181,14 @@ class DecoderProcess:
             if left:
                 left[0] = left[0][written:]
 
-    def _receive(self, seconds: float | None = None) -> tuple[bytes, Answer]:
-        """The next message, and what it says if it is an answer; read with as few calls as it came in pieces.
+    def _receive(self) -> tuple[bytes, Answer]:
+        """The next message, and what it says if it is an answer; read with as few calls as it comes in pieces.
 
         Raises:
-            EOFError: the process is no more.
-            TimeoutError: nothing came for so long.
+            EOFError: the process is no more. It ends itself when it is late.
         """
-        until = time.monotonic() + (seconds or PATIENCE * self._seconds)
         message, size = bytearray(), messages.HEADER.size
         while len(message) < size:
-            if not self._arrived.poll(max(0, 1000 * (until - time.monotonic()))):
-                raise TimeoutError
             arrived = os.read(self._out, _PIPE)
             if not arrived:
                 raise EOFError
