@@ -28,6 +28,12 @@ MODULE = "stages.download.decoder"
 """What the processes run."""
 PATIENCE = 10
 """How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
+_ENVIRONMENT: Final = {
+    "OMP_NUM_THREADS": "1",
+    # Keep at hand what the next picture needs, up to 64 MiB: to ask for it anew each time takes a fifth of the time.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+}
 _PIPE: Final = 2**18
 """Bytes that a pipe holds, so that most pictures go through it at once."""
 
@@ -113,7 +119,7 @@ class DecoderProcess:
             stdout=subprocess.PIPE,
             stderr=errors,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": _path()},
             process_group=0,  # Ctrl-C at the terminal is for the worker
         )
         assert self._process.stdin is not None
