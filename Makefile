@@ -27,7 +27,7 @@ check-format:
 	$(BIN)/ruff format --check .
 
 check-types:
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 check-imports:
 	$(BIN)/lint-imports

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 
 import pyarrow.parquet as pq
 import pytest
@@ -212,11 +212,11 @@ def test_a_shard_that_kills_every_worker_is_set_aside(ray_run, tmp_path):
 @pytest.mark.ray
 def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_path):
     recipe = StubRecipe(faults={"a-00000-00000": "hang_once"}, folder=str(tmp_path))
-    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=5), SHORT, caption=recipe)
+    graph = make_graph({"a": [2]}, RunOptions(cpus=0.1, deadline=3), SHORT, caption=recipe)
     schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
     assert not schedule.nodes["caption/a"].failed
     assert [event.error for event in events if event.kind == "retried"] == [
-        "longer than the deadline of 5 s (caption.run.deadline)"
+        "longer than the deadline of 3 s (caption.run.deadline)"
     ]
 
 
@@ -242,7 +242,7 @@ def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp
 
 
 def test_after_a_signal_shards_under_way_finish_and_none_is_begun(run, tmp_path):
-    graph = make_graph({"a": [5]}, stages=("urls", "caption", "select"), caption=StubRecipe(seconds=0.5))
+    graph = make_graph({"a": [5]}, stages=("urls", "caption", "select"), caption=StubRecipe(seconds=0.2))
     store = Store.open(str(tmp_path))
     execution, started, after = make_execution(graph, store), [], []
 
@@ -268,10 +268,15 @@ def test_a_second_signal_stops_at_once(run, tmp_path):
     execution = make_execution(graph, Store.open(str(tmp_path)))
     started = time.monotonic()
 
+    def signal_twice() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not execution.stop.requested:  # two at once would be one
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def listen(event: Event, schedule: Schedule) -> None:
         if event.kind == "started" and event.node == "caption/a":
-            for after in (0.5, 1.5):
-                Timer(after, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            Thread(target=signal_twice).start()
 
     with pytest.raises(Stopped) as stopped:
         run(execution, listen)
@@ -280,7 +285,7 @@ def test_a_second_signal_stops_at_once(run, tmp_path):
 
 
 def test_what_does_not_finish_in_time_is_dropped(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.stop.GRACE", 1)
+    monkeypatch.setattr("pipeline.stop.GRACE", 0.5)
     graph = make_graph({"a": [1]}, stages=SHORT, caption=StubRecipe(seconds=60))
     execution = make_execution(graph, Store.open(str(tmp_path)))
 

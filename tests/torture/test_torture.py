@@ -10,7 +10,7 @@ from tests.torture.torture import torture
 
 FAULTS = 2
 SHARDS = 8
-STAGES = ("urls", "caption", "select")
+STAGES = ("urls", "caption")
 
 
 @pytest.mark.ray
