@@ -63,7 +63,7 @@ def _samples(
         try:
             jpeg = as_jpeg(image)
         except ValueError as error:
-            done.broken[key] = str(error)
+            done.broken[key] = f"cannot be decoded: {error}"
             continue
         done.images += 1
         yield key, {"jpg": jpeg, "json": as_json(described[key]), "txt": described[key]["caption"].encode()}

@@ -76,7 +76,7 @@ def shard(tmp_path) -> CorpusShard:
         {**dict.fromkeys(IMAGES.names), "retry": 0, "key": key, "status": "success", "member": f"{key}.{ending}"}
         for key, (ending, _) in PICTURES.items()
     ]
-    images[0] |= {"sha256": "ab", "width": 40, "height": 30, "original_width": 80, "original_height": 60}
+    images[0] |= {"sha256": "ab", "md5": "cd", "width": 40, "height": 30, "original_width": 80, "original_height": 60}
     said = [
         {"key": key, "candidate": number, "origin": "synthetic" if number else "web", "caption": caption}
         for key, number, caption, *_ in CHOSEN
@@ -145,6 +145,7 @@ def test_the_json_says_all_of_an_image_and_no_column_of_the_list_hides_it(shard,
         "original_width": 80,
         "original_height": 60,
         "sha256": "ab",
+        "md5": "cd",
         "LICENSE": "by-sa",
         "list_list_caption": "alt",
         "list_caption": 7,

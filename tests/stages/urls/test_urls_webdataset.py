@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.errors import UserError
+from stages.tables import URLS
 from stages.urls.compute import Urls
 from stages.urls.damage import Damage
 from stages.urls.parts import find_parts
@@ -117,7 +118,7 @@ def rows(path: Path, source: Any, *columns: str) -> tuple[list[dict[str, Any]], 
     (part,) = find_parts("web", source(format="webdataset", path=str(path), keep=columns))
     damage = Damage(part.place)
     table = pa.concat_tables([table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage)])
-    wanted = ["url", "text", "file", *columns]
+    wanted = ["url", "text", "file", *(name for name in table.column_names if name not in URLS.names)]
     return [{k: v for k, v in row.items() if v is not None} for row in table.select(wanted).to_pylist()], damage
 
 
@@ -182,7 +183,7 @@ def test_what_the_texts_of_a_sample_may_be(
     write_tar(tmp_path / "a.tar", [("0.jpg", b""), ("0.json", json), ("0.txt", txt), ("1.jpg", b""), ("1.txt", b"one")])
     found, damage = rows(tmp_path / "a.tar", source, "caption")
     assert [row.get("text") for row in found] == [text, "one"]
-    assert [row.get("caption") for row in found] == [text, "one"]
+    assert [row.get("list_caption") for row in found] == [text, "one"]
     assert damage.counts.keys() == set(told)
 
 
