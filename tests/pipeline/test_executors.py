@@ -136,8 +136,8 @@ def test_a_file_with_a_users_mistake_is_not_tried_again(run, tmp_path):
     schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
     assert schedule.nodes["urls/a"].failed == {"a-00001": "a-00001: line 3 has one field, it needs two"}
     assert (tmp_path / "a-00001.attempts").read_text() == "x"
-    assert schedule.nodes["select/a"].blocked == {"a-00001"}
-    assert schedule.nodes["select/a"].done == {"a-00000-00000"}
+    assert schedule.nodes["download/a"].blocked == {"a-00001"}
+    assert schedule.nodes["download/a"].done == {"a-00000-00000"}
 
 
 def test_a_file_that_cannot_be_cut_costs_itself_and_a_later_run_tries_it_again(tmp_path):
