@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import IO, cast
 
 from stages.download import messages
@@ -24,8 +25,7 @@ class Fit:
     def __init__(self, recipe: DownloadRecipe, run: DownloadRun) -> None:
         self._max_bytes = recipe.max_bytes
         wanted = Wanted(*(getattr(recipe, name) for name in Wanted._fields))
-        memory = MAX_MEMORY + recipe.max_bytes + _MORE_MEMORY
-        self._decoders = Decoders(run.decoders, recipe.decode_seconds, {"wanted": wanted, "memory": memory})
+        self._decoders = _decoders(run.decoders, recipe.decode_seconds, wanted, recipe.max_bytes)
 
     def body(self, stream: IO[bytes]) -> Answer:
         """What becomes of an image that is read when its turn has come; the caller closes it."""
@@ -51,6 +51,12 @@ class Fit:
         if len(encoded) > self._max_bytes:
             return Answer("too_large", f"more than {self._max_bytes} bytes")
         return self._decoders(task, lambda: encoded)
+
+
+@cache
+def _decoders(count: int, seconds: float, wanted: Wanted, max_bytes: int) -> Decoders:
+    """The processes of this one for all downloads that want the same; they end with it."""
+    return Decoders(count, seconds, {"wanted": wanted, "memory": MAX_MEMORY + max_bytes + _MORE_MEMORY})
 
 
 def refused(answer: Answer) -> Outcome:

@@ -30,7 +30,7 @@ MAX_PIXELS: Final = 2**28
 """Pixels beyond which nothing is decoded, whatever a recipe says."""
 LARGE: Final = 2**24
 """Pixels beyond which a picture comes reduced: no stage looks at so many."""
-LARGE_MEMORY: Final = 128 * 2**20
+LARGE_MEMORY: Final = 96 * 2**20
 """Bytes of decoding beyond which a picture should be the only one at a time."""
 _RUNS: Final = (1, 2)
 """The compressions of BMP that are run-length encodings."""
