@@ -58,7 +58,7 @@ def test_a_limited_host_gives_all_and_another_is_not_held_up(web: Web, other_web
     output = download(rows)
     assert output.table["status"].to_pylist() == ["success"] * 60
     assert sum(web.hits.values()) <= 60  # of which 40 are needed
-    assert asked[-1] < 40  # the other was done with while this one was waited for
+    assert asked[-1] < sum(web.hits.values())  # the other was done with while this one was waited for
 
 
 @pytest.mark.parametrize("code", [429, 503])
