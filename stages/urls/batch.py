@@ -109,6 +109,22 @@ def batch_of(rows: int, arrays: Sequence[pa.Array], schema: pa.Schema) -> pa.Rec
     return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
 
 
+def text_batch(
+    arrays: Mapping[str, pa.Array], columns: Sequence[str], numbers: Sequence[int], **filled: pa.Array
+) -> Batch:
+    """Build a batch whose own columns are all texts.
+
+    Args:
+        arrays: columns of texts by name, the own ones among them.
+        columns: the own ones that are asked for.
+        numbers: which entry of the file each row was.
+        filled: the content columns that the format has.
+    """
+    own = pa.schema([(name, pa.string()) for name in columns])
+    rows = batch_of(len(numbers), [arrays[name] for name in columns], own)
+    return Batch(content(len(numbers), **filled), rows, numbers)
+
+
 def chunks(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]]:
     """Cut an iterable into lists of `size`; the last may be shorter."""
     iterator = iter(items)

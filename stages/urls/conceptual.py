@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from stages.errors import UserError
-from stages.urls.batch import Batch, Reader, batch_of, chunks, content, text_column
+from stages.urls.batch import Batch, Reader, chunks, text_batch, text_column
 from stages.urls.damage import Damage
 from stages.urls.delimited import Dialect, Rows
 from stages.urls.files import Files, open_text
@@ -26,7 +26,6 @@ def schema(source: Conceptual, files: Files) -> pa.Schema:
 
 def read(source: Conceptual, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield one row a line."""
-    own = pa.schema([(name, pa.string()) for name in columns])
     with open_text(files[0]) as file:
         rows = Rows(numbered_lines(file, damage), Dialect("\t", ""), damage)
         rows.width = len(source.columns)
@@ -36,8 +35,7 @@ def read(source: Conceptual, files: Files, columns: Sequence[str], damage: Damag
                 name: text_column(name, [fields[at] for _, fields in some], numbers, damage)
                 for at, name in enumerate(source.columns)
             }
-            kept = batch_of(len(some), [arrays[name] for name in columns], own)
-            yield Batch(content(len(some), url=arrays["url"], text=arrays["caption"]), kept, numbers)
+            yield text_batch(arrays, columns, numbers, url=arrays["url"], text=arrays["caption"])
 
 
 def _without_header(

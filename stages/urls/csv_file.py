@@ -13,12 +13,11 @@ from stages.errors import BrokenFileError, UserError
 from stages.urls.batch import (
     Batch,
     Reader,
-    batch_of,
     chunks,
     column_named,
-    content,
     distinct,
     required_column,
+    text_batch,
     text_column,
 )
 from stages.urls.damage import Damage
@@ -58,18 +57,13 @@ def read(source: CsvSource, files: Files, columns: Sequence[str], damage: Damage
             for key, wanted in (("url", source.url_names), ("text", source.text_names))
         )
         places = _places(names, [url, text, *columns])
-        own = pa.schema([(name, pa.string()) for name in columns])
         for some in chunks(damage.judged(rows, "line")):
             numbers = [number for number, _ in some]
             arrays = {
                 name: text_column(name, [fields[at] or None for _, fields in some], numbers, damage)
                 for name, at in places.items()
             }
-            yield Batch(
-                content(len(some), url=arrays[url], text=arrays[text]),
-                batch_of(len(some), [arrays[name] for name in columns], own),
-                numbers,
-            )
+            yield text_batch(arrays, columns, numbers, url=arrays[url], text=arrays[text])
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.errors import BrokenFileError, UserError
-from stages.urls.batch import Batch, Reader, batch_of, chunks, column_named, content, required_column
+from stages.urls.batch import Batch, Reader, chunks, column_named, required_column, text_batch
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import JsonStream, objects_in
@@ -49,13 +49,11 @@ def read(source: JsonSource, files: Files, columns: Sequence[str], damage: Damag
     image = column_named(names, IMAGE) if source.images is not None else None
     url = column_named(names, source.url)
     plain = [name for name in (url, image, text) if name is not None]
-    own = pa.schema([(name, pa.string()) for name in columns])
     with contextlib.closing(_objects(files[0], damage)) as objects:
         for some in chunks(objects):
             arrays = columns_of(some, plain, columns, damage)
             places = _places(source, arrays.get(url or ""), arrays.get(image or ""))
-            rows = batch_of(len(some), [arrays[name] for name in columns], own)
-            yield Batch(content(len(some), text=arrays[text], **places), rows, [number for number, _ in some])
+            yield text_batch(arrays, columns, [number for number, _ in some], text=arrays[text], **places)
 
 
 def _places(source: JsonSource, url: pa.Array | None, image: pa.Array | None) -> dict[str, pa.Array]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.urls.batch import Batch, batch_of, chunks, content, required_column, text_column
+from stages.urls.batch import Batch, chunks, required_column, text_batch, text_column
 from stages.urls.damage import Damage
 from stages.urls.json_value import as_text, plain_text
 from stages.urls.spec import NamedColumns
@@ -56,11 +56,9 @@ def batches(
     """
     url = required_column(names, source.url_names, key="url:", place=damage.place)
     text = required_column(names, source.text_names, key="text:", place=damage.place)
-    own = pa.schema([(name, pa.string()) for name in columns])
     for some in chunks(objects):
         arrays = columns_of(some, [url, text], columns, damage)
-        rows = batch_of(len(some), [arrays[name] for name in columns], own)
-        yield Batch(content(len(some), url=arrays[url], text=arrays[text]), rows, [number for number, _ in some])
+        yield text_batch(arrays, columns, [number for number, _ in some], url=arrays[url], text=arrays[text])
 
 
 def columns_of(

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from stages.errors import UserError
-from stages.urls.batch import Batch, Reader, batch_of, chunks, content
+from stages.urls.batch import Batch, Reader, chunks, text_batch
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import Broken, JsonStream
@@ -38,14 +38,12 @@ def read(_: SbuSource, files: Files, columns: Sequence[str], damage: Damage) -> 
         UserError: the lists have different lengths.
     """
     names = list(dict.fromkeys([*PAIR, *columns]))
-    own = pa.schema([(name, pa.string()) for name in columns])
     with contextlib.ExitStack() as stack:
         lists = [stack.enter_context(contextlib.closing(_list(name, files))) for name in names]
         for some in chunks(_sound(names, _aligned(names, lists, damage.place), damage)):
             arrays = columns_of(some, PAIR, columns, damage)
-            rows = batch_of(len(some), [arrays[name] for name in columns], own)
             url, text = (arrays[name] for name in PAIR)
-            yield Batch(content(len(some), url=url, text=text), rows, [number for number, _ in some])
+            yield text_batch(arrays, columns, [number for number, _ in some], url=url, text=text)
 
 
 def _sound(names: Sequence[str], entries: Iterator[tuple[Any, ...]], damage: Damage) -> Iterator[tuple[int, Object]]:

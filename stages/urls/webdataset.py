@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from stages import tars
 from stages.urls import img2dataset
-from stages.urls.batch import Batch, Reader, batch_of, chunks, content, text_column
+from stages.urls.batch import Batch, Reader, chunks, text_batch, text_column
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_tar
 from stages.urls.json_value import parse
@@ -64,7 +64,6 @@ def _read_tar(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[
     texts = Texts(columns, damage)
     images = images_of(files[0], damage, texts)
     base = posixpath.basename(files[0])
-    own = pa.schema([(name, pa.string()) for name in columns])
     for some in chunks(texts.of(images)):
         numbers = [number for _, number, _ in some]
         said = {
@@ -72,8 +71,7 @@ def _read_tar(files: Files, columns: Sequence[str], damage: Damage) -> Iterator[
             for name in dict.fromkeys([*PLAIN, *columns])
         }
         file = text_column("file", [f"{base}/{image}" for image, *_ in some], numbers, damage)
-        row = content(len(some), url=said["url"], text=said["caption"], file=file)
-        yield Batch(row, batch_of(len(some), [said[name] for name in columns], own), numbers)
+        yield text_batch(said, columns, numbers, url=said["url"], text=said["caption"], file=file)
 
 
 READER = Reader(schema, read, types)
