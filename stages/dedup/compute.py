@@ -14,7 +14,6 @@ makes no difference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow as pa
 
 from stages.contract import CorpusJob, CorpusShard, Output
 from stages.dedup.spec import DedupRecipe, DedupRun
+from stages.side_by_side import side_by_side
 from stages.tables import DUPLICATES
 
 READERS: Final = 8
@@ -139,13 +139,10 @@ def _load(database: duckdb.DuckDBPyConnection, corpus: Sequence[CorpusShard], *,
         looks="hash" if with_looks else "NULL", hashes="LEFT JOIN hashes USING (key)" if with_looks else ""
     )
     judged = corpus[-1].source if corpus else ""
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(corpus), READERS):
-            shards = corpus[start : start + READERS]
-            for shard, tables in zip(shards, pool.map(_read, shards), strict=True):
-                for name, table in tables.items():
-                    database.register(name, table)
-                database.execute(add, [shard.shard, shard.source, shard.source == judged])
+    for shard, tables in side_by_side(_read, corpus, threads=READERS, at_once=READERS):
+        for name, table in tables.items():
+            database.register(name, table)
+        database.execute(add, [shard.shard, shard.source, shard.source == judged])
 
 
 def _read(shard: CorpusShard) -> dict[str, pa.Table]:

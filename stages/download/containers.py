@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 import pyarrow.parquet as pq
@@ -20,6 +18,7 @@ from stages.download.local import inside
 from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
 from stages.files import locate, open_bytes
+from stages.side_by_side import side_by_side
 
 _END: Final = re.compile(rf"({'|'.join(map(re.escape, (*tars.ENDINGS, '.parquet')))})/", re.IGNORECASE)
 """What the name of such a file ends with, and what stands between it and the image."""
@@ -74,15 +73,12 @@ def unpack(container: Container, rows: Sequence[Row], spool: Spool, fit: Fit, th
     """
     outcomes = {row.index: Outcome("missing_file", f"{container.name} has no image for this row") for row in rows}
     contents = (_members if tars.is_tar(container.name) else _cells)(container)
-    with ThreadPoolExecutor(threads) as pool:
-        while batch := list(islice(contents, 4 * threads)):
-            for (member, _), (outcome, image) in zip(
-                batch, pool.map(lambda pair: fit.image(pair[1]), batch), strict=True
-            ):
-                for index in container.members[member]:
-                    outcomes[index] = outcome
-                    if image is not None:
-                        spool.put(index, image)
+    fitted = side_by_side(lambda pair: fit.image(pair[1]), contents, threads=threads, at_once=4 * threads)
+    for (member, _), (outcome, image) in fitted:
+        for index in container.members[member]:
+            outcomes[index] = outcome
+            if image is not None:
+                spool.put(index, image)
     return outcomes
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 from stages.download.fit import Fit
@@ -13,6 +12,7 @@ from stages.download.spool import Spool
 from stages.download.statuses import tidy
 from stages.errors import UserError
 from stages.files import locate
+from stages.side_by_side import side_by_side
 
 
 class Local:
@@ -32,14 +32,11 @@ class Local:
                 missing, the right folder would not bring them back, because a folder is no part of a fingerprint.
         """
         outcomes: dict[int, Outcome] = {}
-        with ThreadPoolExecutor(self._threads) as pool:
-            # In batches: `map` over all rows would hold every image that is read before its turn to be put down.
-            for start in range(0, len(rows), 4 * self._threads):
-                batch = rows[start : start + 4 * self._threads]
-                for row, (outcome, image) in zip(batch, pool.map(self._read, batch), strict=True):
-                    outcomes[row.index] = outcome
-                    if image is not None:
-                        spool.put(row.index, image)
+        read = side_by_side(self._read, rows, threads=self._threads, at_once=4 * self._threads)
+        for row, (outcome, image) in read:
+            outcomes[row.index] = outcome
+            if image is not None:
+                spool.put(row.index, image)
         if len(rows) > 1 and all(outcome.status == "missing_file" for outcome in outcomes.values()):
             raise UserError(
                 f"not one of {len(rows)} images lies below {self._root}, {rows[0].file} for instance; "

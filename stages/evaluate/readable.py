@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import torch
 
 from stages.contract import CorpusShard
 from stages.pictures import PictureError, decode
 from stages.shards import read_present
+from stages.side_by_side import side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +25,9 @@ def find_broken(shards: Iterable[CorpusShard]) -> frozenset[str]:
     """
     broken: set[str] = set()
     images = (image for shard in shards for image in read_present(shard.images, broken))
-    with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="decode") as pool:
-        while some := list(islice(images, AT_ONCE)):
-            whole = pool.map(_is_whole, some)
-            broken |= {key for (key, _), is_whole in zip(some, whole, strict=True) if not is_whole}
+    for (key, _), is_whole in side_by_side(_is_whole, images, threads=torch.get_num_threads(), at_once=AT_ONCE):
+        if not is_whole:
+            broken.add(key)
     return frozenset(broken)
 
 
