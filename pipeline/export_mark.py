@@ -35,7 +35,8 @@ class Subject:
     @classmethod
     def of(cls, graph: Graph, nodes: Sequence[Node], to: str, layout: int) -> Self:
         """The subject of an export of some nodes' results."""
-        above = _ancestors(graph, nodes)
+        needed = graph.needed_by({node.name for node in nodes})
+        above = [node for name, node in graph.nodes.items() if name in needed]
         recipes = {node.name: [node.identity["version"], _settings(node)] for node in above}
         content = {digest for node in above for digest in node.identity["recipe"].get("content", ())}
         return cls(to, layout, fingerprint(recipes), tuple(sorted(content)))
@@ -44,14 +45,6 @@ class Subject:
         """Whether it is the same corpus or model: made in the same way, of sources that have files in common."""
         alike = (self.format, self.recipe) == (other.format, other.recipe)
         return alike and (self.content == other.content or not set(self.content).isdisjoint(other.content))
-
-
-def _ancestors(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
-    wanted = {node.name for node in nodes}
-    for node in reversed(list(graph.nodes.values())):
-        if node.name in wanted:
-            wanted.update(node.inputs)
-    return [node for name, node in graph.nodes.items() if name in wanted]
 
 
 def _settings(node: Node) -> dict[str, Any]:

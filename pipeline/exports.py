@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from pipeline.export_mark import Mark, ShardMark, attempt_at
 from pipeline.export_place import Target
 from pipeline.store import Store
 from stages.errors import UserError
-from stages.files import write_whole
+from stages.files import absolute, write_whole
 
 EXPORTS: Final = "exports"
 _READERS: Final = 32
@@ -39,7 +38,7 @@ def remember(store: Store, target: Target, to: str) -> list[str]:
     Returns:
         What the user should know: that it could not be, as one may export an output that one can only read.
     """
-    place = target.destination if "://" in target.destination else str(Path(target.destination).expanduser().absolute())
+    place = absolute(target.destination)
     digest = hashlib.sha256(place.encode()).hexdigest()[:16]
     try:
         write_whole(f"{store.root}/{EXPORTS}/{digest}.json", json.dumps(asdict(Known(to, place))).encode())

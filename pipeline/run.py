@@ -61,7 +61,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     if not all(left.is_done for left in session.plans):
         write_recipes(session)
     for words in apply_list(session.store, removed):
-        console.print(words, highlight=False, markup=False)
+        console.print(words)
     work = partial(_work, executor=_executor(executor, address), console=console)
     again = marked_plans(session)
     new, _ = work(session, again, job_of=retry_job)

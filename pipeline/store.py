@@ -159,8 +159,12 @@ class Store:
         """The locations of the side files with an ending that tables in a folder name, by shard."""
         names = self._names(folder)
         found = [side[1] for name in names if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
-        tables = {shard: self.artifact(folder, shard) for shard in found if f"{shard}{TABLE}" in names}
-        return {shard: table.side(ending) for shard, table in tables.items() if f"side.{ending}" in table.metadata()}
+        sides: dict[str, str] = {}
+        for shard in found:
+            with suppress(KeyError):  # its table names another attempt's, or none
+                if f"{shard}{TABLE}" in names:
+                    sides[shard] = self.artifact(folder, shard).side(ending)
+        return sides
 
     def commit(
         self, folder: str, shard: str, output: Output, metadata: Mapping[str, str], *, instead_of: str | None = None

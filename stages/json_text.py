@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
+def to_json(value: Any, *, indent: int | None = None, default: Callable[[Any], str] = str) -> str:
     """A value as JSON text, characters beyond ASCII as they are.
+
+    Args:
+        value: of dictionaries, lists and whatever stands in them.
+        indent: blanks of a level; None puts all on one line.
+        default: the text of what is none of JSON's types.
 
     Raises:
         RecursionError: it is nested too deeply.
     """
     try:
-        return json.dumps(value, indent=indent, default=str, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, indent=indent, default=default, ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError):  # a number that is none, or a key that is no text
-        return json.dumps(_sayable(value), indent=indent, default=str, ensure_ascii=False, allow_nan=False)
+        return json.dumps(_sayable(value), indent=indent, default=default, ensure_ascii=False, allow_nan=False)
 
 
 def _sayable(value: Any) -> Any:

@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -21,6 +19,7 @@ import pyarrow as pa
 
 from stages.contract import CorpusShard
 from stages.corpus import kept_rows
+from stages.json_text import to_json
 from stages.tables import URLS
 
 _SCORES: Final = {"rank": "clip_score", "filter": "itm_score"}
@@ -44,7 +43,7 @@ def descriptions(shard: CorpusShard) -> dict[str, dict[str, Any]]:
 
 def as_json(described: Mapping[str, Any]) -> bytes:
     """JSON that every parser takes: what is no finite number is null; dates, decimals and the like are texts."""
-    return json.dumps(_plain(described), ensure_ascii=False, allow_nan=False).encode()
+    return to_json(described, default=_text).encode()
 
 
 def _captions(shard: CorpusShard) -> Iterator[tuple[str, dict[str, list[Any]]]]:
@@ -95,14 +94,6 @@ def _own(columns: Mapping[str, Any], ours: Collection[str]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+def _text(value: Any) -> str:
+    """What JSON has no type for, as text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
