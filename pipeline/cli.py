@@ -384,17 +384,16 @@ def main() -> None:
 
 
 def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
-    session = outcome.pop("session")
+    session, views = outcome.pop("session"), outcome.pop("views")
     if as_json:
         say_json(outcome)
         return
-    from pipeline.catalog import connect
     from pipeline.report import print_blocked, print_damaged, print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"])
     console.print()
-    print_funnel(console, connect(session.graph, session.store), session.manifest.evaluated)
+    print_funnel(console, views, session.manifest.evaluated)
     print_retrieval(console, outcome["retrieval"])
     print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)

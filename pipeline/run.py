@@ -39,7 +39,8 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         console: where progress goes.
 
     Returns:
-        The outcome: summary, funnel, retrieval, failed and blocked shards, where the tables lie, and the session.
+        The outcome: summary, funnel, retrieval, failed and blocked shards, where the tables lie, and for who goes on
+        from there the session and its `views`.
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
@@ -74,6 +75,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     catalog = connect(session.graph, session.store)
     return {
         "session": session,
+        "views": catalog,
         "summary": _summary(new + newer, done, time.monotonic() - started),
         "shards_done": new + newer,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
