@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.console import Console, records, say, say_json, single_line
+from pipeline.watch.console import Console, records, say, say_json, single_line
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -91,8 +91,8 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
 
     Keys stay, and so does every row that is not tried again. Not while a run of the same output is under way.
     """
-    from pipeline.retry import mark, statuses_of
     from pipeline.session import open_session
+    from pipeline.upkeep.retry import mark, statuses_of
 
     del stage  # there is one so far
     marked = mark(open_session(manifest), statuses_of(status))
@@ -102,10 +102,10 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
 
 def _work(manifest: Path, until: str | None, executor: ExecutorName, address: str | None, *, as_json: bool) -> None:
     """Work what is left of a manifest, and tell what became of it."""
-    from pipeline.execution import RunLostError
+    from pipeline.execute.execution import RunLostError
+    from pipeline.execute.stop import Stopped, stop_at_sigterm
     from pipeline.run import run_session
     from pipeline.session import open_session
-    from pipeline.stop import Stopped, stop_at_sigterm
 
     if address and executor is ExecutorName.local:
         raise UserError("--address names a Ray cluster; leave out --executor local")
@@ -127,8 +127,8 @@ def _work(manifest: Path, until: str | None, executor: ExecutorName, address: st
 @app.command()
 def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> None:  # noqa: FBT002
     """Say what a run would do, and which key makes it necessary."""
-    from pipeline.report import plan_rows, print_plan
     from pipeline.session import open_session
+    from pipeline.watch.report import plan_rows, print_plan
 
     session = open_session(manifest, until)
     if as_json:
@@ -140,10 +140,10 @@ def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> 
 @app.command()
 def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
     """Say how far the run is, what it has lost and why, and which shards failed."""
-    from pipeline import report
-    from pipeline.catalog import connect
-    from pipeline.damaged import damaged_files
+    from pipeline.dag.damaged import damaged_files
     from pipeline.session import open_session
+    from pipeline.sql.catalog import connect
+    from pipeline.watch import report
 
     session = open_session(manifest)
     catalog = connect(session.graph, session.store)
@@ -181,9 +181,9 @@ def query(
     """Ask the tables with SQL (DuckDB): captions, corpus, images, failures, hosts, funnel, ..."""
     import duckdb
 
-    from pipeline.catalog import connect
-    from pipeline.catalog import query as ask
     from pipeline.session import open_session
+    from pipeline.sql.catalog import connect
+    from pipeline.sql.catalog import query as ask
 
     session = open_session(manifest)
     try:
@@ -204,9 +204,9 @@ def compact(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT
     """
     from dataclasses import asdict
 
-    from pipeline.catalog import write_catalog
-    from pipeline.compaction import compact as put_together
     from pipeline.session import open_session
+    from pipeline.sql.catalog import write_catalog
+    from pipeline.sql.compaction import compact as put_together
 
     session = open_session(manifest)
     done = put_together(session.graph, session.store)
@@ -238,7 +238,7 @@ def export(
 
     An export that is there is brought up to date: what retries brought comes in, what was forgotten goes.
     """
-    from pipeline.export import export as write
+    from pipeline.export.command import export as write
     from pipeline.session import open_session
 
     try:
@@ -275,12 +275,12 @@ def forget(
     """
     from dataclasses import asdict
 
-    from pipeline.exports import outdated
-    from pipeline.forget import Forgotten, entries_of
-    from pipeline.forget import forget as clear
-    from pipeline.graph import absolute
-    from pipeline.manifest import load_manifest
+    from pipeline.dag.graph import absolute
+    from pipeline.export.remembered import outdated
+    from pipeline.manifest.document import load_manifest
     from pipeline.store import Store
+    from pipeline.upkeep.forget import Forgotten, entries_of
+    from pipeline.upkeep.forget import forget as clear
 
     loaded = load_manifest(manifest)
     removal_list = absolute(loaded.removed)
@@ -326,8 +326,8 @@ def clean(
     from dataclasses import asdict
     from datetime import timedelta
 
-    from pipeline.clean import clean as remove
     from pipeline.session import open_session
+    from pipeline.upkeep.clean import clean as remove
 
     session = open_session(manifest)
     keep = {session.store.folder(node.spec.name, node.fingerprint) for node in session.graph.nodes.values()}
@@ -346,7 +346,7 @@ def clean(
 @app.command()
 def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")]) -> None:
     """Check manifests without looking at their sources."""
-    from pipeline.manifest import load_manifest
+    from pipeline.manifest.document import load_manifest
 
     wrong = []
     for path in manifests:
@@ -362,8 +362,8 @@ def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST..
 
 def _renew_catalog(manifest: Path) -> None:
     """Write the views anew, which may name tables that are gone; that takes the sources, which may be gone too."""
-    from pipeline.catalog import write_catalog
     from pipeline.session import open_session
+    from pipeline.sql.catalog import write_catalog
 
     try:
         session = open_session(manifest)
@@ -388,7 +388,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(outcome)
         return
-    from pipeline.report import print_blocked, print_damaged, print_failed_shards, print_funnel, print_retrieval
+    from pipeline.watch.report import print_blocked, print_damaged, print_failed_shards, print_funnel, print_retrieval
 
     console = Console()
     console.print(outcome["summary"])

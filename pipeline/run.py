@@ -10,23 +10,23 @@ from typing import Any
 
 import duckdb
 
-from pipeline.catalog import connect, write_catalog
-from pipeline.compaction import MANY, compact
-from pipeline.console import Console
-from pipeline.damaged import damaged_files
-from pipeline.display import duration, make_display
-from pipeline.events import one_line
-from pipeline.execution import Execution, Executor, JobOf, RunLostError
-from pipeline.forget import apply_list
-from pipeline.graph import Graph, absolute
-from pipeline.monitor import Monitor
-from pipeline.plan import NodePlan
-from pipeline.report import failed_shards, funnel, retrieval
-from pipeline.retry import marked_plans, retry_job
-from pipeline.schedule import Schedule
+from pipeline.dag.damaged import damaged_files
+from pipeline.dag.graph import Graph, absolute
+from pipeline.dag.plan import NodePlan
+from pipeline.execute.events import one_line
+from pipeline.execute.execution import Execution, Executor, JobOf, RunLostError
+from pipeline.execute.schedule import Schedule
+from pipeline.execute.stop import Stop
+from pipeline.execute.worker import make_job
 from pipeline.session import Session, demo_web, plan, write_recipes
-from pipeline.stop import Stop
-from pipeline.worker import make_job
+from pipeline.sql.catalog import connect, write_catalog
+from pipeline.sql.compaction import MANY, compact
+from pipeline.upkeep.forget import apply_list
+from pipeline.upkeep.retry import marked_plans, retry_job
+from pipeline.watch.console import Console
+from pipeline.watch.display import duration, make_display
+from pipeline.watch.monitor import Monitor
+from pipeline.watch.report import failed_shards, funnel, retrieval
 
 
 def run_session(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
@@ -120,10 +120,10 @@ def _compact(session: Session, console: Console) -> None:
 def _executor(name: str, address: str | None) -> Executor:
     """The executor by name; Ray is imported only where it is used."""
     if name == "local":
-        from pipeline.local_executor import run_locally
+        from pipeline.execute.local import run_locally
 
         return run_locally
-    from pipeline.ray_executor import run_on_ray
+    from pipeline.execute.on_ray.executor import run_on_ray
 
     return partial(run_on_ray, address=address)
 

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.graph import Graph, Node, build_graph
-from pipeline.listing import done_folder, read_listing
-from pipeline.manifest import Manifest, load_manifest
-from pipeline.plan import NodePlan, make_plan
-from pipeline.repaired import content_of
+from pipeline.dag.graph import Graph, Node, build_graph
+from pipeline.dag.listing import done_folder, read_listing
+from pipeline.dag.plan import NodePlan, make_plan
+from pipeline.dag.repaired import content_of
+from pipeline.manifest.document import Manifest, load_manifest
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.urls.check import check

@@ -5,8 +5,8 @@
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
     <output>/<stage>/<fingerprint>/<shard>.retry.json       which of its rows are to be tried again, until they are
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
-    <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`pipeline.compaction`)
-    <output>/runs/<host>-<process>.json                     how far a run is that is under way (`pipeline.monitor`)
+    <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`sql/compaction.py`)
+    <output>/runs/<host>-<process>.json                     how far a run is that is under way (`watch/monitor.py`)
     <output>/removals.json                                  which removal list the tables have been cleared of
 
 A side file carries its attempt in its name and the table is written last, so two hosts that work the same shard at the
@@ -33,8 +33,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import UserError
-from stages.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
-from stages.shards import Artifact
+from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
+from stages.io.shards import Artifact
 
 TABLE = ".parquet"
 FAILURE = ".failed.json"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from stages.shards import Artifact
+    from stages.io.shards import Artifact
 
 
 class Settings(BaseModel):

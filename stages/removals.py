@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from stages import removal_files
 from stages.errors import UserError
-from stages.files import locate, write_whole
+from stages.io.files import locate, write_whole
 
 _SUMS: Final = {64: "sha256", 32: "md5"}
 """What a sum of so many hex digits is."""

@@ -29,7 +29,7 @@ def test_computes_run_where_there_is_no_ray():
 
 
 def test_a_run_on_this_machine_needs_no_torch_in_the_driver():
-    modules = "pipeline.session, pipeline.ray_executor, pipeline.run, pipeline.export"
+    modules = "pipeline.session, pipeline.execute.on_ray.executor, pipeline.run, pipeline.export.command"
     program = f"import sys, {modules}\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

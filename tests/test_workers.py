@@ -15,5 +15,5 @@ def test_every_module_that_starts_a_ray_is_in_its_group():
 
 
 def test_a_module_is_a_group_of_its_own_unless_it_is_named():
-    assert group_of("tests/pipeline/test_kill.py::test_a[x/y]") == "ray"
+    assert group_of("tests/pipeline/execute/test_kill.py::test_a[x/y]") == "ray"
     assert group_of("tests/test_docs.py::test_b") == "tests/test_docs.py"

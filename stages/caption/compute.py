@@ -9,14 +9,14 @@ import pyarrow as pa
 
 from stages.caption.spec import CaptionRecipe
 from stages.contract import ModelRunOptions, Output, Shard
-from stages.models import captioner
+from stages.io.image_batches import batches
+from stages.io.shards import Artifact, duplicates
+from stages.models.blip import captioner
+from stages.models.blip.sampling import Sampling
 from stages.models.device import limit_threads, resolve_device, torch_dtype
-from stages.models.feed import batches
 from stages.models.finite import NumberFormat
 from stages.models.loading import find_source
 from stages.models.randomness import uniform_grid
-from stages.models.sampling import Sampling
-from stages.shards import Artifact, duplicates
 from stages.tables import CAPTIONS
 
 Written: TypeAlias = list[captioner.Caption] | str

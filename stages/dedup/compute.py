@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from stages.contract import CorpusJob, CorpusShard, Output
 from stages.dedup.spec import DedupRecipe, DedupRun
-from stages.side_by_side import side_by_side
+from stages.io.side_by_side import side_by_side
 from stages.tables import DUPLICATES
 
 READERS: Final = 8

@@ -20,10 +20,10 @@ from stages.download.rows import Outcome, Row, images_table, read_rows
 from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.download.spool import Spool
 from stages.download.web import Web
+from stages.io.shards import read_images
+from stages.io.webdataset import json_part, write_tar
 from stages.removals import RemovalList, Removals
-from stages.shards import read_images
 from stages.tables import URLS
-from stages.webdataset import json_part, write_tar
 
 _BY_ADDRESS = Outcome("removed", "its address is on the removal list")
 

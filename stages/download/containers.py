@@ -12,13 +12,13 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
-from stages import tars
 from stages.download.fit import Fit
 from stages.download.local import inside
 from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
-from stages.files import locate, open_bytes
-from stages.side_by_side import side_by_side
+from stages.io import tars
+from stages.io.files import locate, open_bytes
+from stages.io.side_by_side import side_by_side
 
 _END: Final = re.compile(rf"({'|'.join(map(re.escape, (*tars.ENDINGS, '.parquet')))})/", re.IGNORECASE)
 """What the name of such a file ends with, and what stands between it and the image."""

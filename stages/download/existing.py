@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stages import tars
 from stages.download.containers import Container
 from stages.download.fit import Fit
 from stages.download.rows import Outcome, Row
-from stages.files import open_bytes
+from stages.io import tars
+from stages.io.files import open_bytes
 
 
 def read_existing(container: Container, rows: Sequence[Row], fit: Fit) -> dict[int, Outcome]:

@@ -11,8 +11,8 @@ from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
 from stages.download.statuses import tidy
 from stages.errors import UserError
-from stages.files import locate
-from stages.side_by_side import side_by_side
+from stages.io.files import locate
+from stages.io.side_by_side import side_by_side
 
 
 class Local:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stages.contract import CorpusShard
 from stages.errors import UserError
-from stages.models.text import QFORMER_MAX_WORDS, clean
+from stages.models.blip.text import QFORMER_MAX_WORDS, clean
 
 
 @dataclass(frozen=True)

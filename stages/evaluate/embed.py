@@ -12,7 +12,7 @@ from stages.contract import CorpusShard
 from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.models import Models
 from stages.evaluate.similarity import Embeddings
-from stages.models.feed import batches
+from stages.io.image_batches import batches
 from stages.models.finite import unit
 
 

@@ -9,13 +9,13 @@ import torch
 
 from stages.contract import Dtype, QFormerRecipe, Result
 from stages.evaluate.spec import EvaluateRun
-from stages.models.clip import ClipScorer
-from stages.models.clip_loading import ClipName, load_clip
+from stages.models.clip.loading import ClipName, load_clip
+from stages.models.clip.scorer import ClipScorer
 from stages.models.device import autocast, limit_threads, resolve_device
 from stages.models.finite import NumberFormat
-from stages.models.qformer import QFormer, load_qformer
-from stages.models.tokens import Tokens
-from stages.models.vision_tower import View, VisionTower, load_vision_tower
+from stages.models.qformer.model import QFormer, load_qformer
+from stages.models.qformer.tokens import Tokens
+from stages.models.vision.tower import View, VisionTower, load_vision_tower
 
 
 @dataclass(frozen=True)

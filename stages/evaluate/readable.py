@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 
 from stages.contract import CorpusShard
+from stages.io.shards import read_present
+from stages.io.side_by_side import side_by_side
 from stages.pictures import PictureError, decode
-from stages.shards import read_present
-from stages.side_by_side import side_by_side
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from stages.evaluate.embed import ImageBatch
 from stages.evaluate.models import Models
 from stages.evaluate.ranking import Hits
 from stages.evaluate.similarity import BothWays, Candidates
-from stages.models.qformer import QFormer, Text
+from stages.models.qformer.model import QFormer, Text
 
 
 class Pairs:

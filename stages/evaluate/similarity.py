@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.ranking import Hits, Nearest
-from stages.models.qformer import similarities
+from stages.models.qformer.model import similarities
 
 BLOCK = (256, 1024)
 """Images and texts that are compared at once: 33 MB of cosines with 32 queries."""

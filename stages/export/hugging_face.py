@@ -21,11 +21,11 @@ from stages.export.job import NoPlaceError, TrainedModel, shown
 from stages.export.trained import check_features, load_tower
 from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.loading import quiet
-from stages.models.qformer import QFormer, QFormerConfig, load_qformer
-from stages.models.qformer_checkpoint import HEADS_FILE
-from stages.models.qformer_names import to_transformers
-from stages.models.vision_names import to_transformers as tower_to_transformers
-from stages.models.vision_tower import View, VisionTower
+from stages.models.qformer.checkpoint import HEADS_FILE
+from stages.models.qformer.model import QFormer, QFormerConfig, load_qformer
+from stages.models.qformer.names import to_transformers
+from stages.models.vision.names import to_transformers as tower_to_transformers
+from stages.models.vision.tower import View, VisionTower
 
 TOLERANCE = 1e-3
 """How far the exported tower's features may be from the tower's own, as a share of the largest."""

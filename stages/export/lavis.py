@@ -13,10 +13,10 @@ from torch import Tensor
 from stages.export.job import NoPlaceError, TrainedModel, shown
 from stages.export.lavis_tower import CLIP, NAMED, Kind, Sizes, features, kind_of, other_activation, sizes_of
 from stages.export.trained import check_features, load_tower
-from stages.models.qformer import QFormerConfig, load_qformer
-from stages.models.qformer_names import to_lavis
-from stages.models.vision_tensors import in_words, tensors_of
-from stages.models.vision_tower import View, VisionTower
+from stages.models.qformer.model import QFormerConfig, load_qformer
+from stages.models.qformer.names import to_lavis
+from stages.models.vision.tensors import in_words, tensors_of
+from stages.models.vision.tower import View, VisionTower
 
 BERT_WIDTH, BERT_LAYERS, BERT_HEADS = 768, 12, 12
 """LAVIS takes the Q-Former's sizes from bert-base-uncased."""

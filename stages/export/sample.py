@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from stages.contract import CorpusShard
 from stages.corpus import kept_rows
-from stages.json_text import to_json
+from stages.io.json_text import to_json
 from stages.tables import URLS
 
 _SCORES: Final = {"rank": "clip_score", "filter": "itm_score"}

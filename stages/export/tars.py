@@ -9,10 +9,10 @@ from typing import Any
 
 from stages.contract import CorpusShard
 from stages.export.sample import as_json, descriptions
-from stages.files import whole_file
+from stages.io.files import whole_file
+from stages.io.shards import read_images
+from stages.io.webdataset import write_tar
 from stages.pictures import decode
-from stages.shards import read_images
-from stages.webdataset import write_tar
 
 JPEG_START = b"\xff\xd8\xff"
 JPEG_QUALITY = 95

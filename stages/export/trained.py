@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stages.export.job import TrainedModel
-from stages.models.clip_loading import ClipName
-from stages.models.vision_tower import View, VisionTower, load_vision_tower
+from stages.models.clip.loading import ClipName
+from stages.models.vision.tower import View, VisionTower, load_vision_tower
 
 
 def load_tower(trained: TrainedModel) -> tuple[VisionTower, View]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from stages.contract import ModelRunOptions, Output, Shard
 from stages.filter.spec import FilterRecipe
+from stages.models.blip.itm import load_itm
 from stages.models.device import limit_threads, resolve_device, torch_dtype
 from stages.models.finite import NumberFormat
-from stages.models.itm import load_itm
 from stages.models.loading import find_source
 from stages.models.scoring import score_shard
 from stages.tables import FILTER

@@ -14,8 +14,8 @@ from PIL import Image
 
 from stages.contract import Output, Shard
 from stages.hash.spec import HashRecipe, HashRun
+from stages.io.shards import read_present
 from stages.pictures import PictureError, decode
-from stages.shards import read_present
 from stages.tables import HASHES
 
 logger = logging.getLogger(__name__)

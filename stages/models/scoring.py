@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from stages.contract import Output, Shard
-from stages.models.feed import batches
+from stages.io.image_batches import batches
+from stages.io.shards import Artifact, duplicates
 from stages.models.finite import NumberFormat
-from stages.shards import Artifact, duplicates
 
 
 class Scorer(Protocol):

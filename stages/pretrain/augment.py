@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stages.models.vision_tower import View
+from stages.models.vision.tower import View
 from stages.pretrain.order import mix
 
 AREAS = (0.5, 1.0)

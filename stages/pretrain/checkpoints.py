@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from stages.files import locate, write_whole
+from stages.io.files import locate, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import torch
 
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
-from stages.models.clip_loading import ClipName
+from stages.models.clip.loading import ClipName
 from stages.models.device import limit_threads, resolve_device
-from stages.models.qformer import QFormer, QFormerConfig, config_metadata
-from stages.models.tokens import Tokens
-from stages.models.vision_tower import load_vision_tower
+from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
+from stages.models.qformer.tokens import Tokens
+from stages.models.vision.tower import load_vision_tower
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.corpus import Corpus, count_images
 from stages.pretrain.curves import Curves

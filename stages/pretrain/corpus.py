@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
-from stages import tars
 from stages.contract import CorpusShard
 from stages.corpus import kept_captions
-from stages.files import locate, open_bytes
-from stages.models.text import QFORMER_MAX_WORDS, clean
+from stages.io import tars
+from stages.io.files import locate, open_bytes
+from stages.io.shards import Artifact
+from stages.models.blip.text import QFORMER_MAX_WORDS, clean
 from stages.pretrain.order import Line, mix
-from stages.shards import Artifact
 
 WINDOWS = 3
 """How many windows of shards stay in memory per source: the one in use, the next, and one for their borders."""

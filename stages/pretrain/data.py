@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.models.background import in_background
-from stages.models.qformer import Text
-from stages.models.tokens import Tokens
+from stages.io.prefetch import in_background
+from stages.models.qformer.model import Text
+from stages.models.qformer.tokens import Tokens
 from stages.pretrain.broken import Turn
 from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated

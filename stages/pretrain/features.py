@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stages.models.vision_tower import View, VisionTower
+from stages.models.vision.tower import View, VisionTower
 from stages.pictures import PictureError, decode
 from stages.pretrain.augment import augmented
 from stages.pretrain.broken import Broken, Turn

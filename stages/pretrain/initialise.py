@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.models.qformer import QFormer, QFormerConfig
-from stages.models.qformer_checkpoint import read_checkpoint
+from stages.models.qformer.checkpoint import read_checkpoint
+from stages.models.qformer.model import QFormer, QFormerConfig
 
 logger = logging.getLogger(__name__)
 

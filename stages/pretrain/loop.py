@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.errors import UserError
 from stages.models.device import autocast
 from stages.models.finite import NumberFormat
-from stages.models.qformer import QFormer
+from stages.models.qformer.model import QFormer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.data import Data, Holdout
 from stages.pretrain.gather import mean

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stages.models.qformer import QFormer, Seen, Text, similarities
+from stages.models.qformer.model import QFormer, Seen, Text, similarities
 from stages.pretrain.gather import fetch, gather, gather_with_gradient, is_alone, maximum, mean
 from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.contract import CorpusJob, Output
-from stages.files import locate, open_bytes, write_whole
+from stages.io.files import locate, open_bytes, write_whole
 
 WEIGHTS = "safetensors"
 

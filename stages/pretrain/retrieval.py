@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stages.models.qformer import QFormer, Text, similarities
+from stages.models.qformer.model import QFormer, Text, similarities
 
 LIMIT = 5000
 """Images that are measured with at most, as many as COCO's test set has: the work grows with their square."""

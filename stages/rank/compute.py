@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.contract import ModelRunOptions, Output, Shard
-from stages.models.clip_loading import ClipName, load_clip
+from stages.models.clip.loading import ClipName, load_clip
 from stages.models.device import limit_threads, resolve_device
 from stages.models.finite import NumberFormat
 from stages.models.scoring import score_shard

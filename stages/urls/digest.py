@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Iterable
 from typing import IO
 
-from stages import tars
 from stages.errors import BrokenFileError
+from stages.io import tars
 from stages.urls.files import Files, open_binary, open_tar, reading
 from stages.urls.partitions import asked_partitions
 from stages.urls.spec import LaionSource, ParquetSource, SourceSettings, WebDatasetSource

@@ -22,9 +22,9 @@ from braceexpand import braceexpand
 from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
-from stages import tars
 from stages.errors import BrokenFileError, UserError
-from stages.files import locate
+from stages.io import tars
+from stages.io.files import locate
 from stages.urls.unpack import as_text, unpack
 
 Files = tuple[str, ...]

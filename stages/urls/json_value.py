@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from stages.json_text import to_json
+from stages.io.json_text import to_json
 from stages.urls.damage import Damage
 
 DECODER: Final = json.JSONDecoder(strict=False, parse_constant=lambda _: None)

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from stages import tars
+from stages.io import tars
 from stages.urls.damage import Damage
 from stages.urls.files import open_tar
 from stages.urls.json_value import as_text, parse, plain_text

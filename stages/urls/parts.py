@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from stages import tars
 from stages.errors import BrokenFileError, UserError
+from stages.io import tars
 from stages.urls.digest import digest
 from stages.urls.files import AT_ONCE, Files, filesystem, find
 from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource

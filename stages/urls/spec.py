@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from stages import tars
 from stages.contract import Recipe, RunOptions, Settings, StageSpec
+from stages.io import tars
 
 
 def packed_or_not(*globs: str) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from stages import tars
 from stages.errors import BrokenFileError, UserError
+from stages.io import tars
 
 HEAD_BYTES = 1 << 16
 """What is looked at of a file's beginning."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from stages import tars
+from stages.io import tars
 from stages.urls import img2dataset
 from stages.urls.batch import Batch, Reader, chunks, text_batch, text_column
 from stages.urls.damage import Damage

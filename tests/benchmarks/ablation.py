@@ -29,13 +29,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.listing import list_corpus, source_folders
+from pipeline.dag.listing import list_corpus, source_folders
 from pipeline.session import Session, open_session
 from stages.contract import CorpusJob, CorpusShard, Result
 from stages.evaluate.compute import Evaluate
-from stages.models.tokens import Tokens
+from stages.io.shards import Artifact
+from stages.models.qformer.tokens import Tokens
 from stages.pretrain.compute import Pretrain
-from stages.shards import Artifact
 
 BESIDE = ("clip_zero_shot", "mean_pooled", "chance")
 """What is measured without training."""

@@ -43,13 +43,13 @@ from transformers import (
 )
 
 from stages.contract import ModelRunOptions
-from stages.models.blip import Blip
-from stages.models.captioner import Captioner
-from stages.models.clip import ClipScorer
-from stages.models.decoding import Prompt
-from stages.models.itm import ItmScorer
+from stages.models.blip.captioner import Captioner
+from stages.models.blip.checkpoint import Blip
+from stages.models.blip.decoding import Prompt
+from stages.models.blip.itm import ItmScorer
+from stages.models.blip.sampling import Sampling
+from stages.models.clip.scorer import ClipScorer
 from stages.models.randomness import uniform_grid
-from stages.models.sampling import Sampling
 
 STAGES = ("caption", "rank", "filter")
 CANDIDATES, LONGEST, SHORTEST = 10, 20, 5

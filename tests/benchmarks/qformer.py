@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
-from stages.models.qformer import QFormer, QFormerConfig, Text
-from stages.models.vision_tower import VisionTower
+from stages.models.qformer.model import QFormer, QFormerConfig, Text
+from stages.models.vision.tower import VisionTower
 from stages.pretrain.objective import Batch, Objective
 
 VOCABULARY, START, TEXT, QUERIES = 30523, 30522, 32, 32

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.listing import PARTS
+from pipeline.dag.listing import PARTS
 from pipeline.session import open_session
 from stages import tables
 

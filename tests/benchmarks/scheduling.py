@@ -21,9 +21,9 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.execution import Execution
-from pipeline.local_executor import run_locally
-from pipeline.ray_executor import RayRun, ray_session
+from pipeline.execute.execution import Execution
+from pipeline.execute.local import run_locally
+from pipeline.execute.on_ray.executor import RayRun, ray_session
 from pipeline.store import Store
 from stages.contract import Output, RunOptions
 from tests.pipeline.stubs import make_execution, make_graph

@@ -23,9 +23,9 @@ from stages.export import lavis
 from stages.export.job import TrainedModel
 from stages.export.lavis_tower import sizes_of
 from stages.export.trained import load_tower
-from stages.models.qformer import QFormer, QFormerConfig, load_qformer
-from stages.models.tokens import Tokens
-from stages.models.vision_tower import View, VisionTower
+from stages.models.qformer.model import QFormer, QFormerConfig, load_qformer
+from stages.models.qformer.tokens import Tokens
+from stages.models.vision.tower import View, VisionTower
 from tests.stages import small_models, small_towers
 
 ROOT = Path(__file__).parents[2]

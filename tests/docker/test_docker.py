@@ -101,7 +101,7 @@ def test_the_ray_job_runs_the_ray_of_the_lock(job):
 
 
 def test_the_ray_job_gives_shards_the_time_that_capfilt_gives_them(job):
-    from pipeline.stop import GRACE
+    from pipeline.execute.stop import GRACE
 
     cluster = job["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):

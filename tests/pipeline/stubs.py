@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.execution import Execution
-from pipeline.fingerprint import fingerprint, stage_identity
-from pipeline.graph import Graph, Node
-from pipeline.schedule import Schedule
+from pipeline.dag.fingerprint import fingerprint, stage_identity
+from pipeline.dag.graph import Graph, Node
+from pipeline.execute.execution import Execution
+from pipeline.execute.schedule import Schedule
+from pipeline.execute.stop import Stop
 from pipeline.session import plan
-from pipeline.stop import Stop
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError

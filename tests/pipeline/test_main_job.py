@@ -10,10 +10,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipeline.catalog import connect, query
-from pipeline.forget import forget
 from pipeline.run import run_session
 from pipeline.session import open_session
+from pipeline.sql.catalog import connect, query
+from pipeline.upkeep.forget import forget
 from tests.pipeline.conftest import ROOT
 
 Ask = Callable[[str], list[tuple]]

@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from picture_web import Web, serving
 from test_cli import LOCAL, capfilt
 
-from pipeline.clean import clean
-from pipeline.compaction import compact
-from pipeline.graph import Graph, Node
-from pipeline.scan import SHARD, Tables, below, open_duckdb, scan
+from pipeline.dag.graph import Graph, Node
+from pipeline.sql.compaction import compact
+from pipeline.sql.scan import SHARD, Tables, below, open_duckdb, scan
 from pipeline.store import Store
+from pipeline.upkeep.clean import clean
 from stages.contract import Output, Recipe, RunOptions
 from stages.registry import STAGES
 from tests.odd_names import ODD, lookalikes, names

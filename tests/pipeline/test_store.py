@@ -15,8 +15,8 @@ import pytest
 
 from pipeline.store import Store
 from stages.contract import Output
-from stages.files import write_whole
-from stages.shards import Artifact
+from stages.io.files import write_whole
+from stages.io.shards import Artifact
 
 
 @pytest.fixture(params=["local", "memory"])

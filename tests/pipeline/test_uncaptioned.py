@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.catalog import connect, query
 from pipeline.session import open_session
+from pipeline.sql.catalog import connect, query
 from stages import tables
 from stages.contract import Output, RunOptions, Shard
 from stages.select.compute import Select

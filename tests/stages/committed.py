@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.shards import Artifact
+from stages.io.shards import Artifact
 
 
 def write(path: Path, rows: list[dict], schema: pa.Schema, metadata: dict[str, str] | None = None) -> Artifact:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from stages.contract import Shard
-from stages.shards import Artifact
+from stages.io.shards import Artifact
 from stages.tables import CAPTIONS, IMAGES, URLS
 
 

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from stages.models.qformer import QFormerConfig
+from stages.models.qformer.model import QFormerConfig
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", "[DEC]", "[ENC]"]
 TEXT = "a picture of the red blue green circle square and on at with one two small large cat dog sits"

@@ -7,7 +7,7 @@ import hashlib
 import fsspec
 
 from pipeline.store import Store
-from stages.shards import Artifact
+from stages.io.shards import Artifact
 
 Contents = dict[str, tuple[list[dict], dict[str, str]]]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipeline.execution import RunLostError
-from pipeline.graph import Graph
-from pipeline.ray_executor import run_on_ray
-from pipeline.stop import Stopped, stop_at_sigterm
+from pipeline.dag.graph import Graph
+from pipeline.execute.execution import RunLostError
+from pipeline.execute.on_ray.executor import run_on_ray
+from pipeline.execute.stop import Stopped, stop_at_sigterm
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError

@@ -27,9 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.clean import clean
-from pipeline.local_executor import run_locally
+from pipeline.execute.local import run_locally
 from pipeline.store import Store
+from pipeline.upkeep.clean import clean
 from tests.pipeline.stubs import STAGES, make_execution
 from tests.torture.contents import Contents, contents
 from tests.torture.places import PLACES, Place

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.annotate.compute import Annotate, distinct
 from stages.annotate.spec import AnnotateRecipe
 from stages.contract import Output, RunOptions, Shard
-from stages.shards import Artifact
+from stages.io.shards import Artifact
 from stages.tables import CAPTIONS, IMAGES, URLS
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stages.contract import CorpusJob, CorpusShard, Shard
 from stages.dedup.compute import Dedup
 from stages.dedup.spec import DedupRecipe, DedupRun
-from stages.shards import Artifact, duplicates
+from stages.io.shards import Artifact, duplicates
 from stages.tables import DUPLICATES, HASHES, IMAGES
 
 

@@ -13,7 +13,7 @@ from loopback import Run, Web, serve
 from stages.contract import Output, Shard
 from stages.download.compute import Download
 from stages.download.spec import DownloadRecipe, DownloadRun
-from stages.shards import Artifact
+from stages.io.shards import Artifact
 from stages.tables import IMAGES, URLS
 
 

@@ -16,7 +16,7 @@ from hostile import guard, peak_memory
 from stages.contract import Shard
 from stages.download.compute import Download
 from stages.download.spec import DownloadRecipe, DownloadRun
-from stages.shards import Artifact
+from stages.io.shards import Artifact
 from stages.tables import URLS
 
 

@@ -16,7 +16,7 @@ from loopback import Run, Web, encoded, picture
 
 from stages.contract import Output
 from stages.download.local import inside
-from stages.shards import Artifact, read_images
+from stages.io.shards import Artifact, read_images
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from stages.contract import Output
 from stages.download import library
 from stages.download import web as web_module
 from stages.download.urls import request_url
-from stages.shards import Artifact, read_images
+from stages.io.shards import Artifact, read_images
 from tests.ports import free_port
 
 

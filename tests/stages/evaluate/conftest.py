@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from stages.contract import CorpusShard, QFormerRecipe, Result
-from stages.models.qformer import QFormer, QFormerConfig, config_metadata
-from stages.models.tokens import Tokens
+from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
+from stages.models.qformer.tokens import Tokens
 from stages.tables import CAPTIONS, IMAGES
 
 WORDS = small_models.TEXT.split()

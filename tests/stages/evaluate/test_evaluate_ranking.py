@@ -20,7 +20,7 @@ from stages.evaluate.rerank import rerank
 from stages.evaluate.similarity import BothWays, Embeddings, compare, find_candidates
 from stages.evaluate.spec import RANKS
 from stages.models.finite import NumberFormat
-from stages.models.qformer import Text, similarities
+from stages.models.qformer.model import Text, similarities
 
 UNHURRIED = settings(deadline=None, max_examples=40)
 Scores = list[list[float]]

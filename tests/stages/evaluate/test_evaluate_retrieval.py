@@ -20,7 +20,7 @@ from stages.evaluate.benchmark import read_benchmark
 from stages.evaluate.compute import Evaluate
 from stages.evaluate.spec import RANKS, EvaluateRecipe, EvaluateRun
 from stages.evaluate.tables import RETRIEVAL
-from stages.models.qformer import Text
+from stages.models.qformer.model import Text
 
 TOP_K = 10
 """Fewer than the set's images, and than its texts."""
@@ -168,8 +168,8 @@ def test_a_set_too_small_to_measure_on_is_refused(make_shard, pretrained, tmp_pa
 @pytest.mark.parametrize(
     ("spoilt", "expected"),
     [
-        ("stages.models.vision_tower.VisionTower.forward", "22 of 22 embeddings of the Q-Former's images"),
-        ("stages.models.clip.ClipScorer.embed_texts", "31 of 31 embeddings of CLIP's texts"),
+        ("stages.models.vision.tower.VisionTower.forward", "22 of 22 embeddings of the Q-Former's images"),
+        ("stages.models.clip.scorer.ClipScorer.embed_texts", "31 of 31 embeddings of CLIP's texts"),
         ("stages.evaluate.rerank._match", "logits of ITM"),
     ],
 )

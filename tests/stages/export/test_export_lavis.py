@@ -14,8 +14,8 @@ from stages.export import lavis
 from stages.export.job import NoPlaceError
 from stages.export.lavis import check_qformer, how_to_load, unnoticed
 from stages.export.lavis_tower import CLIP, EVA, NAMED, Sizes
-from stages.models.qformer import QFormerConfig
-from stages.models.vision_tower import View, VisionTower
+from stages.models.qformer.model import QFormerConfig
+from stages.models.vision.tower import View, VisionTower
 
 VIEW = View(lambda image: torch.zeros(0), (SIZE, SIZE), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 PIXELS = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))

@@ -22,9 +22,9 @@ from stages.errors import UserError
 from stages.export import hugging_face, lavis
 from stages.export.job import NoPlaceError, TrainedModel
 from stages.export.trained import load_tower
-from stages.models.qformer import QFormer, QFormerConfig, config_metadata
-from stages.models.qformer_checkpoint import read_checkpoint
-from stages.models.tokens import Tokens
+from stages.models.qformer.checkpoint import read_checkpoint
+from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
+from stages.models.qformer.tokens import Tokens
 
 CPU = torch.device("cpu")
 TEXTS = ["a red circle", "two small blue squares on a cat", "dog"]

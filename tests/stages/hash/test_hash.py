@@ -10,7 +10,7 @@ from scipy.fft import dctn
 
 from stages.hash.compute import Hash
 from stages.hash.spec import HashRecipe, HashRun
-from stages.shards import read_images
+from stages.io.shards import read_images
 from stages.tables import HASHES
 
 

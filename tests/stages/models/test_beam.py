@@ -8,10 +8,10 @@ import small_models
 import torch
 from transformers import BlipForConditionalGeneration
 
-from stages.models.beam import search
-from stages.models.blip_vision import BlipVision
-from stages.models.decoding import Decoder, Prompt
-from stages.models.sampling import Sampling
+from stages.models.blip.beam import search
+from stages.models.blip.decoding import Decoder, Prompt
+from stages.models.blip.sampling import Sampling
+from stages.models.blip.vision import BlipVision
 
 PROMPT = [small_models.ID["[DEC]"], small_models.ID["a"], small_models.ID["picture"]]
 END, PAD = small_models.ID["[SEP]"], small_models.ID["[PAD]"]

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
-from stages.models.blip_vision import BlipVision
-from stages.models.captioner import Caption, Captioner, load_captioner
-from stages.models.decoding import Decoder, Drawn, Prompt, sample
+from stages.models.blip.captioner import Caption, Captioner, load_captioner
+from stages.models.blip.decoding import Decoder, Drawn, Prompt, sample
+from stages.models.blip.sampling import Sampling
+from stages.models.blip.vision import BlipVision
 from stages.models.loading import find_source
 from stages.models.randomness import uniform_grid
-from stages.models.sampling import Sampling
 
 PROMPT = "a picture of "
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from stages.models.clip_towers import TEXTS_AT_ONCE, ImageTower, TextTower
+from stages.models.clip.towers import TEXTS_AT_ONCE, ImageTower, TextTower
 
 VOCABULARY, CONTEXT, END = 60, 24, 59
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from transformers import BlipForConditionalGeneration
 
-from stages.models.blip_vision import BlipVision
-from stages.models.decoding import Decoder, Prompt, sample
-from stages.models.sampling import Sampling
+from stages.models.blip.decoding import Decoder, Prompt, sample
+from stages.models.blip.sampling import Sampling
+from stages.models.blip.vision import BlipVision
 
 PROMPT = [small_models.ID["[DEC]"], small_models.ID["a"], small_models.ID["picture"]]
 STEPS, CANDIDATES, IMAGES = 9, 4, 3
@@ -80,7 +80,7 @@ def test_retiring_seldom_draws_the_same(
     prompt = Prompt(PROMPT, end=small_models.ID["[SEP]"], pad=small_models.ID["[PAD]"])
     sampling = Sampling(0.95, None, 2.0, 1.1, max_length=16, min_length=1)
     first = sample(decoder, embeds, prompt, numbers, sampling)
-    monkeypatch.setattr("stages.models.decoding.RETIRE_EVERY", {"cpu": 5})
+    monkeypatch.setattr("stages.models.blip.decoding.RETIRE_EVERY", {"cpu": 5})
     second = sample(decoder, embeds, prompt, numbers, sampling)
     steps = first.tokens.shape[-1]
     assert torch.equal(second.tokens[..., :steps], first.tokens)

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from stages.contract import Shard
-from stages.models.background import in_background
-from stages.models.feed import Preprocess, batches
+from stages.io.image_batches import Preprocess, batches
+from stages.io.prefetch import in_background
 from stages.tables import IMAGES
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from stages.errors import UserError
-from stages.models import clip_loading
-from stages.models.captioner import load_captioner
-from stages.models.clip_loading import ClipName, load_clip
+from stages.models.blip.captioner import load_captioner
+from stages.models.blip.itm import load_itm
+from stages.models.blip.sampling import Sampling
+from stages.models.clip import loading as clip_loading
+from stages.models.clip.loading import ClipName, load_clip
 from stages.models.device import limit_threads, resolve_device, torch_dtype
-from stages.models.itm import load_itm
 from stages.models.loading import find_source
-from stages.models.sampling import Sampling
 
 CPU = torch.device("cpu")
 

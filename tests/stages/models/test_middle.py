@@ -12,10 +12,10 @@ from open_clip.transform import image_transform
 from PIL import Image
 from transformers import BlipImageProcessor
 
-from stages.models.blip import Blip
-from stages.models.clip_loading import ClipName, load_clip
+from stages.models.blip.checkpoint import Blip
+from stages.models.clip.loading import ClipName, load_clip
 from stages.models.middle import middle, safe
-from stages.models.vision_tower import load_vision_tower
+from stages.models.vision.tower import load_vision_tower
 
 CPU = torch.device("cpu")
 

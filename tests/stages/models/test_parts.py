@@ -13,12 +13,12 @@ import torch
 from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
 from stages.errors import UserError
-from stages.models.captioner import Captioner, load_captioner
-from stages.models.clip_loading import ClipName, load_clip
-from stages.models.itm import load_itm
+from stages.models.blip.captioner import Captioner, load_captioner
+from stages.models.blip.itm import load_itm
+from stages.models.blip.sampling import Sampling
+from stages.models.clip.loading import ClipName, load_clip
 from stages.models.loading import find_source
-from stages.models.sampling import Sampling
-from stages.models.vision_tower import load_vision_tower
+from stages.models.vision.tower import load_vision_tower
 
 CPU = torch.device("cpu")
 SAMPLING = Sampling(top_p=0.9, top_k=None, temperature=1.0, repetition_penalty=1.0, max_length=8, min_length=1)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
-from stages.models.qformer import (
+from stages.models.qformer.model import (
     Pass,
     QFormer,
     QFormerConfig,

@@ -7,8 +7,8 @@ import small_models
 import torch
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
-from stages.models.qformer import QFormer, Text
-from stages.models.qformer_names import from_bert, from_lavis, from_transformers, to_lavis, to_transformers
+from stages.models.qformer.model import QFormer, Text
+from stages.models.qformer.names import from_bert, from_lavis, from_transformers, to_lavis, to_transformers
 
 CONFIG = small_models.QFORMER
 LANGUAGE = {"word_transform.weight", "word_transform.bias", "word_norm.weight", "word_norm.bias", "word_bias"}

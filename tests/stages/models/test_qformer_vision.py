@@ -8,8 +8,8 @@ import torch
 from open_clip.timm_model import TimmModel
 
 from stages.errors import UserError
-from stages.models.clip_loading import ClipName
-from stages.models.vision_tower import VisionTower, load_vision_tower
+from stages.models.clip.loading import ClipName
+from stages.models.vision.tower import VisionTower, load_vision_tower
 
 CPU = torch.device("cpu")
 

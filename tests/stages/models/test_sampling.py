@@ -12,7 +12,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from stages.models.sampling import LIKELIEST, Sampling, draw, draw_next, warp
+from stages.models.blip.sampling import LIKELIEST, Sampling, draw, draw_next, warp
 
 
 def settings(

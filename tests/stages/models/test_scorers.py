@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import BertTokenizer, BlipForImageTextRetrieval, BlipImageProcessor
 
-from stages.models.clip import ClipScorer
-from stages.models.clip_loading import ClipName, load_clip
-from stages.models.itm import ItmScorer, load_itm
+from stages.models.blip.itm import ItmScorer, load_itm
+from stages.models.clip.loading import ClipName, load_clip
+from stages.models.clip.scorer import ClipScorer
 from stages.models.loading import find_source
 from stages.models.scoring import Scorer
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.models.text import MAX_WORDS, clean
+from stages.models.blip.text import MAX_WORDS, clean
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from open_clip.timm_model import TimmModel
 from small_towers import SIZE, clip, drawn, eva, of_timm, with_activation
 from transformers import Blip2VisionConfig, Blip2VisionModel
 
-from stages.models.vision_names import to_transformers
-from stages.models.vision_tower import VisionTower
+from stages.models.vision.names import to_transformers
+from stages.models.vision.tower import VisionTower
 
 TOWERS = {
     "EVA-CLIP": eva,

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 import torch
 
-from stages.files import write_whole
+from stages.io.files import write_whole
 from stages.pretrain.checkpoints import Checkpoints
 
 

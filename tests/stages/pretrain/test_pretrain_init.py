@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from stages.errors import UserError
-from stages.models.qformer import QFormer
+from stages.models.qformer.model import QFormer
 from stages.pretrain.compute import Pretrain, make_model
 
 WORDS, WIDTH, LAYERS, VISION = len(VOCABULARY), 32, 2, 32

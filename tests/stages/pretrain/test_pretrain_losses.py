@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.models.qformer import similarities
+from stages.models.qformer.model import similarities
 from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word
 
 

@@ -11,7 +11,7 @@ from pair import WORKERS, Pair
 from torch.nn.functional import cosine_similarity
 from torch.nn.parallel import DistributedDataParallel
 
-from stages.models.qformer import QFormer, QFormerConfig, Seen, Text
+from stages.models.qformer.model import QFormer, QFormerConfig, Seen, Text
 from stages.pretrain.gather import fetch
 from stages.pretrain.objective import Batch, Losses, Objective
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from repeating import repeatable
 
-from pipeline.worker import Job
+from pipeline.execute.worker import Job
 from stages.contract import CorpusJob
 from stages.errors import UserError
 from stages.pretrain.compute import Pretrain
@@ -45,7 +45,7 @@ def job_of(recipe: PretrainRecipe, run: PretrainRun, work: CorpusJob, compute: s
 
 
 def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_job, run, alone):
-    from pipeline.ray_train import train_on_ray
+    from pipeline.execute.on_ray.train import train_on_ray
 
     recipe, work = make_recipe(dropout=0.1), make_job()
     found = train_on_ray(job_of(recipe, run, work), work)
@@ -55,7 +55,7 @@ def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_jo
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, alone, workers):
-    from pipeline.ray_train import train_on_ray
+    from pipeline.execute.on_ray.train import train_on_ray
 
     recipe, work, undisturbed = make_recipe(dropout=0.1), make_job(), make_job()
     run = run.model_copy(update={"workers": workers})
@@ -66,7 +66,7 @@ def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_j
 
 
 def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
-    from pipeline.ray_train import train_on_ray
+    from pipeline.execute.on_ray.train import train_on_ray
 
     work = make_job()
     with pytest.raises(UserError, match=r"pretrain\.holdout"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stages.models.qformer import QFormer, QFormerConfig, Text, similarities
+from stages.models.qformer.model import QFormer, QFormerConfig, Text, similarities
 from stages.pretrain.retrieval import CHUNK, compare, recall_at_1
 
 

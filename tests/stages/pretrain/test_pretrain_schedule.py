@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.models.qformer import QFormer, QFormerConfig
+from stages.models.qformer.model import QFormer, QFormerConfig
 from stages.pretrain.schedule import learning_rate, make_optimiser
 
 

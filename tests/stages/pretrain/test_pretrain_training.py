@@ -17,7 +17,7 @@ from repeating import repeatable
 
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
-from stages.models.qformer import load_qformer
+from stages.models.qformer.model import load_qformer
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.features import Encoder

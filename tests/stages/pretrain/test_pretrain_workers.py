@@ -8,7 +8,7 @@ from pair import WORKERS
 
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
-from stages.models.qformer import load_qformer
+from stages.models.qformer.model import load_qformer
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.result import read_result
 from stages.pretrain.spec import PretrainRecipe, PretrainRun

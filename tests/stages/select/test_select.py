@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from stages.contract import Output, RunOptions, Shard
+from stages.io.shards import Artifact
 from stages.select.compute import Select
 from stages.select.spec import SelectRecipe
-from stages.shards import Artifact
 from stages.tables import CAPTIONS, FILTER, RANK, SELECT
 
 Row = dict[str, Any]

@@ -1,0 +1,60 @@
+"""What was made of what in an output, under whatever manifest: every folder's recipe.json names its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.dag.plan import CORPUS_SHARD
+from pipeline.store import Store
+from stages.contract import Scope
+from stages.errors import UserError
+from stages.registry import STAGES
+
+CHECKPOINTS = "checkpoints"
+"""The folder below a node's in which a stage that reads all shards at once keeps what it needs to resume."""
+
+
+@dataclass(frozen=True)
+class Descendant:
+    """What one stage made, directly or through others, of a result. Picklable."""
+
+    stage: str
+    url: str
+    """Its folder."""
+    scope: Scope
+
+    def remove(self, store: Store, shard: str) -> None:
+        """Remove what was made of one shard, all of it where all shards were read at once."""
+        if self.scope == "shard":
+            store.remove(self.url, shard)
+        else:
+            store.remove(self.url, CORPUS_SHARD)
+            store.remove_folder(f"{self.url}/{CHECKPOINTS}")
+
+
+def descendants(store: Store, stage: str, fingerprint: str) -> tuple[Descendant, ...]:
+    """All that was ever made of a result, nearest first.
+
+    Raises:
+        UserError: nobody can tell what a folder of the output was made of.
+    """
+    inputs = {name: _inputs(store, *name) for name in _results(store)}
+    known = {(stage, fingerprint)}
+    while more := {name for name, before in inputs.items() if name not in known and before & known}:
+        known |= more
+    order = list(STAGES)
+    made = sorted(known - {(stage, fingerprint)}, key=lambda name: (order.index(name[0]), name[1]))
+    return tuple(Descendant(name, store.folder(name, found), STAGES[name].scope) for name, found in made)
+
+
+def _results(store: Store) -> list[tuple[str, str]]:
+    return [(stage, found) for stage in STAGES for found in store.fingerprints(stage)]
+
+
+def _inputs(store: Store, stage: str, fingerprint: str) -> frozenset[tuple[str, str]]:
+    """The stages and fingerprints that a result was made of."""
+    folder = store.folder(stage, fingerprint)
+    recipe = store.recipe(folder)
+    if recipe is None:
+        raise UserError(f"{folder} has lost its recipe.json, so nobody can tell what it was made of; delete it")
+    return frozenset((name.split("/")[0], found) for name, found in recipe["identity"]["inputs"].items())

@@ -1,0 +1,50 @@
+"""What happens in a run, as an executor tells it to the display."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pipeline.execute.schedule import Schedule
+from pipeline.execute.worker import Report
+from stages.errors import UserError
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change in a shard's state, or (`waiting`) a stage that cannot begin."""
+
+    kind: Literal["started", "done", "retried", "failed", "waiting"]
+    node: str
+    shard: str = ""
+    """Of which shard; "" with `waiting`."""
+    report: Report | None = None
+    """With `done`."""
+    error: str = ""
+    """With `retried`, `failed` and `waiting`: one line."""
+
+    @property
+    def trouble(self) -> str:
+        """A line for people; "" where all is well."""
+        where = " ".join(word for word in (self.kind, self.node, self.shard) if word)
+        return f"{where}: {self.error}" if self.error else ""
+
+    @property
+    def remark(self) -> str:
+        """What a file's reader left out of it, with `done`; "" where it took everything."""
+        return f"damaged: {self.node}: {self.report.damage}" if self.report and self.report.damage else ""
+
+
+class Listener(Protocol):
+    """Hears of every event; `schedule` holds the counts."""
+
+    def __call__(self, event: Event, schedule: Schedule) -> None:
+        """Take note of an event."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its type, unless it was written for people, and the first line that says something."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, UserError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,112 @@
+"""What an export says of itself, in `export.json` in its folder or `<name>.export.json` beside its file.
+
+It says what the export is of, which files it wrote, and of each shard which attempts at its tables they were made of:
+so a later export can tell its own files from others', and what of them is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self, TypeAlias
+
+from pipeline.dag.fingerprint import fingerprint
+from pipeline.dag.graph import Graph, Node
+from stages.io.shards import Artifact
+
+Tables: TypeAlias = Mapping[str, str]
+"""The tables of a shard that an export reads: `<fingerprint>/<attempt>` by stage."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an export is of."""
+
+    format: str
+    """`hf`, `lavis`, `webdataset` or `json`."""
+    layout: int
+    """The number of the format's layout; raised by hand when files are written otherwise than before."""
+    recipe: str
+    """What stands for all settings that it was made by."""
+    content: tuple[str, ...]
+    """What stands for the files of its sources, sorted."""
+
+    @classmethod
+    def of(cls, graph: Graph, nodes: Sequence[Node], to: str, layout: int) -> Self:
+        """The subject of an export of some nodes' results."""
+        needed = graph.needed_by({node.name for node in nodes})
+        above = [node for name, node in graph.nodes.items() if name in needed]
+        recipes = {node.name: [node.identity["version"], _settings(node)] for node in above}
+        content = {digest for node in above for digest in node.identity["recipe"].get("content", ())}
+        return cls(to, layout, fingerprint(recipes), tuple(sorted(content)))
+
+    def is_same(self, other: Subject) -> bool:
+        """Whether it is the same corpus or model: made in the same way, of sources that have files in common."""
+        alike = (self.format, self.recipe) == (other.format, other.recipe)
+        return alike and (self.content == other.content or not set(self.content).isdisjoint(other.content))
+
+
+def _settings(node: Node) -> dict[str, Any]:
+    """A node's recipe but for the files of its source, of which there may be more tomorrow."""
+    return {name: value for name, value in node.identity["recipe"].items() if name != "content"}
+
+
+@dataclass
+class ShardMark:
+    """What was made of a shard."""
+
+    tables: Tables
+    file: str | None = None
+    """The file that is its own; None where it has none."""
+
+
+@dataclass
+class Mark:
+    """The content of the file."""
+
+    subject: Subject
+    files: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """By name: what was written, see `export_target`; None for one that is being written, or taken away."""
+    shards: dict[str, ShardMark] = field(default_factory=dict)
+    complete: bool = False
+    """Whether the export has come to its end."""
+
+    def dump(self) -> bytes:
+        """The mark as JSON."""
+        subject = asdict(self.subject)
+        shards = {name: asdict(shard) for name, shard in self.shards.items()}
+        return json.dumps(
+            {**subject, "complete": self.complete, "files": self.files, "shards": shards}, indent=1
+        ).encode()
+
+    @classmethod
+    def load(cls, content: bytes) -> Self | None:
+        """The mark that these bytes are; None where they are none."""
+        try:
+            found = json.loads(content)
+            subject = Subject(found["format"], found["layout"], found["recipe"], tuple(found["content"]))
+            shards = {name: ShardMark(**shard) for name, shard in found["shards"].items()}
+            if any("/" in name for name in found["files"]):
+                return None  # files elsewhere are not an export's to take away, whoever wrote this
+            return cls(subject, dict(found["files"]), shards, bool(found["complete"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def tables_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    """Which attempts at these tables lie there now, by stage.
+
+    Raises:
+        OSError: one of them is gone, or cannot be read.
+    """
+    return {stage: attempt_at(artifact) for stage, artifact in artifacts.items()}
+
+
+def attempt_at(table: Artifact) -> str:
+    """`<fingerprint>/<attempt>` of a committed table.
+
+    Raises:
+        OSError: it is gone, or cannot be read.
+    """
+    return f"{table.url.rsplit('/', 2)[-2]}/{table.metadata()['attempt']}"

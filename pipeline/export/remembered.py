@@ -1,0 +1,88 @@
+"""Which exports of its corpus an output knows of, so that `capfilt forget` can say which of them are out of date.
+
+Of each there is a file `<output>/exports/<digest of the destination>.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+from pipeline.export.mark import Mark, ShardMark, attempt_at
+from pipeline.export.place import Target
+from pipeline.store import Store
+from stages.errors import UserError
+from stages.io.files import absolute, write_whole
+
+EXPORTS: Final = "exports"
+_READERS: Final = 32
+
+
+@dataclass(frozen=True)
+class Known:
+    """An export of the corpus that was made of an output."""
+
+    format: str
+    destination: str
+    """An absolute path of the host that made it, or an fsspec URL."""
+
+
+def remember(store: Store, target: Target, to: str) -> list[str]:
+    """Write down where an export of the corpus is about to be made.
+
+    Returns:
+        What the user should know: that it could not be, as one may export an output that one can only read.
+    """
+    place = absolute(target.destination)
+    digest = hashlib.sha256(place.encode()).hexdigest()[:16]
+    try:
+        write_whole(f"{store.root}/{EXPORTS}/{digest}.json", json.dumps(asdict(Known(to, place))).encode())
+    except OSError as error:
+        return [
+            f"{store.root} cannot be written ({error.strerror or error}): `capfilt forget` will not name this export"
+        ]
+    return []
+
+
+def outdated(store: Store) -> list[Known]:
+    """The known exports that still hold what a table of theirs has lost since, as far as they can be seen from here."""
+    return [known for known in _known(store) if _is_outdated(store, known)]
+
+
+def _known(store: Store) -> Iterator[Known]:
+    folder = f"{store.root}/{EXPORTS}"
+    if store.filesystem.exists(folder):
+        for path in store.filesystem.ls(folder, detail=False, refresh=True):
+            found = store.read_json(f"{folder}/{str(path).rsplit('/', 1)[-1]}")
+            yield Known(found["format"], found["destination"])
+
+
+def _is_outdated(store: Store, known: Known) -> bool:
+    try:
+        content = Target.of(known.destination, one_file=known.format == "json").read_mark()
+    except UserError:
+        return True  # it cannot be looked at now, and nobody has said that it is gone
+    mark = None if content is None else Mark.load(content)
+    if mark is None:
+        return False
+    if not mark.complete:
+        return True
+    with ThreadPoolExecutor(_READERS) as pool:
+        return any(pool.map(partial(_has_changed, store), mark.shards.items()))
+
+
+def _has_changed(store: Store, made: tuple[str, ShardMark]) -> bool:
+    shard, mark = made
+    return any(_now(store, stage, shard, before) != before for stage, before in mark.tables.items())
+
+
+def _now(store: Store, stage: str, shard: str, before: str) -> str | None:
+    try:
+        return attempt_at(store.artifact(store.folder(stage, before.partition("/")[0]), shard))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,108 @@
+"""`capfilt clean`: what died attempts have left, and results that nobody asks for any more.
+
+A stray is what nothing will ever read: a file that was not whole when its process died, a side file whose table did not
+land, an upload in parts that was never completed, a scratch folder of a process that is gone from this host, what a
+killed run said of itself. What a run
+under way is just writing looks the same, so that only what is old enough is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.dag.lineage import CHECKPOINTS
+from pipeline.dag.listing import PARTS
+from pipeline.sql.compaction import stray_tables
+from pipeline.store import RUNS, Store
+from stages.io.files import SCRATCH, remove
+from stages.registry import STAGES
+
+READERS = 8
+"""Folders of the output that are looked through at once."""
+
+
+@dataclass
+class Cleaned:
+    """What was removed, or would be."""
+
+    strays: list[str] = field(default_factory=list)
+    """Files, folders and uploads."""
+    unused: list[str] = field(default_factory=list)
+    """Folders of results."""
+    bytes: int = 0
+
+
+def clean(store: Store, *, older_than: timedelta, keep: Collection[str] | None, dry_run: bool) -> Cleaned:
+    """Remove strays, and on demand results.
+
+    Args:
+        store: the output.
+        older_than: the age from which on a stray is one.
+        keep: the result folders to keep; None keeps all.
+        dry_run: say what would be removed, and leave it.
+    """
+    before, done = datetime.now(UTC) - older_than, Cleaned()
+    folders = [store.folder(stage, found) for stage in STAGES for found in store.fingerprints(stage)]
+    unused = [] if keep is None else [folder for folder in folders if folder not in keep]
+    for folder in unused:
+        _remove(store, folder, dry_run=dry_run, into=done.unused, done=done)
+    for stray in _strays(store, [folder for folder in folders if folder not in unused]):
+        if store.filesystem.modified(stray) < before:
+            _remove(store, stray, dry_run=dry_run, into=done.strays, done=done)
+    _abort_uploads(store, before, dry_run=dry_run, done=done)
+    _remove_scratch(before, dry_run=dry_run, done=done)
+    return done
+
+
+def _strays(store: Store, folders: list[str]) -> list[str]:
+    places = [store.root, f"{store.root}/{RUNS}"]
+    places += [place for folder in folders for place in (folder, f"{folder}/{PARTS}", f"{folder}/{CHECKPOINTS}")]
+    looks = [(store.strays, place) for place in places] + [(partial(stray_tables, store), place) for place in folders]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = zip(looks, pool.map(lambda look: look[0](look[1]), looks), strict=True)
+        return store.run_files() + [f"{place}/{name}" for (_, place), names in found for name in names]
+
+
+def _remove(store: Store, url: str, *, dry_run: bool, into: list[str], done: Cleaned) -> None:
+    done.bytes += store.filesystem.du(url)
+    into.append(url)
+    if not dry_run:
+        remove(url)
+
+
+def _abort_uploads(store: Store, before: datetime, *, dry_run: bool, done: Cleaned) -> None:
+    """On S3, parts of an upload that was never completed take up space, and no listing shows them."""
+    if "s3" not in store.filesystem.protocol:
+        return
+    bucket, _, prefix = store.root.partition("://")[2].partition("/")
+    page: dict[str, Any] = {"IsTruncated": True}
+    while page.get("IsTruncated"):
+        after = {"KeyMarker": page["NextKeyMarker"]} if "NextKeyMarker" in page else {}
+        page = store.filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/", **after)
+        for upload in page.get("Uploads", ()):
+            if upload["Initiated"] < before:
+                done.strays.append(f"upload of s3://{bucket}/{upload['Key']}")
+                if not dry_run:
+                    own = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    store.filesystem.call_s3("abort_multipart_upload", **own)
+
+
+def _remove_scratch(before: datetime, *, dry_run: bool, done: Cleaned) -> None:
+    """Scratch folders of this user's processes on this host that live no more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        process = path.name.removeprefix(SCRATCH).partition("-")[0]
+        own = process.isdigit() and path.is_dir() and path.stat().st_uid == os.getuid()
+        if own and not Path(f"/proc/{process}").exists() and path.stat().st_mtime < before.timestamp():
+            done.strays.append(str(path))
+            done.bytes += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            if not dry_run:
+                shutil.rmtree(path)

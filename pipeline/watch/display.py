@@ -1,0 +1,223 @@
+"""What a person sees of a run: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import ConsoleRenderable
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.dag.graph import Graph
+from pipeline.execute.events import Event
+from pipeline.execute.schedule import NodeState, Schedule
+from pipeline.watch.console import Console
+
+EVERY = 10.0
+"""Seconds between plain progress lines of one stage."""
+REMARKS = 20
+"""Damaged files that are told one by one."""
+
+
+@dataclass
+class Progress:
+    """One stage's progress, all sources together."""
+
+    done: int = 0
+    ready: int = 0
+    """Shards that wait for a worker, their inputs being there."""
+    running: int = 0
+    failed: int = 0
+    blocked: int = 0
+    """Shards that cannot run because an input of theirs failed."""
+    total: int | None = 0
+    """None while a source has not been cut."""
+
+    @property
+    def left(self) -> int | None:
+        """Shards still to be worked; None while a source has not been cut."""
+        return None if self.total is None else self.total - self.done - self.failed - self.blocked
+
+
+class Meter:
+    """Images per second of every stage since its first shard of this run."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, float] = {}
+        self._images: dict[str, int] = defaultdict(int)
+        self._shards: dict[str, int] = defaultdict(int)
+
+    def note(self, event: Event) -> None:
+        """Take in an event."""
+        stage = event.node.split("/")[0]
+        if event.kind == "started":
+            self._started.setdefault(stage, time.monotonic())
+        if event.report:
+            self._images[stage] += event.report.images
+            self._shards[stage] += 1
+
+    def rate(self, stage: str) -> float | None:
+        """Images per second; None before the first shard is done."""
+        return self._images[stage] / self._elapsed(stage) if self._shards[stage] else None
+
+    def remaining(self, stage: str, shards: int) -> float | None:
+        """Seconds for `shards` more at this stage's pace so far; None before the first shard is done."""
+        return shards * self._elapsed(stage) / self._shards[stage] if self._shards[stage] else None
+
+    def _elapsed(self, stage: str) -> float:
+        return max(time.monotonic() - self._started.get(stage, 0.0), 1e-6)
+
+
+class Remarks:
+    """What is told of files that are damaged, for as many as a person will read."""
+
+    def __init__(self) -> None:
+        self._left = REMARKS
+
+    def next(self, event: Event) -> str:
+        """The line that an event is worth; "" for none."""
+        if not event.remark or self._left < 0:
+            return ""
+        self._left -= 1
+        return event.remark if self._left >= 0 else "more files are damaged; `capfilt status --json` lists them all"
+
+
+def progress_of(schedule: Schedule) -> dict[str, Progress]:
+    """Every stage's progress, in the order of the DAG."""
+    stages: dict[str, Progress] = {}
+    for name, state in schedule.nodes.items():
+        _add(stages.setdefault(name.split("/")[0], Progress()), state)
+    return stages
+
+
+def _add(progress: Progress, state: NodeState) -> None:
+    progress.done += len(state.done)
+    progress.ready += len(state.ready)
+    progress.running += len(state.running)
+    progress.failed += len(state.failed)
+    progress.blocked += len(state.blocked)
+    progress.total = None if progress.total is None or state.total is None else progress.total + state.total
+
+
+class LiveDisplay:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console, graph: Graph) -> None:
+        self._meter = Meter()
+        self._remarks = Remarks()
+        self._stages: dict[str, Progress] = {node.spec.name: Progress(total=None) for node in graph.nodes.values()}
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event, schedule: Schedule) -> None:
+        """Take in an event; what is amiss also leaves a line above the table."""
+        self._meter.note(event)
+        self._stages = progress_of(schedule)
+        if told := event.trouble or self._remarks.next(event):
+            self._live.console.print(told, style="yellow")
+
+    def say(self, text: str) -> None:
+        """A line above the table."""
+        self._live.console.print(text)
+
+    def _table(self) -> ConsoleRenderable:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("stage", "shards", "", "running", "failed", "images/s", "left"):
+            table.add_column(title, justify="left" if title in ("stage", "") else "right")
+        for stage, progress in self._stages.items():
+            table.add_row(stage, *self._cells(stage, progress))
+        return table
+
+    def _cells(self, stage: str, progress: Progress) -> list[str | Text]:
+        rate = self._meter.rate(stage)
+        return [
+            f"{progress.done}/{'?' if progress.total is None else progress.total}",
+            _bar(progress.done, progress.total),
+            str(progress.running or ""),
+            Text(str(progress.failed or ""), "red"),
+            "" if rate is None else f"{rate:,.1f}",
+            self._remaining(stage, progress),
+        ]
+
+    def _remaining(self, stage: str, progress: Progress) -> str | Text:
+        if progress.left is None:
+            return ""
+        if progress.left:
+            seconds = self._meter.remaining(stage, progress.left)
+            return "" if seconds is None else duration(seconds)
+        return Text("done", "green") if progress.done == progress.total else Text("incomplete", "red")
+
+
+class PlainDisplay:
+    """A line when a stage starts, now and then while it runs, and when it is done."""
+
+    def __init__(self, console: Console, graph: Graph) -> None:
+        self._console = console
+        self._meter = Meter()
+        self._remarks = Remarks()
+        self._said: dict[str, float] = {}
+        self._complete: set[str] = set()
+        del graph
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return
+
+    def __call__(self, event: Event, schedule: Schedule) -> None:
+        """Take in an event."""
+        self._meter.note(event)
+        if event.trouble:
+            self.say(event.trouble)
+            return
+        if remark := self._remarks.next(event):
+            self.say(remark)
+        stage = event.node.split("/")[0]
+        progress, now = progress_of(schedule)[stage], time.monotonic()
+        complete = progress.left == 0
+        due = now - self._said.get(stage, -EVERY) >= EVERY
+        if stage not in self._complete and (complete or due):
+            self._said[stage] = now
+            self._complete |= {stage} if complete else set()
+            self.say(self._line(stage, progress))
+
+    def _line(self, stage: str, progress: Progress) -> str:
+        total = "?" if progress.total is None else progress.total
+        rate = self._meter.rate(stage)
+        pace = "" if rate is None else f", {rate:,.1f} images/s"
+        return f"{stage}: {progress.done} of {total} shards done{pace}"
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self._console.print(text, soft_wrap=True)
+
+
+def make_display(console: Console, graph: Graph) -> LiveDisplay | PlainDisplay:
+    """The display that fits where the output goes."""
+    return LiveDisplay(console, graph) if console.is_terminal else PlainDisplay(console, graph)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `3 min 20 s`, `5 h 12 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _bar(done: int, total: int | None, width: int = 20) -> Text:
+    filled = round(width * done / total) if total else 0
+    return Text.assemble(("━" * filled, "green"), ("━" * (width - filled), "dim"))

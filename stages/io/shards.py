@@ -1,0 +1,109 @@
+"""Reading committed shards: tables and the images in their tars, on any fsspec filesystem."""
+
+from __future__ import annotations
+
+import logging
+import tarfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.io import tars
+from stages.io.files import open_bytes
+
+if TYPE_CHECKING:
+    from stages.contract import Shard
+
+logger = logging.getLogger(__name__)
+
+
+class MissingImagesError(ValueError):
+    """A tar lacks images that its table lists as downloaded."""
+
+    def __init__(self, tar: str, table: str, keys: Sequence[str]) -> None:
+        super().__init__(f"{tar} lacks {len(keys)} image(s) that {table} lists, {keys[0]} first")
+        self.tar = tar
+        self.keys = keys
+        """Of the images that are not there."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed table and the side files that its metadata names."""
+
+    url: str
+    """fsspec URL of the Parquet table."""
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the whole table, or the columns named."""
+        with open_bytes(self.url) as file:
+            return pq.read_table(file, columns=list(columns) if columns is not None else None)
+
+    def metadata(self) -> dict[str, str]:
+        """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""
+        with open_bytes(self.url) as file:
+            found = pq.read_metadata(file).metadata or {}
+        return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
+
+    def side(self, ending: str) -> str:
+        """The fsspec URL of a side file.
+
+        Raises:
+            KeyError: the table names no such side file.
+        """
+        location = self.metadata()[f"side.{ending}"]
+        return location if "/" in location else f"{self.url.rsplit('/', 1)[0]}/{location}"
+
+
+def duplicates(shard: Shard) -> frozenset[str]:
+    """The keys of the shard's images that are copies of others; nothing is to be computed for them."""
+    if "dedup" not in shard.inputs:
+        return frozenset()
+    with open_bytes(shard.inputs["dedup"].url) as file:  # of all shards, ordered by them: little of it is read
+        return frozenset(pq.read_table(file, columns=["key"], filters=[("shard", "=", shard.name)])["key"].to_pylist())
+
+
+def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
+    """Yield (key, encoded image) of every downloaded image of a download shard, in the tar's order.
+
+    The tar is streamed, so that memory stays at one image whatever the shard's size. One that is cut off, or damaged in
+    its middle, lacks what lies behind that.
+
+    Args:
+        images: the download shard.
+        without: keys to leave out.
+
+    Raises:
+        MissingImagesError: the tar lacks images that the table lists as downloaded; all others have been yielded.
+        OSError: the tar cannot be read (`tarfile.ReadError` if it is none).
+    """
+    table = images.table(["key", "status", "member"])
+    wanted: dict[str, list[str]] = {}
+    for key, status, member in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+        if status == "success" and key not in without:
+            wanted.setdefault(member, []).append(key)
+    if not wanted:
+        return
+    tar = images.side("tar")
+    with open_bytes(tar) as file, tars.open_tar(file, "r|*") as archive, suppress(tarfile.ReadError):
+        for name, content in tars.files(archive, wanted):  # up to the end, or to where the archive is damaged
+            yield from ((key, content) for key in wanted.pop(name))
+    if wanted:
+        raise MissingImagesError(tar, images.url, [key for keys in wanted.values() for key in keys])
+
+
+def read_present(images: Artifact, missing: set[str]) -> Iterator[tuple[str, bytes]]:
+    """As `read_images`, for who can do without some: the keys of those that the tar lacks are added to `missing`.
+
+    Raises:
+        OSError: the tar cannot be read (`tarfile.ReadError` if it is none).
+    """
+    try:
+        yield from read_images(images)
+    except MissingImagesError as error:
+        logger.warning("%s", error)
+        missing.update(error.keys)
