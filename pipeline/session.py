@@ -61,7 +61,7 @@ def plan(graph: Graph, store: Store) -> list[NodePlan]:
         committed[name] = frozenset(store.committed(done_folder(node, store)))
         marked[name] = store.marked(folder) if node.spec.name == "download" else frozenset()
         earlier[name] = [] if committed[name] else _earlier(node, store)
-        if node.spec.name == "urls" and node.source:
+        if node.spec.grain == "file" and node.source:
             parts = [part.name for part in node.parts]
             failed[name] = frozenset(store.failures(done_folder(node, store)))
             cut = [part for part in parts if part in committed[name]]

@@ -99,7 +99,7 @@ def build_graph(
                 node = _source_node(manifest, stage, source_name, parts, content_of, nodes)
                 nodes[node.name] = node
     for spec in STAGES.values():
-        if spec.scope in ("corpus", "training") and spec.name in manifest.stages:
+        if spec.grain == "run" and spec.name in manifest.stages:
             node = _corpus_node(manifest, spec, nodes)
             nodes[node.name] = node
     return Graph(nodes)
@@ -115,16 +115,16 @@ def _source_node(  # noqa: PLR0913, PLR0917 - what a node is made of
 ) -> Node:
     source, spec, (recipe, run) = manifest.sources[source_name], STAGES[stage], manifest.stages[stage]
     wanted = ("annotate",) if stage == "select" and source.human else spec.inputs
-    sources = _sources_up_to(source_name, stage, manifest) if spec.scope == "source" else (source_name,)
+    sources = _sources_up_to(source_name, stage, manifest) if spec.grain == "source" else (source_name,)
     inputs = tuple(found for of in sources for name in wanted if (found := f"{name}/{of}") in nodes)
     values = recipe_identity(recipe)
-    if stage == "urls":
+    if spec.grain == "file":
         values |= {"source": source_name, **source.identity()}
         values["content"] = content_of(values, parts)
     if stage == "download":
         run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(manifest.removed)})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
-    recipe, own_parts = with_absolute_paths(recipe), parts if stage == "urls" else ()
+    recipe, own_parts = with_absolute_paths(recipe), parts if spec.grain == "file" else ()
     return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
 
 

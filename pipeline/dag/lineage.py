@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pipeline.dag.plan import CORPUS_SHARD
 from pipeline.store import Store
-from stages.contract import Scope
 from stages.errors import UserError
 from stages.registry import STAGES
 
@@ -21,15 +20,16 @@ class Descendant:
     stage: str
     url: str
     """Its folder."""
-    scope: Scope
+    at_once: bool
+    """Whether it was made of all shards at once."""
 
     def remove(self, store: Store, shard: str) -> None:
         """Remove what was made of one shard, all of it where all shards were read at once."""
-        if self.scope == "shard":
-            store.remove(self.url, shard)
-        else:
+        if self.at_once:
             store.remove(self.url, CORPUS_SHARD)
             store.remove_folder(f"{self.url}/{CHECKPOINTS}")
+        else:
+            store.remove(self.url, shard)
 
 
 def descendants(store: Store, stage: str, fingerprint: str) -> tuple[Descendant, ...]:
@@ -44,7 +44,7 @@ def descendants(store: Store, stage: str, fingerprint: str) -> tuple[Descendant,
         known |= more
     order = list(STAGES)
     made = sorted(known - {(stage, fingerprint)}, key=lambda name: (order.index(name[0]), name[1]))
-    return tuple(Descendant(name, store.folder(name, found), STAGES[name].scope) for name, found in made)
+    return tuple(Descendant(name, store.folder(name, found), STAGES[name].at_once) for name, found in made)
 
 
 def _results(store: Store) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ PARTS = "parts"
 def done_folder(node: Node, store: Store) -> str:
     """Where the tables lie that say what of a node is done; of `urls`, it is a listing for every file."""
     folder = store.folder(node.spec.name, node.fingerprint)
-    return f"{folder}/{PARTS}" if node.spec.name == "urls" else folder
+    return f"{folder}/{PARTS}" if node.spec.grain == "file" else folder
 
 
 def read_listing(store: Store, folder: str, parts: Sequence[str]) -> list[str]:

@@ -77,16 +77,16 @@ def _broken(graph: Graph, failed: Mapping[str, Collection[str]]) -> dict[str, li
 
 def _waits_for(node: Node, broken: Sequence[str]) -> str:
     """What a node that reads all shards at once waits for, in words; "" where nothing is amiss."""
-    if node.spec.scope == "shard" or not broken:
+    if not node.spec.at_once or not broken:
         return ""
     more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
     return f"blocked: it reads all shards at once, and {broken[0]}{more} cannot be read"
 
 
 def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[str, ...] | None:
-    if node.spec.name == "urls":
+    if node.spec.grain == "file":
         return tuple(part.name for part in node.parts)
-    if node.spec.scope != "shard":
+    if node.spec.at_once:
         return (CORPUS_SHARD,)
     assert node.source is not None
     found = shards[node.source]

@@ -41,7 +41,7 @@ class Execution:
 
     def is_training(self, node: str) -> bool:
         """Whether several workers do the node's work together."""
-        return self.graph.nodes[node].spec.scope == "training"
+        return self.graph.nodes[node].spec.workers == "group"
 
     def succeeded(self, task: Task, report: Report, listener: Listener) -> None:
         """A shard is committed."""
@@ -52,7 +52,7 @@ class Execution:
     def _open_source(self, node: Node) -> None:
         """Open the shards of a source to the other stages once its last file is cut, or has failed."""
         state = self.schedule.nodes[node.name]
-        if node.spec.name != "urls" or node.source is None or not state.is_finished:
+        if node.spec.grain != "file" or node.source is None or not state.is_finished:
             return
         cut = [part.name for part in node.parts if part.name in state.done]
         shards = read_listing(self.store, self.jobs[node.name].folder, cut)

@@ -59,7 +59,7 @@ class Schedule:
         self._errors: dict[Task, int] = {}
         self._losses: dict[Task, int] = {}
         self.nodes: dict[str, NodeState] = {name: NodeState() for name in graph.nodes}
-        self._uncut = {plan.node.source for plan in plans if plan.node.spec.name == "urls" and not plan.is_done}
+        self._uncut = {plan.node.source for plan in plans if plan.node.spec.grain == "file" and not plan.is_done}
         self._shards: dict[str, Sequence[str]] = {}
         self._done = {plan.node.name: plan.done for plan in plans}
         for plan in plans:
@@ -67,11 +67,11 @@ class Schedule:
 
     def _open(self, plan: NodePlan) -> None:
         node, state = plan.node, self.nodes[plan.node.name]
-        if node.spec.name == "urls":
+        if node.spec.grain == "file":
             state.total = len(node.parts)
             state.done.update(plan.done)
             state.ready.extend(plan.missing or ())
-        elif node.spec.scope != "shard":
+        elif node.spec.at_once:
             state.total = 1
             if plan.is_done:
                 state.done.add(CORPUS_SHARD)
@@ -89,7 +89,7 @@ class Schedule:
             failed: the files that could not be cut. What a node would have made of one is blocked.
         """
         for name, node in self._graph.nodes.items():
-            if node.source == source and node.spec.name != "urls" and node.spec.scope == "shard":
+            if node.source == source and node.spec.grain == "shard":
                 self._add(name, shards, failed)
         self._offer_readers_of_all()
 
@@ -111,15 +111,15 @@ class Schedule:
                 state.ready.append(shard)
 
     def _is_done(self, name: str, shard: str) -> bool:
-        return self._graph.nodes[name].spec.name == "urls" or self._shard_of(name, shard) in self.nodes[name].done
+        return self._graph.nodes[name].spec.grain == "file" or self._shard_of(name, shard) in self.nodes[name].done
 
     def _shard_of(self, name: str, shard: str) -> str:
         """What of a node a reader of this shard waits for."""
-        return shard if self._graph.nodes[name].spec.scope == "shard" else CORPUS_SHARD
+        return CORPUS_SHARD if self._graph.nodes[name].spec.at_once else shard
 
     def _waiting_for(self, task: Task) -> list[tuple[str, str]]:
         """The nodes and shards that wait for it."""
-        at_once = self._graph.nodes[task.node].spec.scope != "shard"
+        at_once = self._graph.nodes[task.node].spec.at_once
         waiting = [
             (reader, shard)
             for reader in self._readers[task.node]
@@ -198,7 +198,7 @@ class Schedule:
 
     def _offer_readers_of_all(self) -> None:
         for name, node in self._graph.nodes.items():
-            if node.spec.scope != "shard":
+            if node.spec.at_once:
                 self._offer_corpus(name)
 
     def _offer_corpus(self, name: str) -> None:

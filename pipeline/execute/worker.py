@@ -24,7 +24,7 @@ from pipeline.dag.plan import CORPUS_SHARD
 from pipeline.dag.repaired import DIGEST
 from pipeline.execute.gpu import GpuWatch
 from pipeline.store import Store
-from stages.contract import CorpusJob, Output, Recipe, Result, Retry, RunOptions, Scope, Shard
+from stages.contract import CorpusJob, Grain, Output, Recipe, Result, Retry, RunOptions, Shard
 from stages.errors import UserError
 from stages.io.files import scratch_folder
 from stages.urls.damage import Damage
@@ -45,7 +45,7 @@ class Job:
     metadata: Mapping[str, str]
     """What every table of the node says of itself."""
     parts: Mapping[str, Part]
-    scope: Scope = "shard"
+    grain: Grain = "shard"
     at_once: frozenset[str] = frozenset()
     """Those of `inputs` that have one artifact for all shards."""
     sources: tuple[SourceFolders, ...] = ()
@@ -78,9 +78,8 @@ class Report:
 
 def make_job(node: Node, graph: Graph, store: Store) -> Job:
     """The job of a node."""
-    per_shard = node.spec.scope == "shard"
     inputs = [graph.nodes[name] for name in node.inputs]
-    before = [found for found in inputs if per_shard or found.spec.scope != "shard"]
+    before = [found for found in inputs if found.spec.at_once or not node.spec.at_once]
     return Job(
         stage=node.spec.name,
         compute=node.spec.compute,
@@ -90,9 +89,9 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         inputs={found.spec.name: store.folder(found.spec.name, found.fingerprint) for found in before},
         metadata=_metadata(node),
         parts={part.name: part for part in node.parts},
-        scope=node.spec.scope,
-        at_once=frozenset(found.spec.name for found in before if found.spec.scope != "shard"),
-        sources=() if per_shard else source_folders(node, graph, store),
+        grain=node.spec.grain,
+        at_once=frozenset(found.spec.name for found in before if found.spec.at_once),
+        sources=source_folders(node, graph, store) if node.spec.at_once else (),
         recipes={found.spec.name: found.recipe for found in before},
     )
 
@@ -139,9 +138,9 @@ class Worker:
 
     def _work(self, node: str, shard: str) -> Report:
         job, started = self._jobs[node], time.monotonic()
-        if job.stage == "urls":
+        if job.grain == "file":
             return self._cut(job, shard, started)
-        if job.scope != "shard":
+        if job.grain != "shard":
             return work_corpus(self._store, job, shard, self._compute(job))
         with scratch_folder() as scratch:
             inputs = {

@@ -206,7 +206,7 @@ def _manifest(document: Any) -> Manifest:
     stages = {}
     for name, spec in STAGES.items():
         section = getattr(document, name)
-        if (spec.scope in ("shard", "source") and name not in used) or (section is None and name in OPTIONAL_STAGES):
+        if (spec.grain != "run" and name not in used) or (section is None and name in OPTIONAL_STAGES):
             continue
         values = (section or _SECTIONS[name]()).model_dump()
         run = values.pop("run")

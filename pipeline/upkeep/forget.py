@@ -158,9 +158,7 @@ def _lineages(store: Store) -> list[_Lineage]:
         _Lineage(
             _Folder.at(store, "urls", store.folder("urls", cut)),
             tuple(
-                _Folder.at(store, made.stage, made.url)
-                for made in descendants(store, "urls", cut)
-                if made.scope == "shard"
+                _Folder.at(store, made.stage, made.url) for made in descendants(store, "urls", cut) if not made.at_once
             ),
         )
         for cut in store.fingerprints("urls")

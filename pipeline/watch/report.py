@@ -177,7 +177,7 @@ def print_blocked(
 ) -> None:
     """A line for every node that reads all shards at once and could not, with what it lacks."""
     for name in blocked:
-        if graph.nodes[name].spec.scope == "shard":
+        if not graph.nodes[name].spec.at_once:
             continue
         needed = graph.needed_by({name})
         lacks = [_name(graph, failure) for failure in failed if failure["node"] in needed]

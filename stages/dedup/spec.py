@@ -42,5 +42,5 @@ SPEC = StageSpec(
     recipe=DedupRecipe,
     run=DedupRun,
     compute="stages.dedup.compute:Dedup",
-    scope="source",
+    grain="source",
 )

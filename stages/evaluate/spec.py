@@ -44,5 +44,5 @@ SPEC = StageSpec(
     recipe=EvaluateRecipe,
     run=EvaluateRun,
     compute="stages.evaluate.compute:Evaluate",
-    scope="corpus",
+    grain="run",
 )

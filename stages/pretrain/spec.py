@@ -106,5 +106,6 @@ SPEC = StageSpec(
     recipe=PretrainRecipe,
     run=PretrainRun,
     compute="stages.pretrain.compute:Pretrain",
-    scope="training",
+    grain="run",
+    workers="group",
 )

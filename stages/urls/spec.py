@@ -346,4 +346,5 @@ SPEC = StageSpec(
     recipe=UrlsRecipe,
     run=UrlsRun,
     compute="stages.urls.compute:Urls",
+    grain="file",
 )

@@ -18,7 +18,7 @@ from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.session import plan
 from pipeline.store import Store
-from stages.contract import CorpusJob, Output, Recipe, RunOptions, Shard, StageSpec
+from stages.contract import CorpusJob, Grain, Output, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
 from stages.urls.damage import Damage
 from stages.urls.parts import Part
@@ -131,7 +131,8 @@ def wait_for(path: Path) -> None:
 
 def spec(name: str, compute: str, *inputs: str) -> StageSpec:
     """A stub's declaration."""
-    return StageSpec(name, 1, inputs, StubRecipe, RunOptions, f"{HERE}:{compute}")
+    grain: Grain = "shard" if inputs else "file"
+    return StageSpec(name, 1, inputs, StubRecipe, RunOptions, f"{HERE}:{compute}", grain=grain)
 
 
 CHAIN = (
@@ -144,12 +145,12 @@ CHAIN = (
 STAGES = tuple(found.name for found in CHAIN)
 
 
-COMPARE = StageSpec("compare", 1, ("download",), StubRecipe, RunOptions, f"{HERE}:Compare", scope="source")
+COMPARE = StageSpec("compare", 1, ("download",), StubRecipe, RunOptions, f"{HERE}:Compare", grain="source")
 """A stage that every shard of its source waits for."""
 
 LAST = (
-    StageSpec("learn", 1, ("select",), StubRecipe, RunOptions, f"{HERE}:Gather", scope="corpus"),
-    StageSpec("judge", 1, ("select", "learn"), StubRecipe, RunOptions, f"{HERE}:Gather", scope="corpus"),
+    StageSpec("learn", 1, ("select",), StubRecipe, RunOptions, f"{HERE}:Gather", grain="run"),
+    StageSpec("judge", 1, ("select", "learn"), StubRecipe, RunOptions, f"{HERE}:Gather", grain="run"),
 )
 """Stages that read all shards at once; the second one reads the first one's result too."""
 

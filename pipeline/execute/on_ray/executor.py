@@ -115,7 +115,7 @@ class RayRun:
         pools: dict[str, Pool] = {}
         for name, node in self._execution.graph.nodes.items():
             if not self._execution.is_training(name) and not self._execution.schedule.nodes[name].is_finished:
-                stage, reads_all = node.spec.name, node.spec.scope != "shard"
+                stage, reads_all = node.spec.name, node.spec.at_once
                 pools.setdefault(stage, Pool(stage, [], node.run, reads_all)).nodes.append(name)
         return list(pools.values())
 

@@ -1,0 +1,63 @@
+"""The groups of settings that a manifest consists of, and the bounds that every number in them has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Settings(BaseModel):
+    """A closed, frozen group of settings: an unknown key is an error, and so is a number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# Every number has bounds that are honest: beyond them it is a slip of the pen (a test holds all sections to it).
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""Of things; tables count in 32 bits."""
+Threads = Annotated[int, Field(ge=1, le=10_000)]
+"""In one process."""
+Seconds = Annotated[float, Field(gt=0, le=365 * 86_400)]
+"""Up to a year."""
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class Recipe(Settings):
+    """What changes a stage's result. It is fingerprinted whole."""
+
+
+class RunOptions(Settings):
+    """Where and how fast a stage runs. Never fingerprinted."""
+
+    actors: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Workers of this stage that run side by side (Ray executor)."""
+    cpus: Annotated[float, Field(ge=0.001, le=10_000)] = 1.0
+    """CPUs that Ray reserves for one worker."""
+    gpus: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """GPUs, or a fraction of one, that Ray reserves for one worker."""
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 3
+    """How often a shard is tried before it is listed as failed."""
+    deadline: Seconds = 3600.0
+    """Seconds that one attempt may take; then its worker is replaced and the attempt counts as failed."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _can_be_reserved(cls, gpus: float) -> float:
+        if 0 < gpus < 0.001 or (gpus > 1 and not gpus.is_integer()):
+            raise ValueError("Ray reserves whole GPUs, or of a single one a fraction from 0.001 on")
+        return gpus
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class ModelRunOptions(RunOptions):
+    """How a stage that runs a model does so."""
+
+    device: str = "auto"
+    """`auto` (a GPU where the worker has one), or a torch device such as `cpu` or `cuda:0`."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
+    """Images per forward pass."""
+    threads: Threads | None = None
+    """CPU threads of torch in one worker; None leaves torch's (or Ray's) choice."""
