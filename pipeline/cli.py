@@ -9,12 +9,15 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.watch.console import Console, records, say, say_json, single_line
 from stages.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.session import Session
 
 app = typer.Typer(
     help="Turn noisy web image-text pairs into a better corpus: caption, rank, filter, select, pretrain, evaluate.",
@@ -165,7 +168,7 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
     report.print_runs(console, session.store.runs())
     report.print_plan(console, session.plans)
     console.print()
-    report.print_funnel(console, catalog, session.manifest.evaluated)
+    report.print_funnel(console, catalog, _measured(session))
     report.print_worst_hosts(console, report.worst_hosts(catalog))
     report.print_retrieval(console, report.retrieval(catalog))
     report.print_damaged(console, damaged_files(session.graph, session.store))
@@ -277,7 +280,7 @@ def forget(
 
     from pipeline.dag.graph import absolute
     from pipeline.export.remembered import outdated
-    from pipeline.manifest.document import load_manifest
+    from pipeline.manifest.load import load_manifest
     from pipeline.store import Store
     from pipeline.upkeep.forget import Forgotten, entries_of
     from pipeline.upkeep.forget import forget as clear
@@ -330,7 +333,7 @@ def clean(
     from pipeline.upkeep.clean import clean as remove
 
     session = open_session(manifest)
-    keep = {session.store.folder(node.spec.name, node.fingerprint) for node in session.graph.nodes.values()}
+    keep = {session.store.folder_of(node) for node in session.graph.nodes.values()}
     found = remove(
         session.store, older_than=timedelta(minutes=older_than), keep=keep if unused else None, dry_run=dry_run
     )
@@ -346,7 +349,7 @@ def clean(
 @app.command()
 def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")]) -> None:
     """Check manifests without looking at their sources."""
-    from pipeline.manifest.document import load_manifest
+    from pipeline.manifest.load import load_manifest
 
     wrong = []
     for path in manifests:
@@ -373,6 +376,11 @@ def _renew_catalog(manifest: Path) -> None:
         write_catalog(session.graph, session.store)
 
 
+def _measured(session: Session) -> set[str]:
+    """The sources that are measured on, and do not go all the way."""
+    return {name for name, use in session.manifest.uses.items() if use == "measure"}
+
+
 def main() -> None:
     """Run the command; a user's mistake is one line on standard error, never a traceback."""
     try:
@@ -393,7 +401,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     console = Console()
     console.print(outcome["summary"])
     console.print()
-    print_funnel(console, views, session.manifest.evaluated)
+    print_funnel(console, views, _measured(session))
     print_retrieval(console, outcome["retrieval"])
     print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)

@@ -13,7 +13,8 @@ from pipeline.dag.graph import Graph, Node, build_graph
 from pipeline.dag.listing import done_folder, read_listing
 from pipeline.dag.plan import NodePlan, make_plan
 from pipeline.dag.repaired import content_of
-from pipeline.manifest.document import Manifest, load_manifest
+from pipeline.dag.steps import of_name
+from pipeline.manifest.load import Manifest, load_manifest
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.urls.check import check
@@ -40,15 +41,15 @@ def open_session(path: Path, until: str | None = None) -> Session:
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path)
-    if until is not None and until not in manifest.stages:
-        known = ", ".join(manifest.stages)
-        raise UserError(f"--until {until}: {path} has no such stage; its stages are {known}")
+    if until is not None and not of_name(manifest.steps, until):
+        known = ", ".join(step.name for step in manifest.steps)
+        raise UserError(f"--until {until}: {path} has no such step; its steps are {known}")
     write_demo(manifest)
     for name, source in manifest.sources.items():
         check(name, source)
     store = Store.open(manifest.output)
     store.reach()
-    graph = build_graph(manifest, content_of=partial(content_of, store))
+    graph = build_graph(manifest.steps, manifest.sources, manifest.removed, content_of=partial(content_of, store))
     graph = graph.until(until) if until else graph
     return Session(manifest, graph, store, plan(graph, store))
 
@@ -57,9 +58,9 @@ def plan(graph: Graph, store: Store) -> list[NodePlan]:
     """What is left of the graph, as the store shows it now."""
     committed, marked, shards, failed, earlier = {}, {}, {}, {}, {}
     for name, node in graph.nodes.items():
-        folder = store.folder(node.spec.name, node.fingerprint)
+        folder = store.folder_of(node)
         committed[name] = frozenset(store.committed(done_folder(node, store)))
-        marked[name] = store.marked(folder) if node.spec.name == "download" else frozenset()
+        marked[name] = store.marked(folder) if node.spec.writes == "images" else frozenset()
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.grain == "file" and node.source:
             parts = [part.name for part in node.parts]
@@ -85,7 +86,7 @@ def write_recipes(session: Session) -> None:
     """
     try:
         for node in session.graph.nodes.values():
-            folder = session.store.folder(node.spec.name, node.fingerprint)
+            folder = session.store.folder_of(node)
             session.store.record_recipe(folder, {"source": node.source, "identity": node.identity})
     except (PermissionError, NotADirectoryError, FileExistsError, OSError) as error:
         reason = error.strerror or str(error)
@@ -114,7 +115,7 @@ def demo_web(session: Session) -> Iterator[None]:
         UserError: the port is taken.
     """
     demo = session.manifest.demo
-    downloads = [plan for plan in session.plans if plan.node.spec.name == "download"]
+    downloads = [plan for plan in session.plans if plan.node.spec.writes == "images"]
     if demo is None or all(plan.is_done for plan in downloads):
         yield
         return

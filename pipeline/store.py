@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pyarrow as pa
@@ -35,6 +35,9 @@ from stages.contract import Output
 from stages.errors import UserError
 from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
 from stages.io.shards import Artifact
+
+if TYPE_CHECKING:
+    from pipeline.dag.graph import Node
 
 TABLE = ".parquet"
 FAILURE = ".failed.json"
@@ -117,6 +120,10 @@ class Store:
     def folder(self, stage: str, fingerprint: str) -> str:
         """The folder of a stage's artifacts under one fingerprint."""
         return f"{self.root}/{stage}/{fingerprint}"
+
+    def folder_of(self, node: Node) -> str:
+        """The folder of a node's artifacts."""
+        return self.folder(node.spec.name, node.fingerprint)
 
     def artifact(self, folder: str, shard: str) -> Artifact:
         """The artifact of a shard, committed or not."""

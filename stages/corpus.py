@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.candidates import CANDIDATE, read_candidates
 from stages.contract import CorpusShard
 
 
@@ -25,15 +26,14 @@ def kept_rows(shard: CorpusShard) -> pa.Table:
     """The kept captions, image by image, each image's best first.
 
     Returns:
-        A table with the columns key, candidate, rank, origin, caption.
+        A table with the columns key, writer, candidate, rank, origin, caption.
 
     Raises:
         ValueError: the tables do not cover the same candidates.
     """
-    select = shard.select.table(["key", "candidate", "rank", "kept"])
-    kept = select.filter(pc.field("kept")).drop_columns("kept")
-    captions = shard.captions.table(["key", "candidate", "origin", "caption"])
-    rows = kept.join(captions, ["key", "candidate"], join_type="inner")
+    selection = shard.one("selection").table([*CANDIDATE, "rank", "kept"])
+    kept = selection.filter(pc.field("kept")).drop_columns("kept")
+    rows = kept.join(read_candidates(shard, ["origin", "caption"]), list(CANDIDATE), join_type="inner")
     if rows.num_rows != kept.num_rows:
-        raise ValueError(f"{shard.captions.url} lacks {kept.num_rows - rows.num_rows} caption(s) that were kept")
-    return rows.sort_by([("key", "ascending"), ("rank", "ascending"), ("candidate", "ascending")])  # no rank: last
+        raise ValueError(f"{shard.one('captions').url} lacks {kept.num_rows - rows.num_rows} caption(s) that were kept")
+    return rows.sort_by([("key", "ascending"), ("rank", "ascending")])

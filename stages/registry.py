@@ -1,4 +1,4 @@
-"""Every stage, and how stages follow one another: the DAG as data."""
+"""Every stage, in the order in which a main job passes through them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,3 @@ STAGES: dict[str, StageSpec] = {
     spec.name: spec
     for spec in (URLS, DOWNLOAD, HASH, DEDUP, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN, EVALUATE)
 }
-
-WEB_CHAIN = ("urls", "download", "hash", "dedup", "caption", "rank", "filter", "select")
-"""What the rows of a web source pass through."""
-
-HUMAN_CHAIN = ("urls", "download", "annotate", "select")
-"""Human annotations are taken as they are: no captions are written for them and no filter judges them."""
-
-EVALUATION_CHAIN = ("urls", "download", "annotate")
-"""What is evaluated on is not selected from, and never part of the corpus."""

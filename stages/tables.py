@@ -62,37 +62,42 @@ Rule = Literal["url", "content", "near"]
 CAPTIONS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
-        pa.field("candidate", pa.int16(), nullable=False),  # 0 = the web text, 1..n = synthetic (or human)
+        pa.field("writer", pa.string(), nullable=False),  # the fingerprint of the step that wrote it
+        pa.field("candidate", pa.int16(), nullable=False),  # 0 = the web text, 1..n = synthetic, or human
         pa.field("origin", pa.string(), nullable=False),  # Origin
         pa.field("caption", pa.string(), nullable=False),  # "" where the web text is empty
         pa.field("logprob", pa.float32()),  # sum over the sampled tokens incl. the end token; None unless synthetic
-        pa.field("error", pa.string()),  # with candidate 0: why the image could not be captioned; None normally
+        pa.field("error", pa.string()),  # why the image could not be captioned; None normally
     ]
 )
-"""One row per candidate of every downloaded image, ordered by image, then candidate. An image that could not be
-captioned has its web text alone, with the error: what it is, and where there are details, a colon and these."""
+"""One row per candidate of every downloaded image, ordered by image, then candidate. A candidate is a key, a writer and
+a number. An image that could not be captioned has one row, of number 0 and without a text, whose error says what it is,
+and where there are details, a colon and these."""
 
-RANK = pa.schema(
+SIMILARITIES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
         pa.field("candidate", pa.int16(), nullable=False),
         pa.field("clip_score", pa.float32()),  # cosine in [-1, 1]; None for an empty text, or with an error
         pa.field("error", pa.string()),  # why the row could not be scored; None normally
     ]
 )
 
-FILTER = pa.schema(
+MATCHES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
         pa.field("candidate", pa.int16(), nullable=False),
         pa.field("itm_score", pa.float32()),  # probability of "match" in [0, 1]; None for an empty text, or an error
-        pa.field("error", pa.string()),  # as in RANK
+        pa.field("error", pa.string()),  # as in SIMILARITIES
     ]
 )
 
-SELECT = pa.schema(
+SELECTION = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
         pa.field("candidate", pa.int16(), nullable=False),
         pa.field("rank", pa.int16()),  # 1 = best by CLIP among those allowed; None if not allowed
         pa.field("kept", pa.bool_(), nullable=False),
@@ -100,7 +105,7 @@ SELECT = pa.schema(
     ]
 )
 
-ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, RANK, FILTER, SELECT)
+ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, SIMILARITIES, MATCHES, SELECTION)
 
 Reason = Literal[
     "kept",  # among the best k

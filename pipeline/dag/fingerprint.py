@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stages.contract import ModelField, Recipe, StageSpec
+from stages.contract import FROM, Recipe, StageSpec, model_fields, models_from
 
 
 def fingerprint(identity: dict[str, Any]) -> str:
@@ -20,8 +20,11 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def stage_identity(spec: StageSpec, recipe: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
-    """What is hashed for a stage: its name, its version, its recipe and the fingerprints of its inputs."""
+def stage_identity(spec: StageSpec, recipe: dict[str, Any], inputs: dict[str, list[str]]) -> dict[str, Any]:
+    """What is hashed for a step: its stage, that one's version, its recipe, and by role the fingerprints of its inputs.
+
+    Not its name, so that renaming a section is free.
+    """
     return {"stage": spec.name, "version": spec.version, "recipe": recipe, "inputs": inputs}
 
 
@@ -32,7 +35,8 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     in the same folder gives another one.
     """
     digests = {name: f"sha256:{model_digest(path)}" for name, path in _local_models(recipe).items()}
-    return {**recipe.model_dump(mode="json"), **digests}
+    made = dict.fromkeys(models_from(recipe))  # it is an input, known by its fingerprint
+    return {**recipe.model_dump(mode="json"), **digests, **made}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -42,12 +46,8 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 def _local_models(recipe: Recipe) -> dict[str, Path]:
     """The models that lie in a local folder or file, by the recipe's field."""
-    named = [
-        name
-        for name, field in type(recipe).model_fields.items()
-        if any(isinstance(mark, ModelField) for mark in field.metadata)
-    ]
-    paths = {name: Path(value).expanduser() for name in named if (value := getattr(recipe, name))}
+    named = {name: value for name, value in model_fields(recipe) if not value.startswith(FROM)}
+    paths = {name: Path(value).expanduser() for name, value in named.items()}
     return {name: path for name, path in paths.items() if path.exists()}
 
 

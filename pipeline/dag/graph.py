@@ -1,6 +1,6 @@
-"""Manifest -> the DAG: one node per stage and source, each with its recipe, its inputs and its fingerprint.
+"""Steps and sources -> the DAG: one node per step and source, each with its recipe, its inputs and its fingerprint.
 
-A fingerprint is kept per (stage, source), so that adding a source to a manifest leaves the others' captions alone.
+A fingerprint is kept per (step, source), so that adding a source to a manifest leaves the others' captions alone.
 """
 
 from __future__ import annotations
@@ -10,35 +10,42 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.dag.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_paths
-from pipeline.manifest.document import Manifest
+from pipeline.dag.steps import Step
+from pipeline.dag.wiring import Wire, wire
 from stages.contract import Recipe, RunOptions, StageSpec
 from stages.io import files
-from stages.registry import STAGES
 from stages.urls.parts import Part, find_parts
 from stages.urls.spec import Source
 
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of one source, or, as `pretrain`, of all."""
+    """One step of one source, or, as `pretrain`, of all."""
 
+    step: str
+    """Its name, with the round."""
     spec: StageSpec
     source: str | None
     """None for one that reads several sources alike."""
     recipe: Recipe
     run: RunOptions
-    inputs: tuple[str, ...]
-    """The names of the nodes that it reads."""
+    reads: Mapping[str, tuple[str, ...]]
+    """The names of the nodes that it reads, by role."""
     identity: Mapping[str, Any]
     """What is hashed into the fingerprint."""
     fingerprint: str
     parts: tuple[Part, ...] = ()
-    """The files of a source, for its `urls` node."""
+    """The files of a source, for the node that cuts them."""
 
     @property
     def name(self) -> str:
         """`caption/laion`, unique in the graph."""
-        return self.spec.name if self.source is None else f"{self.spec.name}/{self.source}"
+        return self.step if self.source is None else f"{self.step}/{self.source}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all nodes that it reads."""
+        return tuple(dict.fromkeys(name for names in self.reads.values() for name in names))
 
     def place(self, shard: str) -> str:
         """The file that is worked under this name, for messages; "" where a shard is no file."""
@@ -51,13 +58,24 @@ class Graph:
 
     nodes: Mapping[str, Node]
 
-    def of_stage(self, stage: str) -> list[Node]:
-        """The nodes of one stage, a source each."""
-        return [node for node in self.nodes.values() if node.spec.name == stage]
+    def of_step(self, name: str) -> list[Node]:
+        """The nodes of one step, a source each; by the name of its section, those of all rounds."""
+        steps = list(self.nodes.values())
+        return [node for node in steps if node.step == name] or [
+            node for node in steps if node.step.partition("@")[0] == name
+        ]
 
-    def until(self, stage: str) -> Graph:
-        """The part of the graph that `stage` needs, itself included."""
-        wanted = self.needed_by({node.name for node in self.of_stage(stage)})
+    def writing(self, kind: str) -> list[Node]:
+        """The nodes that write a kind."""
+        return [node for node in self.nodes.values() if node.spec.writes == kind]
+
+    def cutting(self, source: str) -> Node:
+        """The node that cuts a source into shards."""
+        return next(node for node in self.nodes.values() if node.source == source and node.spec.grain == "file")
+
+    def until(self, step: str) -> Graph:
+        """The part of the graph that a step needs, itself included."""
+        wanted = self.needed_by({node.name for node in self.of_step(step)})
         return Graph({name: node for name, node in self.nodes.items() if name in wanted})
 
     def needed_by(self, names: Collection[str]) -> set[str]:
@@ -79,69 +97,54 @@ def digests(_: Mapping[str, Any], parts: Sequence[Part]) -> list[str]:
 
 
 def build_graph(
-    manifest: Manifest, parts_of: Callable[[str, Source], list[Part]] = find_parts, content_of: ContentOf = digests
+    steps: Sequence[Step],
+    sources: Mapping[str, Source],
+    removed: str | None = None,
+    parts_of: Callable[[str, Source], list[Part]] = find_parts,
+    content_of: ContentOf = digests,
 ) -> Graph:
-    """The manifest's DAG.
+    """The DAG of a manifest.
 
     Args:
-        manifest: what is to be computed.
+        steps: its steps.
+        sources: its sources.
+        removed: its removal list.
         parts_of: finds a source's files.
         content_of: says which digests stand for them; what was cut before may have a say in it.
 
     Raises:
         UserError: a source names no file.
     """
+    parts = {name: tuple(parts_of(name, source)) for name, source in sources.items()}
     nodes: dict[str, Node] = {}
-    for source_name, source in manifest.sources.items():
-        parts = tuple(parts_of(source_name, source))
-        for stage in manifest.chain(source_name):
-            if stage in manifest.stages:
-                node = _source_node(manifest, stage, source_name, parts, content_of, nodes)
-                nodes[node.name] = node
-    for spec in STAGES.values():
-        if spec.grain == "run" and spec.name in manifest.stages:
-            node = _corpus_node(manifest, spec, nodes)
-            nodes[node.name] = node
+    for name, wired in wire(steps, {name: source.used for name, source in sources.items()}).wires.items():
+        source = None if wired.source is None else sources[wired.source]
+        own = parts[wired.source] if wired.source is not None and wired.step.spec.grain == "file" else ()
+        nodes[name] = _node(wired, source, own, nodes, content_of, removed)
     return Graph(nodes)
 
 
-def _source_node(  # noqa: PLR0913, PLR0917 - what a node is made of
-    manifest: Manifest,
-    stage: str,
-    source_name: str,
+def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
+    wired: Wire,
+    source: Source | None,
     parts: tuple[Part, ...],
-    content_of: ContentOf,
     nodes: Mapping[str, Node],
+    content_of: ContentOf,
+    removed: str | None,
 ) -> Node:
-    source, spec, (recipe, run) = manifest.sources[source_name], STAGES[stage], manifest.stages[stage]
-    wanted = ("annotate",) if stage == "select" and source.human else spec.inputs
-    sources = _sources_up_to(source_name, stage, manifest) if spec.grain == "source" else (source_name,)
-    inputs = tuple(found for of in sources for name in wanted if (found := f"{name}/{of}") in nodes)
-    values = recipe_identity(recipe)
-    if spec.grain == "file":
-        values |= {"source": source_name, **source.identity()}
+    step = wired.step
+    values, run = recipe_identity(step.recipe), step.run
+    if source is not None and step.spec.grain == "file":
+        values |= {"source": wired.source, **source.identity()}
         values["content"] = content_of(values, parts)
-    if stage == "download":
-        run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(manifest.removed)})
-    identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
-    recipe, own_parts = with_absolute_paths(recipe), parts if spec.grain == "file" else ()
-    return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)
-
-
-def _sources_up_to(source: str, stage: str, manifest: Manifest) -> list[str]:
-    """The sources that pass through a stage, up to and including one of them."""
-    names = list(manifest.sources)
-    return [name for name in names[: names.index(source) + 1] if stage in manifest.chain(name)]
+    if source is not None and step.spec.writes == "images":
+        run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(removed)})
+    inputs = {role: [nodes[name].fingerprint for name in names] for role, names in wired.reads.items()}
+    identity = stage_identity(step.spec, values, inputs)
+    recipe = with_absolute_paths(step.recipe)
+    return Node(step.name, step.spec, wired.source, recipe, run, wired.reads, identity, fingerprint(identity), parts)
 
 
 def absolute(folder: str | None) -> str | None:
     """A folder or file as a worker with another working folder can find it."""
     return None if folder is None else files.absolute(folder)
-
-
-def _corpus_node(manifest: Manifest, spec: StageSpec, nodes: Mapping[str, Node]) -> Node:
-    recipe, run = manifest.stages[spec.name]
-    sources = {None, *manifest.read_by(spec.name)}
-    inputs = tuple(name for name, node in nodes.items() if node.spec.name in spec.inputs and node.source in sources)
-    identity = stage_identity(spec, recipe_identity(recipe), {name: nodes[name].fingerprint for name in inputs})
-    return Node(spec, None, with_absolute_paths(recipe), run, inputs, identity, fingerprint(identity))

@@ -32,18 +32,18 @@ class Descendant:
             store.remove(self.url, shard)
 
 
-def descendants(store: Store, stage: str, fingerprint: str) -> tuple[Descendant, ...]:
+def descendants(store: Store, fingerprint: str) -> tuple[Descendant, ...]:
     """All that was ever made of a result, nearest first.
 
     Raises:
         UserError: nobody can tell what a folder of the output was made of.
     """
     inputs = {name: _inputs(store, *name) for name in _results(store)}
-    known = {(stage, fingerprint)}
-    while more := {name for name, before in inputs.items() if name not in known and before & known}:
-        known |= more
-    order = list(STAGES)
-    made = sorted(known - {(stage, fingerprint)}, key=lambda name: (order.index(name[0]), name[1]))
+    made: list[tuple[str, str]] = []
+    known = {fingerprint}
+    while more := [name for name, before in inputs.items() if name not in made and before & known]:
+        made += more
+        known.update(found for _, found in more)
     return tuple(Descendant(name, store.folder(name, found), STAGES[name].at_once) for name, found in made)
 
 
@@ -51,10 +51,10 @@ def _results(store: Store) -> list[tuple[str, str]]:
     return [(stage, found) for stage in STAGES for found in store.fingerprints(stage)]
 
 
-def _inputs(store: Store, stage: str, fingerprint: str) -> frozenset[tuple[str, str]]:
-    """The stages and fingerprints that a result was made of."""
+def _inputs(store: Store, stage: str, fingerprint: str) -> frozenset[str]:
+    """The fingerprints that a result was made of."""
     folder = store.folder(stage, fingerprint)
     recipe = store.recipe(folder)
     if recipe is None:
         raise UserError(f"{folder} has lost its recipe.json, so nobody can tell what it was made of; delete it")
-    return frozenset((name.split("/")[0], found) for name, found in recipe["identity"]["inputs"].items())
+    return frozenset(found for inputs in recipe["identity"]["inputs"].values() for found in inputs)

@@ -27,8 +27,22 @@ from pipeline.store import Store
 from stages.contract import CorpusJob, Grain, Output, Recipe, Result, Retry, RunOptions, Shard
 from stages.errors import UserError
 from stages.io.files import scratch_folder
+from stages.io.shards import Artifact
 from stages.urls.damage import Damage
 from stages.urls.parts import Part
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where artifacts lie that a job reads."""
+
+    folder: str
+    at_once: bool
+    """Whether there is one for all shards."""
+
+    def artifact(self, store: Store, shard: str) -> Artifact:
+        """The artifact that goes with a shard."""
+        return store.artifact(self.folder, CORPUS_SHARD if self.at_once else shard)
 
 
 @dataclass(frozen=True)
@@ -40,18 +54,18 @@ class Job:
     recipe: Recipe
     run: RunOptions
     folder: str
-    inputs: Mapping[str, str]
-    """Folder of every input node whose artifacts it is given one by one, by stage name."""
+    writer: str
+    """The node's fingerprint."""
+    inputs: Mapping[str, tuple[Place, ...]]
+    """By role, where the artifacts lie that it is given with every shard."""
     metadata: Mapping[str, str]
     """What every table of the node says of itself."""
     parts: Mapping[str, Part]
     grain: Grain = "shard"
-    at_once: frozenset[str] = frozenset()
-    """Those of `inputs` that have one artifact for all shards."""
     sources: tuple[SourceFolders, ...] = ()
     """What it reads of sources, if it reads all shards at once."""
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)
-    """The recipe of every node in `inputs`, by stage name."""
+    results: Mapping[str, tuple[str, Recipe]] = field(default_factory=dict)
+    """By role, folder and recipe of what it reads that itself was made of all sources at once."""
     retried: tuple[Descendant, ...] | None = None
     """If its shards are committed ones of which rows are tried again: what was made of them."""
 
@@ -78,21 +92,25 @@ class Report:
 
 def make_job(node: Node, graph: Graph, store: Store) -> Job:
     """The job of a node."""
-    inputs = [graph.nodes[name] for name in node.inputs]
-    before = [found for found in inputs if found.spec.at_once or not node.spec.at_once]
+    by_role = {role: [graph.nodes[name] for name in names] for role, names in node.reads.items()}
+    whole = {role: before[0] for role, before in by_role.items() if before[0].source is None}
     return Job(
         stage=node.spec.name,
         compute=node.spec.compute,
         recipe=node.recipe,
         run=node.run,
-        folder=store.folder(node.spec.name, node.fingerprint),
-        inputs={found.spec.name: store.folder(found.spec.name, found.fingerprint) for found in before},
+        folder=store.folder_of(node),
+        writer=node.fingerprint,
+        inputs={
+            role: tuple(Place(store.folder_of(found), found.spec.at_once) for found in before)
+            for role, before in by_role.items()
+            if role not in whole and not node.spec.at_once
+        },
         metadata=_metadata(node),
         parts={part.name: part for part in node.parts},
         grain=node.spec.grain,
-        at_once=frozenset(found.spec.name for found in before if found.spec.at_once),
         sources=source_folders(node, graph, store) if node.spec.at_once else (),
-        recipes={found.spec.name: found.recipe for found in before},
+        results={role: (store.folder_of(found), found.recipe) for role, found in whole.items()},
     )
 
 
@@ -143,14 +161,15 @@ class Worker:
         if job.grain != "shard":
             return work_corpus(self._store, job, shard, self._compute(job))
         with scratch_folder() as scratch:
-            inputs = {
-                stage: self._store.artifact(folder, CORPUS_SHARD if stage in job.at_once else shard)
-                for stage, folder in job.inputs.items()
-            }
-            work = Shard(shard, inputs, scratch)
+            work = Shard(self._inputs(job, shard), shard, scratch, job.writer)
             if job.retried is not None:
                 return self._retry(job, work, job.retried, started)
             return commit(self._store, job, shard, self._compute(job)(work), started)
+
+    def _inputs(self, job: Job, shard: str) -> dict[str, tuple[Artifact, ...]]:
+        return {
+            role: tuple(place.artifact(self._store, shard) for place in places) for role, places in job.inputs.items()
+        }
 
     def _retry(self, job: Job, work: Shard, descendants: Sequence[Descendant], started: float) -> Report:
         """Try rows of a committed shard again.
@@ -205,7 +224,7 @@ def _successes(images: pa.Table) -> int:
 def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob], Output]) -> Report:
     """Hand all shards of a node's sources to `compute` at once, and commit what it returns."""
     started = time.monotonic()
-    results = {stage: Result(store.artifact(folder, shard), job.recipes[stage]) for stage, folder in job.inputs.items()}
+    results = {role: Result(store.artifact(folder, shard), recipe) for role, (folder, recipe) in job.results.items()}
     with scratch_folder() as scratch:
         work = CorpusJob(list_corpus(store, job.sources), f"{job.folder}/{CHECKPOINTS}", scratch, results)
         return commit(store, job, shard, compute(work), started)

@@ -54,8 +54,8 @@ def _export_model(session: Session, to: str, destination: str, *, overwrite: boo
     node = _trained(session)
     subject = Subject.of(session.graph, [node], to, _LAYOUTS[to])
     export = claim(Target.of(destination, one_file=to == "lavis"), subject, overwrite=overwrite)
-    table = session.store.artifact(session.store.folder(node.spec.name, node.fingerprint), CORPUS_SHARD)
-    made_of = {CORPUS_SHARD: tables_of({node.spec.name: table})}
+    table = session.store.artifact(session.store.folder_of(node), CORPUS_SHARD)
+    made_of = {CORPUS_SHARD: tables_of([table])}
     if export.is_made_of(made_of):
         return {"written": False, "notes": []}
     job, write = _job(session, node), load_compute(f"{_MODELS[to]}:export")
@@ -76,7 +76,7 @@ def _instead(to: str, job: TrainedModel) -> str:
 
 def _trained(session: Session) -> Node:
     """The node of a manifest's finished training."""
-    plans = [plan for plan in session.plans if plan.node.spec.name == "pretrain"]
+    plans = [plan for plan in session.plans if plan.node.spec.writes == "qformer"]
     if not plans:
         raise UserError("there is no 'pretrain' section, so no model to export; export the corpus: webdataset or json")
     if not plans[0].is_done:
@@ -87,7 +87,7 @@ def _trained(session: Session) -> Node:
 def _job(session: Session, node: Node) -> TrainedModel:
     recipe = node.recipe
     assert isinstance(recipe, PretrainRecipe)
-    folder = session.store.folder(node.spec.name, node.fingerprint)
+    folder = session.store.folder_of(node)
     return TrainedModel(
         weights=session.store.artifact(folder, CORPUS_SHARD).side(WEIGHTS),
         model=recipe.model,

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from rich.progress import track
 
+from pipeline.dag.listing import artifacts
 from pipeline.dag.plan import NodePlan
 from pipeline.export.mark import Subject, Tables, tables_of
 from pipeline.export.place import Target
@@ -28,8 +29,8 @@ _LAYOUTS: Final = {"webdataset": 1, "json": 1}
 """By format; raised by hand when the files are written otherwise than before."""
 _READERS: Final = 32
 """Shards whose tables are looked at side by side."""
-_READ: Final = ("urls", "download", "caption", "annotate", "rank", "filter", "select")
-"""The stages whose tables an export of the corpus reads."""
+_READ: Final = ("urls", "images", "captions", "similarities", "matches", "selection")
+"""The kinds of tables that an export of the corpus reads, which are its roles."""
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def claim_corpus(session: Session, target: Target, to: str, *, overwrite: bool) 
     Raises:
         UserError: something else is there.
     """
-    selects = session.graph.of_stage("select")
+    selects = session.graph.writing("selection")
     return claim(target, Subject.of(session.graph, selects, to, _LAYOUTS[to]), overwrite=overwrite)
 
 
@@ -88,7 +89,7 @@ def selected(session: Session) -> Selected:
     """
     found: list[CorpusShard] = []
     total = 0
-    for plan in (plan for plan in session.plans if plan.node.spec.name == "select"):
+    for plan in (plan for plan in session.plans if plan.node.spec.writes == "selection"):
         if plan.shards is None:
             raise UserError(f"sources.{plan.node.source}: its list has not been cut; start with `capfilt run`")
         found += [_shard(session, plan, name) for name in plan.shards if name in plan.done]
@@ -99,12 +100,12 @@ def selected(session: Session) -> Selected:
 
 
 def _shard(session: Session, plan: NodePlan, shard: str) -> CorpusShard:
-    """What every stage of the source made of a shard."""
-    source, store = plan.node.source, session.store
-    assert source is not None, "select works source by source"
-    nodes = [node for node in session.graph.nodes.values() if node.source == source and node.spec.name in _READ]
-    folders = {node.spec.name: store.folder(node.spec.name, node.fingerprint) for node in nodes}
-    return CorpusShard(source, shard, {stage: store.artifact(folder, shard) for stage, folder in folders.items()})
+    """What the steps made of a shard."""
+    source = plan.node.source
+    assert source is not None, "a selection is made source by source"
+    nodes = [node for node in session.graph.nodes.values() if node.source == source]
+    folders = {kind: [session.store.folder_of(node) for node in nodes if node.spec.writes == kind] for kind in _READ}
+    return CorpusShard(artifacts(session.store, folders, shard), source, shard)
 
 
 def tables_now(shard: CorpusShard) -> Tables:
@@ -113,7 +114,7 @@ def tables_now(shard: CorpusShard) -> Tables:
     Raises:
         OSError: one of them is gone, or cannot be read.
     """
-    return tables_of(shard.inputs)
+    return tables_of(artifact for role in _READ for artifact in shard.all(role))
 
 
 def side_by_side(look: Callable[[CorpusShard], T], shards: Sequence[CorpusShard]) -> list[T]:

@@ -7,7 +7,7 @@ so a later export can tell its own files from others', and what of them is out o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -16,7 +16,7 @@ from pipeline.dag.graph import Graph, Node
 from stages.io.shards import Artifact
 
 Tables: TypeAlias = Mapping[str, str]
-"""The tables of a shard that an export reads: `<fingerprint>/<attempt>` by stage."""
+"""The tables of a shard that an export reads: the attempt that each is of, by `<stage>/<fingerprint>`."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +94,24 @@ class Mark:
             return None
 
 
-def tables_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
-    """Which attempts at these tables lie there now, by stage.
+def tables_of(artifacts: Iterable[Artifact]) -> dict[str, str]:
+    """Which attempts at these tables lie there now, by `<stage>/<fingerprint>`.
 
     Raises:
         OSError: one of them is gone, or cannot be read.
     """
-    return {stage: attempt_at(artifact) for stage, artifact in artifacts.items()}
+    return {result_of(artifact): attempt_at(artifact) for artifact in artifacts}
+
+
+def result_of(table: Artifact) -> str:
+    """`<stage>/<fingerprint>` of a table."""
+    return "/".join(table.url.rsplit("/", 3)[1:3])
 
 
 def attempt_at(table: Artifact) -> str:
-    """`<fingerprint>/<attempt>` of a committed table.
+    """The attempt that left a committed table.
 
     Raises:
         OSError: it is gone, or cannot be read.
     """
-    return f"{table.url.rsplit('/', 2)[-2]}/{table.metadata()['attempt']}"
+    return table.metadata()["attempt"]

@@ -78,11 +78,11 @@ def _is_outdated(store: Store, known: Known) -> bool:
 
 def _has_changed(store: Store, made: tuple[str, ShardMark]) -> bool:
     shard, mark = made
-    return any(_now(store, stage, shard, before) != before for stage, before in mark.tables.items())
+    return any(_now(store, result, shard) != before for result, before in mark.tables.items())
 
 
-def _now(store: Store, stage: str, shard: str, before: str) -> str | None:
+def _now(store: Store, result: str, shard: str) -> str | None:
     try:
-        return attempt_at(store.artifact(store.folder(stage, before.partition("/")[0]), shard))
+        return attempt_at(store.artifact(f"{store.root}/{result}", shard))
     except FileNotFoundError:
         return None

@@ -90,7 +90,7 @@ def _look(export: Export, shard: CorpusShard) -> Tar:
 
 
 def _keeps(shard: CorpusShard) -> bool:
-    return bool(pc.any(shard.select.table(["kept"])["kept"]).as_py())
+    return bool(pc.any(shard.one("selection").table(["kept"])["kept"]).as_py())
 
 
 def _is_up_to_date(export: Export, mark: ShardMark, tar: Tar) -> bool:

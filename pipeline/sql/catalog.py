@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import duckdb
-import pyarrow as pa
 
 from pipeline.dag.graph import Graph, Node
 from pipeline.sql.compaction import compaction
@@ -32,27 +31,11 @@ from pipeline.sql.scan import (
 )
 from pipeline.sql.text_tags import text_tag
 from pipeline.store import Store, file_of
-from stages import tables
-from stages.evaluate.tables import RETRIEVAL
 from stages.io.files import scratch_folder, write_whole
-from stages.pretrain.tables import METRICS
+from stages.kinds import KINDS, Kind
 
 Catalog: TypeAlias = duckdb.DuckDBPyConnection
 """A connection in which the views are."""
-
-RAW: Mapping[str, tuple[tuple[str, ...], pa.Schema]] = {
-    "urls": (("urls",), tables.URLS),
-    "raw_images": (("download",), tables.IMAGES),
-    "raw_hashes": (("hash",), tables.HASHES),
-    "duplicates": (("dedup",), tables.DUPLICATES),
-    "raw_captions": (("caption", "annotate"), tables.CAPTIONS),
-    "raw_rank": (("rank",), tables.RANK),
-    "raw_filter": (("filter",), tables.FILTER),
-    "raw_select": (("select",), tables.SELECT),
-    "pretraining": (("pretrain",), METRICS),
-    "retrieval": (("evaluate",), RETRIEVAL),
-}
-"""A view for every table: the stages that write it, and its columns where nothing is written yet."""
 
 # ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
 _HOST = r"lower(regexp_extract(url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1))"
@@ -62,14 +45,17 @@ JOINED = {
         FROM raw_images AS images JOIN urls USING (key)
     """,
     "captions": f"""
-        SELECT key, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason,
+        SELECT key, writer, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason,
                coalesce(captions.error, rank_error, filter_error) AS error,
                CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
                urls.* EXCLUDE (key, shard, text, texts, file)
         FROM raw_captions AS captions JOIN urls USING (key)
-        LEFT JOIN (SELECT key, candidate, clip_score, error AS rank_error FROM raw_rank) USING (key, candidate)
-        LEFT JOIN (SELECT key, candidate, itm_score, error AS filter_error FROM raw_filter) USING (key, candidate)
-        LEFT JOIN (SELECT key, candidate, "rank", kept, reason FROM raw_select) USING (key, candidate)
+        LEFT JOIN (SELECT key, writer, candidate, clip_score, error AS rank_error FROM raw_rank)
+            USING (key, writer, candidate)
+        LEFT JOIN (SELECT key, writer, candidate, itm_score, error AS filter_error FROM raw_filter)
+            USING (key, writer, candidate)
+        LEFT JOIN (SELECT key, writer, candidate, "rank", kept, reason FROM raw_select)
+            USING (key, writer, candidate)
     """,
     "corpus": """
         SELECT key, source, url, caption, origin, "rank", clip_score, itm_score FROM captions WHERE kept
@@ -132,7 +118,9 @@ JOINED = {
             SELECT source, 3, 'distinct', count(*) FROM raw_images ANTI JOIN duplicates USING (key)
             WHERE status = 'success' AND source IN (SELECT source FROM duplicates) GROUP BY source
             UNION ALL
-            SELECT source, 4, 'captioned', count(*) FROM raw_captions WHERE candidate = 1 GROUP BY source
+            SELECT source, 4, 'captioned', max(count) FROM (
+                SELECT source, count(*) AS count FROM raw_captions WHERE candidate = 1 GROUP BY source, writer
+            ) GROUP BY source
             UNION ALL
             SELECT source, 5, 'kept', count(*) FROM raw_select WHERE "rank" = 1 AND kept GROUP BY source
             UNION ALL
@@ -177,19 +165,17 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
-    for view, (stages, columns) in RAW.items():
-        nodes = [node for stage in stages for node in graph.of_stage(stage)]
-        tables = [found for node in nodes for found in _tables(store, node, columns.names)]
-        rows = scan(store, tables) if tables else _empty(connection, view, columns)
-        sql = f"SELECT * FROM ({rows}) WHERE {where}"
-        connection.execute(f"CREATE VIEW {view} AS {sql}")
+    for name, kind in KINDS.items():
+        tables = [found for node in graph.writing(name) for found in _tables(store, node, kind.schema.names)]
+        rows = scan(store, tables) if tables else _empty(connection, kind)
+        connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
 def _tables(store: Store, node: Node, columns: Collection[str]) -> list[Tables]:
     """A node's tables: those of single shards, by name or by glob, and those of many."""
-    folder = store.folder(node.spec.name, node.fingerprint)
+    folder = store.folder_of(node)
     own = {"shard": SHARD, "source": text(node.source) if node.source else "NULL"}
     added = {name: sql for name, sql in own.items() if name not in columns}
     shards, compacted = store.committed(folder), compaction(store, folder)
@@ -212,11 +198,11 @@ def _large(store: Store, node: Node, folder: str, files: Collection[str], added:
     return [Tables(below(store, folder, name), added, schema(f"{folder}/{name}")) for name in files]
 
 
-def _empty(connection: duckdb.DuckDBPyConnection, view: str, schema: pa.Schema) -> str:
-    """A select without rows that has the columns of `schema`, and those that every view has."""
-    connection.register(f"empty_{view}", schema.empty_table())
-    described = [tuple(row[:2]) for row in connection.sql(f"DESCRIBE empty_{view}").fetchall()]
-    connection.unregister(f"empty_{view}")
-    described += [(name, "VARCHAR") for name in ("shard", "source") if name not in schema.names]
-    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in described)
+def _empty(connection: duckdb.DuckDBPyConnection, kind: Kind) -> str:
+    """A select without rows that has a kind's columns, and those that every view has."""
+    connection.register(f"empty_{kind.view}", kind.schema.empty_table())
+    described = [tuple(row[:2]) for row in connection.sql(f"DESCRIBE empty_{kind.view}").fetchall()]
+    connection.unregister(f"empty_{kind.view}")
+    described += [(name, "VARCHAR") for name in ("shard", "source") if name not in kind.schema.names]
+    columns = ", ".join(f'CAST(NULL AS {sort}) AS "{name}"' for name, sort in described)
     return f"SELECT {columns} WHERE false"

@@ -67,7 +67,7 @@ def compact(graph: Graph, store: Store, *, least: int = 1) -> Compacted:
     shards = files = 0
     for node in graph.nodes.values():
         if not node.spec.at_once:
-            folder = store.folder(node.spec.name, node.fingerprint)
+            folder = store.folder_of(node)
             before = compaction(store, folder)
             missing = sorted(store.committed(folder) - before.shards)
             if len(missing) < least:

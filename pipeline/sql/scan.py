@@ -113,7 +113,7 @@ def alike(store: Store, node: Node, shards: Collection[str]) -> list[Alike]:
     parts: dict[str, list[str]] = {}
     for shard in sorted(shards):
         parts.setdefault(_part(shard), []).append(shard)
-    folder = store.folder(node.spec.name, node.fingerprint)
+    folder = store.folder_of(node)
     with ThreadPoolExecutor(READERS) as pool:
         schemas = pool.map(lambda names: schema(store.artifact(folder, names[0]).url), parts.values())
         found: dict[str, tuple[pa.Schema, list[str]]] = {}

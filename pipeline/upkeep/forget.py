@@ -33,14 +33,14 @@ from stages.contract import Output
 from stages.errors import UserError
 from stages.io.files import open_bytes, scratch_folder
 from stages.io.shards import Artifact
+from stages.kinds import KINDS
+from stages.registry import STAGES
 from stages.removals import Removals, add_entries, is_entry, read_list
 
 READERS: Final = 8
 """Shards that are looked through at once."""
 SUMS: Final = ("sha256", "md5")
 """The columns of the images table by which an image is known, whatever its address."""
-_KEPT: Final = {"urls": ("key", "source", "url", "file"), "download": ("key", "url", *SUMS, "retry")}
-"""What stays of a row, by stage; other stages' tables lose the row."""
 _MARKS: Final = {"status": "removed", "error": "forgotten: it is on the removal list"}
 
 
@@ -66,14 +66,14 @@ class Forgotten:
 class _Folder:
     """What one stage made under one fingerprint."""
 
-    stage: str
+    kind: str
     url: str
     shards: frozenset[str]
 
     @staticmethod
     def at(store: Store, stage: str, url: str) -> _Folder:
         """What lies there."""
-        return _Folder(stage, url, frozenset(store.committed(url)))
+        return _Folder(STAGES[stage].writes, url, frozenset(store.committed(url)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class _Lineage:
     @property
     def downloads(self) -> list[_Folder]:
         """What was downloaded, once per fingerprint."""
-        return [folder for folder in self.made if folder.stage == "download"]
+        return [folder for folder in self.made if folder.kind == "images"]
 
 
 def entries_of(texts: Sequence[str], listed: Path | None) -> tuple[list[str], list[str]]:
@@ -156,12 +156,12 @@ def _lineages(store: Store) -> list[_Lineage]:
     """Everything in the output that has keys, by the cut source that the keys are of."""
     return [
         _Lineage(
-            _Folder.at(store, "urls", store.folder("urls", cut)),
-            tuple(
-                _Folder.at(store, made.stage, made.url) for made in descendants(store, "urls", cut) if not made.at_once
-            ),
+            _Folder.at(store, stage, store.folder(stage, cut)),
+            tuple(_Folder.at(store, made.stage, made.url) for made in descendants(store, cut) if not made.at_once),
         )
-        for cut in store.fingerprints("urls")
+        for stage, spec in STAGES.items()
+        if spec.grain == "file"
+        for cut in store.fingerprints(stage)
     ]
 
 
@@ -209,13 +209,13 @@ def _rewrite(store: Store, folder: _Folder, shard: str, keys: pa.Array, done: Fo
     artifact = store.artifact(folder.url, shard)
     before, metadata = artifact.table(), artifact.metadata()
     hit = pc.is_in(before["key"], keys)
-    kept = _KEPT.get(folder.stage)
+    kept = KINDS[folder.kind].kept
     after = before.filter(pc.invert(hit)) if kept is None else _blank(before, hit, kept)
     if after.equals(before):
         return
     done.tables += 1
     links = _sides(metadata, linked=True)
-    if folder.stage == "download" and (images := _count_images(before.filter(hit))):
+    if folder.kind == "images" and (images := _count_images(before.filter(hit))):
         done.images += images
         done.elsewhere.update(links.values())
     with scratch_folder() as scratch:

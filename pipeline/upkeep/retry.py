@@ -26,8 +26,8 @@ from pipeline.store import Store
 from stages.errors import UserError
 from stages.tables import STATUSES, Status
 
-STAGE: Final = "download"
-"""The one stage whose rows fail for reasons that pass."""
+KIND: Final = "images"
+"""What holds rows that failed for reasons that pass."""
 PASSING: Final[tuple[Status, ...]] = (
     "dns",
     "connection",
@@ -78,8 +78,8 @@ def mark(session: Session, wanted: Collection[str]) -> Marked:
         wanted: statuses of the images table.
     """
     rows = shards = 0
-    for node in session.graph.of_stage(STAGE):
-        folder = session.store.folder(STAGE, node.fingerprint)
+    for node in session.graph.writing(KIND):
+        folder = session.store.folder_of(node)
         names = sorted(session.store.committed(folder))
         with ThreadPoolExecutor(READERS) as pool:
             for shard, count in zip(
@@ -99,10 +99,11 @@ def _count(store: Store, folder: str, wanted: Collection[str], shard: str) -> in
 def marked_plans(session: Session) -> list[NodePlan]:
     """The marked shards as a plan of their own."""
     plans: list[NodePlan] = []
-    for node in session.graph.of_stage(STAGE):
-        marked = session.store.marked(session.store.folder(STAGE, node.fingerprint))
+    for node in session.graph.writing(KIND):
+        marked = session.store.marked(session.store.folder_of(node))
         if marked:
-            urls = session.graph.nodes[f"urls/{node.source}"]
+            assert node.source is not None
+            urls = session.graph.cutting(node.source)
             parts = tuple(part.name for part in urls.parts)
             plans += [
                 NodePlan(urls, parts, frozenset(parts), ""),
@@ -114,4 +115,4 @@ def marked_plans(session: Session) -> list[NodePlan]:
 def retry_job(node: Node, graph: Graph, store: Store) -> Job:
     """What a worker is told of a node of such a plan."""
     job = make_job(node, graph, store)
-    return replace(job, retried=descendants(store, node.spec.name, node.fingerprint)) if job.stage == STAGE else job
+    return replace(job, retried=descendants(store, node.fingerprint)) if node.spec.writes == KIND else job

@@ -1,4 +1,4 @@
-"""Write captions for a shard's images: the web text as candidate 0, then the sampled ones."""
+"""Write captions for a shard's images."""
 
 from __future__ import annotations
 
@@ -45,13 +45,12 @@ class Caption:
         Raises:
             UserError: the captioner's numbers are not finite for more than 1 % of the images.
         """
-        images, copies = shard.inputs["download"], duplicates(shard)
-        web_texts = _web_texts(shard.inputs["urls"])
+        images, copies = shard.one("images"), duplicates(shard)
         written = self._write(images, copies)
         keys = (key for key in _downloaded(images) if key not in copies)
-        rows = [row for key in keys for row in _rows(key, web_texts[key], written[key])]
+        rows = [row for key in keys for row in _rows(key, shard.writer, written[key])]
         failed = sum(isinstance(found, str) for found in written.values())
-        counts = {"images": len(written) - failed, "captions": len(rows), "failed": failed}
+        counts = {"images": len(written) - failed, "captions": len(rows) - failed, "failed": failed}
         return Output(pa.Table.from_pylist(rows, schema=CAPTIONS), counts=counts)
 
     def _write(self, images: Artifact, copies: Collection[str]) -> dict[str, Written]:
@@ -83,14 +82,6 @@ def _sampling(recipe: CaptionRecipe) -> Sampling:
     )
 
 
-def _web_texts(urls: Artifact) -> dict[str, str]:
-    """The web text of every row by key; "" where there is none."""
-    table = urls.table(["key", "text"])
-    return {
-        key: (text or "").strip() for key, text in zip(table["key"].to_pylist(), table["text"].to_pylist(), strict=True)
-    }
-
-
 def _downloaded(images: Artifact) -> list[str]:
     """Keys of the images that are there, in the table's order."""
     table = images.table(["key", "status"])
@@ -98,15 +89,10 @@ def _downloaded(images: Artifact) -> list[str]:
     return [key for key, status in statuses if status == "success"]
 
 
-def _rows(key: str, web_text: str, written: Written) -> Iterable[dict[str, Any]]:
-    captions, error = ((), written) if isinstance(written, str) else (written, None)
-    yield {"key": key, "candidate": 0, "origin": "web", "caption": web_text, "logprob": None, "error": error}
-    for candidate, caption in enumerate(captions, start=1):
-        yield {
-            "key": key,
-            "candidate": candidate,
-            "origin": "synthetic",
-            "caption": caption.text,
-            "logprob": caption.logprob,
-            "error": None,
-        }
+def _rows(key: str, writer: str, written: Written) -> Iterable[dict[str, Any]]:
+    of_image = {"key": key, "writer": writer, "origin": "synthetic"}
+    if isinstance(written, str):
+        yield {**of_image, "candidate": 0, "caption": "", "logprob": None, "error": written}
+        return
+    for candidate, caption in enumerate(written, start=1):
+        yield {**of_image, "candidate": candidate, "caption": caption.text, "logprob": caption.logprob, "error": None}

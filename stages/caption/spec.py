@@ -1,4 +1,4 @@
-"""The caption stage, declared: n sampled captions beside each downloaded image's web text."""
+"""The caption stage, declared: n sampled captions for each downloaded image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import ModelRunOptions, PretrainedRecipe, Seed, StageSpec
+from stages.contract import CAPTIONED, ModelRunOptions, Port, PretrainedRecipe, Seed, StageSpec
 
 DRAWING = ("top_p", "top_k", "temperature")
 """The settings that say how a token is drawn, which a beam search never does."""
@@ -74,9 +74,11 @@ class CaptionRecipe(PretrainedRecipe):
 
 SPEC = StageSpec(
     name="caption",
-    version=2,
-    inputs=("urls", "download", "dedup"),
+    version=3,
+    reads={"images": Port("images"), "duplicates": Port("duplicates", optional=True)},
+    writes="captions",
     recipe=CaptionRecipe,
     run=ModelRunOptions,
     compute="stages.caption.compute:Caption",
+    uses=CAPTIONED,
 )

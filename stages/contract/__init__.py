@@ -4,23 +4,40 @@ A stage knows no schedule, no retry, no path but the ones it is given, and no Ra
 and costs pydantic alone to import; its `compute.py` may import torch and is imported only where a shard is worked on.
 """
 
-from stages.contract.models import ModelField, ModelName, PretrainedRecipe, QFormerRecipe
+from stages.contract.models import (
+    FROM,
+    ModelRef,
+    OptionalModelRef,
+    PretrainedRecipe,
+    QFormerRecipe,
+    model_fields,
+    models_from,
+)
+from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
 from stages.contract.settings import Count, Dtype, ModelRunOptions, Recipe, RunOptions, Seconds, Seed, Settings, Threads
-from stages.contract.stage import Compute, Grain, StageSpec, Workers
-from stages.contract.work import CorpusJob, CorpusShard, Output, Result, Retry, Shard
+from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Wired, Workers
+from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Retry, Shard
 
 __all__ = [
+    "CAPTIONED",
+    "EVERY_USE",
+    "FROM",
+    "LEARNT_FROM",
+    "Check",
     "Compute",
     "CorpusJob",
     "CorpusShard",
     "Count",
     "Dtype",
     "Grain",
-    "ModelField",
-    "ModelName",
+    "Inputs",
+    "ModelRef",
     "ModelRunOptions",
+    "OptionalModelRef",
     "Output",
+    "Port",
     "PretrainedRecipe",
+    "Problems",
     "QFormerRecipe",
     "Recipe",
     "Result",
@@ -32,5 +49,9 @@ __all__ = [
     "Shard",
     "StageSpec",
     "Threads",
+    "Use",
+    "Wired",
     "Workers",
+    "model_fields",
+    "models_from",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from stages.contract.ports import EVERY_USE, Port, Use
 from stages.contract.settings import Recipe, RunOptions
 from stages.contract.work import Output, Shard
 
@@ -14,6 +16,32 @@ those above it in the manifest that pass through the stage too (`CorpusJob`); al
 
 Workers = Literal["one", "group"]
 """Whether one worker does a piece of the work, or several together, as in a training."""
+
+
+Problems = Iterator[tuple[tuple[str, ...], str]]
+"""What is wrong with a section: the key in it (or none), and what to say."""
+
+
+@dataclass(frozen=True)
+class Wired:
+    """What a step finds of a source."""
+
+    use: Use
+    roles: frozenset[str]
+    """Those of its ports for which there is something to read."""
+
+
+class Check(Protocol):
+    """What can be said of a step before anything runs."""
+
+    def __call__(self, recipe: Any, wired: Mapping[str, Wired]) -> Problems:
+        """Find what is wrong.
+
+        Args:
+            recipe: the step's.
+            wired: by source that passes through the step.
+        """
+        ...
 
 
 class Compute(Protocol):
@@ -33,14 +61,22 @@ class StageSpec:
     name: str
     version: int
     """Raised by hand when the code changes what the stage computes."""
-    inputs: tuple[str, ...]
-    """The stages that it reads, as far as a source passes through them."""
+    reads: Mapping[str, Port]
+    """What it reads, by role: a compute finds its inputs under these names."""
+    writes: str
+    """The kind of what it makes, see `stages.kinds`."""
     recipe: type[Recipe]
     run: type[RunOptions]
     compute: str
     """`"package.module:Class"`."""
+    uses: frozenset[Use] = EVERY_USE
+    """The sources that pass through it, by what they are for."""
     grain: Grain = "shard"
     workers: Workers = "one"
+    check: Check | None = None
+    """What no single key shows; it costs as little to import as the rest."""
+    implied: bool = False
+    """Whether it runs where the manifest has no section for it, too."""
 
     @property
     def at_once(self) -> bool:

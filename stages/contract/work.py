@@ -15,14 +15,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shard:
+class Inputs:
+    """Committed artifacts by role, as the stage's ports name them; no entry where there are none."""
+
+    inputs: Mapping[str, tuple[Artifact, ...]]
+
+    def all(self, role: str) -> tuple[Artifact, ...]:
+        """Those of a role, in the order of the manifest; there may be none."""
+        return self.inputs.get(role, ())
+
+    def maybe(self, role: str) -> Artifact | None:
+        """The one of a role, None where there is none."""
+        found = self.all(role)
+        return found[0] if found else None
+
+    def one(self, role: str) -> Artifact:
+        """The one of a role, which the stage cannot do without."""
+        return self.inputs[role][0]
+
+
+@dataclass(frozen=True)
+class Shard(Inputs):
     """One unit of work as a compute gets it."""
 
     name: str
-    inputs: Mapping[str, Artifact]
-    """The committed artifact of every input stage, by stage name."""
     scratch: Path
     """An empty local folder for side files; it is removed after the commit."""
+    writer: str = ""
+    """The fingerprint of what is made, by which others know whose it is."""
     retry: Retry | None = None
     """With a shard that was committed before: what of it to do again."""
 
@@ -38,33 +58,11 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class CorpusShard:
+class CorpusShard(Inputs):
     """One shard of one source, as a stage gets it that reads all shards of all its sources at once."""
 
     source: str
     shard: str
-    inputs: Mapping[str, Artifact]
-    """The committed artifact of every input stage of that source, by stage name."""
-
-    @property
-    def urls(self) -> Artifact:
-        """The rows of the source's list."""
-        return self.inputs["urls"]
-
-    @property
-    def images(self) -> Artifact:
-        """The images table, with its tar."""
-        return self.inputs["download"]
-
-    @property
-    def captions(self) -> Artifact:
-        """The candidates, whether the captioner or people wrote them."""
-        return self.inputs.get("caption") or self.inputs["annotate"]
-
-    @property
-    def select(self) -> Artifact:
-        """Which candidates are kept."""
-        return self.inputs["select"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class CorpusJob:
     scratch: Path
     """An empty local folder for side files, on the host that commits."""
     results: Mapping[str, Result] = field(default_factory=dict)
-    """What its input stages made that themselves read all shards at once, by stage name."""
+    """What its input stages made that themselves read all shards of all sources at once, by role."""
 
 
 @dataclass(frozen=True)

@@ -146,5 +146,6 @@ def _load(database: duckdb.DuckDBPyConnection, corpus: Sequence[CorpusShard], *,
 
 
 def _read(shard: CorpusShard) -> dict[str, pa.Table]:
-    tables = {"downloaded": shard.images.table(["key", "url", "status", "sha256", "retry"])}
-    return tables | ({"hashes": shard.inputs["hash"].table()} if "hash" in shard.inputs else {})
+    tables = {"downloaded": shard.one("images").table(["key", "url", "status", "sha256", "retry"])}
+    hashes = shard.maybe("hashes")
+    return tables if hashes is None else tables | {"hashes": hashes.table()}

@@ -7,11 +7,12 @@ are no part of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
-from stages.contract import Recipe, RunOptions, Seconds, StageSpec
+from stages.contract import CAPTIONED, Port, Problems, Recipe, RunOptions, Seconds, StageSpec, Wired
 
 
 class DedupRecipe(Recipe):
@@ -35,12 +36,24 @@ class DedupRun(RunOptions):
     """GB of tables in memory; beyond it DuckDB goes on on the scratch disk."""
 
 
+def check(recipe: DedupRecipe, wired: Mapping[str, Wired]) -> Problems:
+    """Whether perceptual hashes are made where, and only where, they are compared."""
+    hashed = any("hashes" in found.roles for found in wired.values())
+    if recipe.near is not None and not hashed:
+        yield ("near",), f"found {recipe.near}, but there is no 'hash' section above; add 'hash: {{}}'"
+    if recipe.near is None and hashed:
+        yield (), "'near' is not set, so that nothing reads the hashes of 'hash'; set it, or leave that section out"
+
+
 SPEC = StageSpec(
     name="dedup",
     version=1,
-    inputs=("download", "hash"),
+    reads={"images": Port("images", above=True), "hashes": Port("hashes", optional=True, above=True)},
+    writes="duplicates",
     recipe=DedupRecipe,
     run=DedupRun,
     compute="stages.dedup.compute:Dedup",
     grain="source",
+    check=check,
+    uses=CAPTIONED,
 )

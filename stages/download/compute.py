@@ -49,7 +49,7 @@ class Download:
             ValueError: the rows lie in several tars or tables.
             OSError: the scratch disk or the source's storage is out of order.
         """
-        urls = shard.inputs["urls"].table()
+        urls = shard.one("urls").table()
         rows = read_rows(urls)
         removals = self._removals()
         container = container_of(self._images, rows) if self._images is not None else None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from stages.contract import Count, Recipe, RunOptions, Seconds, StageSpec, Threads
+from stages.contract import Count, Port, Recipe, RunOptions, Seconds, StageSpec, Threads
 
 
 class DownloadRecipe(Recipe):
@@ -113,8 +113,10 @@ class DownloadRun(RunOptions):
 SPEC = StageSpec(
     name="download",
     version=4,
-    inputs=("urls",),
+    reads={"urls": Port("urls")},
+    writes="images",
     recipe=DownloadRecipe,
     run=DownloadRun,
     compute="stages.download.compute:Download",
+    implied=True,
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.candidates import read_candidates
 from stages.contract import CorpusShard
 from stages.errors import UserError
 from stages.models.blip.text import QFORMER_MAX_WORDS, clean
@@ -68,7 +69,7 @@ def read_benchmark(source: str, shards: Iterable[CorpusShard], broken: Collectio
     pairs: set[tuple[int, int]] = set()
     for shard in shards:
         digests = _digests(shard)
-        for row in shard.captions.table(["key", "caption"]).to_pylist():
+        for row in read_candidates(shard, ["caption"]).to_pylist():
             digest, caption = digests[row["key"]], row["caption"]
             if row["key"] in broken or not (text := clean(caption, QFORMER_MAX_WORDS)):
                 continue
@@ -79,7 +80,7 @@ def read_benchmark(source: str, shards: Iterable[CorpusShard], broken: Collectio
             pairs.add((images[digest], number))
     if min(len(images), len(texts)) < 2:
         raise UserError(
-            f"evaluate.sources: '{source}' has {len(images)} image(s) and {len(texts)} caption(s) that differ; "
+            f"sources.{source}: it has {len(images)} image(s) and {len(texts)} caption(s) that differ; "
             f"at least two of each are needed: the view `funnel` shows where the others were lost"
         )
     codes = torch.tensor([image * len(texts) + text for image, text in pairs]).sort().values
@@ -88,4 +89,4 @@ def read_benchmark(source: str, shards: Iterable[CorpusShard], broken: Collectio
 
 def _digests(shard: CorpusShard) -> dict[str, str]:
     """What equal images have in common, by key: the hash of their bytes, or the key where nobody took it."""
-    return {row["key"]: row["sha256"] or row["key"] for row in shard.images.table(["key", "sha256"]).to_pylist()}
+    return {row["key"]: row["sha256"] or row["key"] for row in shard.one("images").table(["key", "sha256"]).to_pylist()}

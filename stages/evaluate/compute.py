@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 class Evaluate:
-    """Measures every set of the recipe."""
+    """Measures every source that it is given, each a set of its own."""
 
     def __init__(self, recipe: EvaluateRecipe, run: EvaluateRun) -> None:
         self._recipe = recipe
@@ -52,10 +52,11 @@ class Evaluate:
         Raises:
             UserError: a model is missing, or a set is too small to measure on.
         """
-        shards = {name: [shard for shard in work.corpus if shard.source == name] for name in self._recipe.sources}
+        names = dict.fromkeys(shard.source for shard in work.corpus)
+        shards = {name: [shard for shard in work.corpus if shard.source == name] for name in names}
         broken = {name: find_broken(of_source) for name, of_source in shards.items()}
         benchmarks = {name: read_benchmark(name, shards[name], broken[name]) for name in shards}
-        models = load_models(work.results["pretrain"], self._run)
+        models = load_models(work.results["qformer"], self._run)
         rows = [
             row
             for name, benchmark in benchmarks.items()

@@ -53,7 +53,7 @@ def read_images(
     """
     seen = 0
     for shard in shards:
-        for batch in batches(shard.images, models.view.preprocess, batch_size, without):
+        for batch in batches(shard.one("images"), models.view.preprocess, batch_size, without):
             for key in benchmark.images.keys() & batch.broken.keys():
                 raise ValueError(f"image {key}, which people described, {batch.broken[key]}")
             wanted = [place for place, key in enumerate(batch.keys) if key in benchmark.images]

@@ -24,7 +24,7 @@ def find_broken(shards: Iterable[CorpusShard]) -> frozenset[str]:
     A set is measured several times over; it must be the same images each time.
     """
     broken: set[str] = set()
-    images = (image for shard in shards for image in read_present(shard.images, broken))
+    images = (image for shard in shards for image in read_present(shard.one("images"), broken))
     for (key, _), is_whole in side_by_side(_is_whole, images, threads=torch.get_num_threads(), at_once=AT_ONCE):
         if not is_whole:
             broken.add(key)

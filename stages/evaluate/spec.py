@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from stages.contract import ModelRunOptions, Recipe, Seconds, StageSpec
+from stages.contract import ModelRunOptions, Port, Recipe, Seconds, StageSpec
 
 RANKS = (1, 5, 10)
 """The k of the recalls at k that are told."""
 
 
 class EvaluateRecipe(Recipe):
-    """What is measured on, and how many candidates are looked at closely. The models are those of `pretrain`."""
+    """How closely it is measured, on every source whose `use` is `measure`. The models are those of `pretrain`."""
 
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Sources that people annotated, each a set of its own, such as COCO's split `test`. Nothing trains on them."""
     top_k: Annotated[int, Field(ge=max(RANKS), le=1_000_000)] = 128
     """Candidates per image, and per text, that ITC finds and ITM ranks anew; 128 in BLIP-2."""
-
-    @field_validator("sources")
-    @classmethod
-    def _no_twins(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(sources)) < len(sources):
-            raise ValueError("names a source twice")
-        return sources
 
 
 class EvaluateRun(ModelRunOptions):
@@ -40,9 +31,11 @@ class EvaluateRun(ModelRunOptions):
 SPEC = StageSpec(
     name="evaluate",
     version=1,
-    inputs=("download", "annotate", "pretrain"),
+    reads={"images": Port("images"), "captions": Port("captions", many=True), "qformer": Port("qformer")},
+    writes="retrieval",
     recipe=EvaluateRecipe,
     run=EvaluateRun,
     compute="stages.evaluate.compute:Evaluate",
     grain="run",
+    uses=frozenset({"measure"}),
 )

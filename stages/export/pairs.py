@@ -20,7 +20,7 @@ def pairs(shard: CorpusShard) -> list[dict[str, str]]:
         ValueError: its tables do not cover the same candidates.
     """
     captions = kept_captions(shard)
-    urls = shard.urls.table(["key", "url", "file"])
+    urls = shard.one("urls").table(["key", "url", "file"])
     found = []
     for key, address, file in zip(*(urls[name].to_pylist() for name in urls.column_names), strict=True):
         image = {"url": address} if address else {"image": file or f"{key}.jpg"}

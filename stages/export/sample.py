@@ -17,13 +17,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from stages.candidates import CANDIDATE
 from stages.contract import CorpusShard
 from stages.corpus import kept_rows
 from stages.io.json_text import to_json
 from stages.tables import URLS
 
-_SCORES: Final = {"rank": "clip_score", "filter": "itm_score"}
-"""The columns of scores, by the stage that wrote them; a source may have passed through neither."""
+_SCORES: Final = {"similarities": "clip_score", "matches": "itm_score"}
+"""The columns of scores, by the role that they have; a source may have been scored by neither."""
 _PER_CAPTION: Final = {column: f"{column}s" for column in ("caption", "origin", "clip_score", "itm_score")}
 """What a list is called that has one entry per caption, by the column that it comes from."""
 _NOT_TOLD: Final = ("key", "url", "status", "error", "member", "retry")
@@ -37,7 +38,7 @@ def descriptions(shard: CorpusShard) -> dict[str, dict[str, Any]]:
         ValueError: the tables do not cover the same candidates.
     """
     said = dict(_captions(shard))
-    urls, images = (_rows_of(artifact.table(), said) for artifact in (shard.urls, shard.images))
+    urls, images = (_rows_of(artifact.table(), said) for artifact in (shard.one("urls"), shard.one("images")))
     return {key: _described(key, captions, urls[key], images[key]) for key, captions in said.items()}
 
 
@@ -55,13 +56,13 @@ def _captions(shard: CorpusShard) -> Iterator[tuple[str, dict[str, list[Any]]]]:
 
 
 def _with_scores(rows: pa.Table, shard: CorpusShard) -> pa.Table:
-    for stage, column in _SCORES.items():
-        if stage in shard.inputs:
-            scores = shard.inputs[stage].table(["key", "candidate", column])
-            rows = rows.join(scores, ["key", "candidate"], join_type="left outer")
+    for role, column in _SCORES.items():
+        scores = shard.maybe(role)
+        if scores is not None:
+            rows = rows.join(scores.table([*CANDIDATE, column]), list(CANDIDATE), join_type="left outer")
         else:
             rows = rows.append_column(column, pa.nulls(rows.num_rows, pa.float32()))
-    return rows.sort_by([("key", "ascending"), ("rank", "ascending"), ("candidate", "ascending")])
+    return rows.sort_by([("key", "ascending"), ("rank", "ascending")])
 
 
 def _rows_of(table: pa.Table, keys: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -57,7 +57,7 @@ def write_shard(shard: CorpusShard, url: str) -> Written:
 def _samples(
     shard: CorpusShard, described: Mapping[str, dict[str, Any]], done: Written
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    for key, image in read_images(shard.images):
+    for key, image in read_images(shard.one("images")):
         if key not in described:
             continue
         try:

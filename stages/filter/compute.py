@@ -9,7 +9,7 @@ from stages.models.device import limit_threads, resolve_device, torch_dtype
 from stages.models.finite import NumberFormat
 from stages.models.loading import find_source
 from stages.models.scoring import score_shard
-from stages.tables import FILTER
+from stages.tables import MATCHES
 
 
 class Filter:
@@ -26,5 +26,5 @@ class Filter:
         )
 
     def __call__(self, shard: Shard) -> Output:
-        """Score one shard; the table is `tables.FILTER`, row for row as the caption table."""
-        return score_shard(self._scorer, shard, self._batch_size, self._numbers, FILTER)
+        """Score one shard; the table is `tables.MATCHES`, row for row as the caption table."""
+        return score_shard(self._scorer, shard, self._batch_size, self._numbers, MATCHES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.contract import ModelRunOptions, PretrainedRecipe, StageSpec
+from stages.contract import CAPTIONED, ModelRunOptions, Port, PretrainedRecipe, StageSpec
 
 
 class FilterRecipe(PretrainedRecipe):
@@ -11,9 +11,15 @@ class FilterRecipe(PretrainedRecipe):
 
 SPEC = StageSpec(
     name="filter",
-    version=2,
-    inputs=("download", "dedup", "caption"),
+    version=3,
+    reads={
+        "images": Port("images"),
+        "duplicates": Port("duplicates", optional=True),
+        "captions": Port("captions", many=True),
+    },
+    writes="matches",
     recipe=FilterRecipe,
     run=ModelRunOptions,
     compute="stages.filter.compute:Filter",
+    uses=CAPTIONED,
 )

@@ -38,7 +38,7 @@ class Hash:
         An image that cannot be decoded, or is no longer in its tar, has no row and no looks.
         """
         missing: set[str] = set()
-        images = dict(self._hashes(read_present(shard.inputs["download"], missing)))
+        images = dict(self._hashes(read_present(shard.one("images"), missing)))
         found = {key: bits for key, bits in images.items() if bits is not None}
         table = pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), pa.uint64())], schema=HASHES)
         lost = len(images) - len(found) + len(missing)

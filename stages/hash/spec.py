@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stages.contract import Recipe, RunOptions, StageSpec, Threads
+from stages.contract import CAPTIONED, Port, Recipe, RunOptions, StageSpec, Threads
 
 
 class HashRecipe(Recipe):
@@ -25,8 +25,10 @@ class HashRun(RunOptions):
 SPEC = StageSpec(
     name="hash",
     version=2,
-    inputs=("download",),
+    reads={"images": Port("images")},
+    writes="hashes",
     recipe=HashRecipe,
     run=HashRun,
     compute="stages.hash.compute:Hash",
+    uses=CAPTIONED,
 )

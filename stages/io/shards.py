@@ -61,9 +61,10 @@ class Artifact:
 
 def duplicates(shard: Shard) -> frozenset[str]:
     """The keys of the shard's images that are copies of others; nothing is to be computed for them."""
-    if "dedup" not in shard.inputs:
+    verdicts = shard.maybe("duplicates")
+    if verdicts is None:
         return frozenset()
-    with open_bytes(shard.inputs["dedup"].url) as file:  # of all shards, ordered by them: little of it is read
+    with open_bytes(verdicts.url) as file:  # of all shards, ordered by them: little of it is read
         return frozenset(pq.read_table(file, columns=["key"], filters=[("shard", "=", shard.name)])["key"].to_pylist())
 
 

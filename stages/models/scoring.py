@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image
 from torch import Tensor
 
+from stages.candidates import CANDIDATE, read_candidates
 from stages.contract import Output, Shard
 from stages.io.image_batches import batches
 from stages.io.shards import Artifact, duplicates
@@ -60,21 +61,20 @@ def score_shard(scorer: Scorer, shard: Shard, batch_size: int, numbers: NumberFo
 
     Args:
         scorer: the model.
-        shard: with the inputs `download` and `caption`, and perhaps `dedup`.
+        shard: with the roles `images` and `captions`, and perhaps `duplicates`.
         batch_size: images per forward pass.
         numbers: what the model computes in.
-        schema: of the table that it becomes: key, candidate, score, error.
+        schema: of the table that it becomes: key, writer, candidate, score, error.
 
     Raises:
         UserError: more than 1 % of the scores are not finite.
         ValueError: the caption table and the downloaded images do not have the same keys.
     """
-    captions = shard.inputs["caption"].table(["key", "candidate", "caption"])
-    images = shard.inputs["download"]
-    scores = score_captions(scorer, images, captions, batch_size, numbers, without=duplicates(shard))
+    copies = duplicates(shard)
+    captions = read_candidates(shard, ["caption"], copies)
+    scores = score_captions(scorer, shard.one("images"), captions, batch_size, numbers, without=copies)
     columns = [
-        captions["key"],
-        captions["candidate"],
+        *(captions[name] for name in CANDIDATE),
         pa.array(scores.values, pa.float32()),
         pa.array(scores.errors, pa.string()),
     ]

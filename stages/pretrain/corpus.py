@@ -175,7 +175,7 @@ def read_shard(shard: CorpusShard, holdout: float) -> Sides:
         ValueError: the tar lacks one of them.
     """
     rows = _read_rows(shard)
-    members = _members(shard.images, [row.member for row in rows]) if rows else {}
+    members = _members(shard.one("images"), [row.member for row in rows]) if rows else {}
     sides: tuple[list[Example], list[Example]] = ([], [])
     for row in rows:
         example = Example(row.key, row.captions, members[row.member], row.identity)
@@ -200,7 +200,7 @@ def _captions(shard: CorpusShard) -> dict[str, tuple[str, ...]]:
 def _read_rows(shard: CorpusShard) -> list[_Row]:
     """Every image with a kept caption, in the order of the images table."""
     captions = _captions(shard)
-    columns = (column.to_pylist() for column in shard.images.table(["key", "sha256", "member"]).columns)
+    columns = (column.to_pylist() for column in shard.one("images").table(["key", "sha256", "member"]).columns)
     return [
         _Row(key, captions[key], member, mix("image", digest or key))
         for key, digest, member in zip(*columns, strict=True)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import Count, ModelField, QFormerRecipe, RunOptions, Seed, StageSpec, Threads
+from stages.contract import (
+    LEARNT_FROM,
+    Count,
+    OptionalModelRef,
+    Port,
+    Problems,
+    QFormerRecipe,
+    RunOptions,
+    Seed,
+    StageSpec,
+    Threads,
+    Wired,
+)
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
 """Of a part of the model."""
@@ -17,7 +30,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PretrainRecipe(QFormerRecipe):
     """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L."""
 
-    init: Annotated[str | None, ModelField()] = None
+    init: OptionalModelRef = None
     """What the Q-Former begins with: BERT, or a first stage that transformers (`Blip2ForImageTextRetrieval`) or LAVIS
     (a `.pth` file) has saved; a hub name, a local folder or a local file. None: nothing, all weights are drawn."""
     init_revision: str | None = None
@@ -99,13 +112,28 @@ class PretrainRun(RunOptions):
     """A folder, on the host of the first worker, for curves that TensorBoard shows while the training runs."""
 
 
+def check(recipe: PretrainRecipe, wired: Mapping[str, Wired]) -> Problems:
+    """Whether the mixture gives a share to every source that is trained on, and to no other."""
+    if recipe.mixture is None:
+        return
+    known = ", ".join(wired)
+    for name in recipe.mixture:
+        if name not in wired:
+            yield ("mixture", name), f"there is no such source to train on; these are {known}"
+    if missing := [name for name in wired if name not in recipe.mixture]:
+        yield ("mixture",), f"has no share for {', '.join(missing)}; give each of {known} its share"
+
+
 SPEC = StageSpec(
     name="pretrain",
     version=1,
-    inputs=("download", "caption", "annotate", "select"),
+    reads={"images": Port("images"), "captions": Port("captions", many=True), "selection": Port("selection")},
+    writes="qformer",
     recipe=PretrainRecipe,
     run=PretrainRun,
     compute="stages.pretrain.compute:Pretrain",
     grain="run",
+    check=check,
     workers="group",
+    uses=LEARNT_FROM,
 )

@@ -8,7 +8,7 @@ from stages.models.device import limit_threads, resolve_device
 from stages.models.finite import NumberFormat
 from stages.models.scoring import score_shard
 from stages.rank.spec import RankRecipe
-from stages.tables import RANK
+from stages.tables import SIMILARITIES
 
 
 class Rank:
@@ -25,5 +25,5 @@ class Rank:
         )
 
     def __call__(self, shard: Shard) -> Output:
-        """Score one shard; the table is `tables.RANK`, row for row as the caption table."""
-        return score_shard(self._scorer, shard, self._batch_size, self._numbers, RANK)
+        """Score one shard; the table is `tables.SIMILARITIES`, row for row as the caption table."""
+        return score_shard(self._scorer, shard, self._batch_size, self._numbers, SIMILARITIES)

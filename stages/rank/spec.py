@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.contract import ModelRunOptions, PretrainedRecipe, StageSpec
+from stages.contract import CAPTIONED, ModelRunOptions, Port, PretrainedRecipe, StageSpec
 
 
 class RankRecipe(PretrainedRecipe):
@@ -14,9 +14,15 @@ class RankRecipe(PretrainedRecipe):
 
 SPEC = StageSpec(
     name="rank",
-    version=2,
-    inputs=("download", "dedup", "caption"),
+    version=3,
+    reads={
+        "images": Port("images"),
+        "duplicates": Port("duplicates", optional=True),
+        "captions": Port("captions", many=True),
+    },
+    writes="similarities",
     recipe=RankRecipe,
     run=ModelRunOptions,
     compute="stages.rank.compute:Rank",
+    uses=CAPTIONED,
 )

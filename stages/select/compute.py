@@ -1,21 +1,23 @@
-"""The selection of one shard: a table of candidates and their scores in, a table of verdicts out."""
+"""The selection of one shard: tables of candidates and of their scores in, a table of verdicts out."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from stages.candidates import CANDIDATE, read_candidates
 from stages.contract import Output, RunOptions, Shard
-from stages.select.join import candidate_ids, scores_of
-from stages.select.rules import REASONS, Candidates, Verdicts, keep_all, keep_best
+from stages.select.join import candidate_ids, joined, scores_of
+from stages.select.rules import REASONS, Candidates, Verdicts, keep_best
 from stages.select.spec import SelectRecipe
 from stages.select.texts import text_codes
-from stages.tables import SELECT
+from stages.tables import SELECTION
 
 
 class Select:
-    """Applies the threshold, the distinctness rule and the best k; human annotations are kept as they are."""
+    """Applies the threshold, the distinctness rule and the best k; what people wrote is kept as it is."""
 
     def __init__(self, recipe: SelectRecipe, run: RunOptions) -> None:
         del run
@@ -25,38 +27,34 @@ class Select:
         """Select among a shard's candidates.
 
         Raises:
-            ValueError: the tables do not cover the same candidates, or a threshold is set and no filter ran.
+            ValueError: the tables do not cover the same candidates.
         """
-        if "annotate" in shard.inputs:
-            captions = shard.inputs["annotate"].table(["key", "candidate"])
-            image, candidate = candidate_ids(captions)
-            return _output(captions, image, keep_all(image, candidate))
-        return self._select(shard)
-
-    def _select(self, shard: Shard) -> Output:
-        captions = shard.inputs["caption"].table(["key", "candidate", "caption"])
-        image, candidate = candidate_ids(captions)
+        table = read_candidates(shard, ["origin", "caption"])
+        image, place = candidate_ids(table)
         candidates = Candidates(
             image=image,
-            candidate=candidate,
-            text=text_codes(captions["caption"].to_pylist()),
-            clip=scores_of(captions, shard.inputs["rank"].table(), "clip_score"),
-            itm=self._itm_scores(captions, shard),
+            candidate=place,
+            text=text_codes(table["caption"].to_pylist()),
+            human=pc.equal(table["origin"], "human").to_numpy(),
+            clip=self._similarities(table, shard),
+            itm=self._matches(table, shard),
         )
         verdicts = keep_best(candidates, k=self._recipe.k, itm_threshold=self._recipe.itm_threshold)
-        return _output(captions, image, verdicts)
+        return _output(table, image, verdicts)
 
-    def _itm_scores(self, captions: pa.Table, shard: Shard) -> NDArray[np.float32] | None:
-        if "filter" not in shard.inputs:
-            return None
-        return scores_of(captions, shard.inputs["filter"].table(), "itm_score")
+    def _similarities(self, table: pa.Table, shard: Shard) -> NDArray[np.float32] | None:
+        scores = shard.maybe("similarities")
+        return None if scores is None else scores_of(table, scores.table(), "clip_score")
+
+    def _matches(self, table: pa.Table, shard: Shard) -> NDArray[np.float32] | None:
+        found = [scores_of(table, scores.table(), "itm_score") for scores in shard.all("matches")]
+        return joined(found, self._recipe.join) if found else None
 
 
-def _output(captions: pa.Table, image: NDArray[np.int64], verdicts: Verdicts) -> Output:
+def _output(table: pa.Table, image: NDArray[np.int64], verdicts: Verdicts) -> Output:
     reasons = pa.DictionaryArray.from_arrays(pa.array(verdicts.reason), pa.array(REASONS)).dictionary_decode()
     columns = [
-        captions["key"],
-        captions["candidate"],
+        *(table[name] for name in CANDIDATE),
         pa.array(verdicts.rank, mask=verdicts.rank == 0),
         pa.array(verdicts.kept),
         reasons,
@@ -68,4 +66,4 @@ def _output(captions: pa.Table, image: NDArray[np.int64], verdicts: Verdicts) ->
     }
     by_reason = zip(REASONS, np.bincount(verdicts.reason, minlength=len(REASONS)).tolist(), strict=True)
     counts |= {reason: count for reason, count in by_reason if reason != "kept"}  # that one is counted above
-    return Output(pa.table(columns, schema=SELECT), counts=counts)
+    return Output(pa.table(columns, schema=SELECTION), counts=counts)

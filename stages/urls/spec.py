@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from stages.contract import Recipe, RunOptions, Settings, StageSpec
+from stages.contract import Recipe, RunOptions, Settings, StageSpec, Use
 from stages.io import tars
 
 
@@ -32,7 +32,7 @@ class SourceSettings(Settings):
     """What all sources share."""
 
     human: ClassVar[bool] = False
-    """Whether people wrote the captions for these images, so that none are generated and none are filtered."""
+    """Whether people wrote the captions for these images."""
     folder_glob: ClassVar[str | tuple[str, ...] | None] = None
     """What is taken when `path` is a folder; None where a folder makes no sense."""
     places: ClassVar[frozenset[str]] = frozenset({"path"})
@@ -44,9 +44,16 @@ class SourceSettings(Settings):
     """A file, a glob or a list of them: paths relative to the working folder, or any fsspec URL (`s3://`, `https://`)."""
     where: str | None = None
     """A DuckDB condition over the source's own columns; the rows where it is false or null are left out."""
+    use: Use | None = None
+    """What the rows are for (`stages.contract.ports`); None: `pairs` where people wrote the texts, else `web`."""
     keep: tuple[str, ...] = ()
     """Own columns of the source that the URL table carries along under the names written here; one that is called like
     a column of ours is `list_<name>` there, see `stages.own_columns`."""
+
+    @property
+    def used(self) -> Use:
+        """What the rows are for."""
+        return self.use or ("pairs" if self.human else "web")
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -60,7 +67,7 @@ class SourceSettings(Settings):
 
     def identity(self) -> dict[str, Any]:
         """Everything here that changes the rows, without paths and hosts: for the fingerprint."""
-        return self.model_dump(mode="json", exclude=set(self.places))
+        return self.model_dump(mode="json", exclude={"use", *self.places})
 
     def overlaps(self, other: SourceSettings) -> bool:
         """Whether both take rows of the same file, as far as settings can tell: different `where`s are believed."""
@@ -342,9 +349,11 @@ class UrlsRun(RunOptions):
 SPEC = StageSpec(
     name="urls",
     version=2,
-    inputs=(),
+    reads={},
+    writes="urls",
     recipe=UrlsRecipe,
     run=UrlsRun,
     compute="stages.urls.compute:Urls",
     grain="file",
+    implied=True,
 )

@@ -80,7 +80,7 @@ class Compare:
 
     def __call__(self, work: CorpusJob) -> Output:
         misbehave(self._recipe, "corpus")
-        total = sum(shard.images.table()["value"][0].as_py() for shard in work.corpus)
+        total = sum(shard.one("images").table()["value"][0].as_py() for shard in work.corpus)
         return Output(pa.table({"value": [total + self._recipe.value]}))
 
 

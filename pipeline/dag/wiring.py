@@ -1,0 +1,130 @@
+"""Which step reads of which: five rules, and no stage known by name.
+
+1. A step sees the latest step of each name above it, in the file's order.
+2. A port takes the visible steps that write its kind and that the source passes through, too.
+3. One that finds none is a mistake, unless it is optional; so is one that may have one and finds several.
+4. `reads:` narrows what a step sees, and never widens it.
+5. A model that is `{from: STEP}` is read of the nearest step of that name above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.dag.steps import Step, visible
+from stages.contract import Port, Use, models_from
+from stages.registry import STAGES
+
+CHECKPOINT = "checkpoint"
+"""The kind of a model that other steps load."""
+
+
+def place(step: str, source: str | None) -> str:
+    """The name of what a step makes of a source: `caption/laion`; or of all at once: `pretrain`."""
+    return step if source is None else f"{step}/{source}"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A step of one source, or of all, and what it reads."""
+
+    step: Step
+    source: str | None
+    reads: Mapping[str, tuple[str, ...]]
+    """By role, the names of what is read."""
+
+    @property
+    def name(self) -> str:
+        """See `place`."""
+        return place(self.step.name, self.source)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """All wires, each behind those that it reads of, and what is wrong with them."""
+
+    wires: dict[str, Wire] = field(default_factory=dict)
+    problems: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    """Where in the manifest, and what to say."""
+
+
+def wire(steps: Sequence[Step], uses: Mapping[str, Use]) -> Wiring:
+    """Put steps together.
+
+    Args:
+        steps: in the file's order.
+        uses: the sources and what they are for, in the file's order.
+    """
+    found = Wiring()
+    for position, step in enumerate(steps):
+        seen = [above for above in visible(steps[:position]) if step.reads is None or above.section in step.reads]
+        passing = [source for source, use in uses.items() if step.takes(use)]
+        for source in [None] if step.spec.grain == "run" else passing:
+            wires = _Ports(step, seen, steps[position:], uses, passing, source)
+            reads = {role: wires.reads(port) for role, port in step.spec.reads.items()}
+            own = Wire(step, source, {role: names for role, names in (reads | wires.models()).items() if names})
+            found.wires[own.name] = own
+            found.problems.extend((step.place, words) for words in wires.problems)
+    return found
+
+
+@dataclass(frozen=True)
+class _Ports:
+    """One step and source, and what it may read of."""
+
+    step: Step
+    seen: Sequence[Step]
+    below: Sequence[Step]
+    uses: Mapping[str, Use]
+    passing: Sequence[str]
+    source: str | None
+    problems: list[str] = field(default_factory=list)
+
+    def reads(self, port: Port) -> tuple[str, ...]:
+        """The names of what a port takes."""
+        names: list[str] = []
+        for source, writers in self._writers(port).items():
+            if not writers and not port.optional:
+                self.problems.append(self._missing(port, source))
+            elif len(writers) > 1 and not port.many:
+                several = " and ".join(step.name for step in writers)
+                self.problems.append(f"reads {port.kind} of one step, and finds {several}; name one under 'reads:'")
+            names += [place(step.name, source) for step in writers]
+        return tuple(names)
+
+    def _writers(self, port: Port) -> dict[str | None, list[Step]]:
+        """The steps that a port reads of, by source; by None those that have no source."""
+        writers = [step for step in self.seen if step.spec.writes == port.kind]
+        if any(step.spec.grain == "run" for step in writers):
+            return {None: writers}
+        return {source: [step for step in writers if step.takes(self.uses[source])] for source in self._sources(port)}
+
+    def _sources(self, port: Port) -> Sequence[str]:
+        """The sources that a port reads of."""
+        if self.source is None:
+            return self.passing
+        return self.passing[: self.passing.index(self.source) + 1] if port.above else (self.source,)
+
+    def _missing(self, port: Port, source: str | None) -> str:
+        of = f" of the source '{source}'" if source else ""
+        later = next((step.name for step in self.below if step.spec.writes == port.kind), None)
+        if later:
+            return f"reads {port.kind}{of}, which '{later}' below it writes; move that section above '{self.step.name}'"
+        stages = " or ".join(f"'{name}'" for name, spec in STAGES.items() if spec.writes == port.kind)
+        return f"reads {port.kind}{of}, which nothing above it writes; add a section {stages} above it"
+
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """The steps that a recipe names as models, by the recipe's field."""
+        wanted = models_from(self.step.recipe)
+        found = {key: self._model(name) for key, name in wanted.items()}
+        return {key: (step.name,) for key, step in found.items() if step}
+
+    def _model(self, wanted: str) -> Step | None:
+        above = next((step for step in reversed(self.seen) if wanted in {step.name, step.section}), None)
+        if above is not None and above.spec.writes == CHECKPOINT:
+            return above
+        made = ", ".join(step.name for step in self.seen if step.spec.writes == CHECKPOINT) or "none"
+        why = "which makes no model" if above else "and there is no such step above it"
+        self.problems.append(f"takes its model from '{wanted}', {why}; those above that make models: {made}")
+        return None

@@ -1,0 +1,74 @@
+"""What no single key shows: steps that do not fit together, and sources that must be kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.dag.steps import Step
+from pipeline.dag.wiring import Wiring, wire
+from pipeline.manifest.errors import Problem
+from stages.contract import LEARNT_FROM, Wired
+from stages.urls.spec import SourceSettings
+
+
+def contradictions(sources: Mapping[str, SourceSettings], steps: Sequence[Step]) -> list[Problem]:
+    """Everything that is wrong with a manifest whose single keys are right."""
+    wiring = wire(steps, {name: source.used for name, source in sources.items()})
+    found = [*_of_sources(sources), *_unpassed(sources, steps)]
+    found += [Problem(place, words) for place, words in wiring.problems]
+    for step in steps:
+        found += _of_step(step, wiring, sources)
+    return list(dict.fromkeys(found))
+
+
+def _of_step(step: Step, wiring: Wiring, sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
+    """What the step's stage says of its recipe, and of what it finds."""
+    if step.reads:
+        known = {other.step.section for other in wiring.wires.values()}
+        for name in sorted(step.reads - known):
+            yield Problem((*step.place, "reads"), f'found "{name}"; there is no such section')
+    if step.spec.check is not None:
+        passing = {name: source.used for name, source in sources.items() if step.takes(source.used)}
+        wired = {name: Wired(use, _roles(step, name, wiring)) for name, use in passing.items()}
+        for key, words in step.spec.check(step.recipe, wired):
+            yield Problem((*step.place, *key) if step.place else (), words if step.place else f"{step.name}: {words}")
+
+
+def _roles(step: Step, source: str, wiring: Wiring) -> frozenset[str]:
+    """The roles for which a step finds something of a source."""
+    wires = [found for found in wiring.wires.values() if found.step is step and found.source in {None, source}]
+    return frozenset(
+        role
+        for found in wires
+        for role, names in found.reads.items()
+        if any(wiring.wires[name].source in {None, source} for name in names)
+    )
+
+
+def _unpassed(sources: Mapping[str, SourceSettings], steps: Sequence[Step]) -> Iterator[Problem]:
+    """Steps that no source reaches though they read all of one use, and sources that nothing reaches."""
+    uses = {source.used for source in sources.values()}
+    for step in steps:
+        if step.spec.grain == "run" and not step.spec.uses & uses:
+            wanted = " or ".join(f"'{use}'" for use in sorted(step.spec.uses))
+            yield Problem(step.place, f"takes sources whose 'use' is {wanted}, and there is none")
+    if "measure" in uses and not any(step.spec.uses == {"measure"} for step in steps):
+        for name, source in sources.items():
+            if source.used == "measure":
+                words = "its 'use' is 'measure', and no section measures on it; add one that does"
+                yield Problem(("sources", name), words)
+
+
+def _of_sources(sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
+    """Whether what is measured on is kept apart from what is learnt from, and people's texts from the web's."""
+    for name, source in sources.items():
+        if source.human and source.used == "web":
+            words = 'found "web", but people wrote these texts; say pairs, both or measure'
+            yield Problem(("sources", name, "use"), words)
+        for other, measured in sources.items():
+            if measured.used == "measure" and source.used in LEARNT_FROM and measured.overlaps(source):
+                words = (
+                    f"its rows are also those of '{other}', which is measured on and nothing may train on; "
+                    "take other 'splits' here, or tell the two apart by 'where'"
+                )
+                yield Problem(("sources", name), words)

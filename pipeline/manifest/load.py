@@ -1,0 +1,76 @@
+"""From a YAML file to a manifest: what is to be computed, from which sources, into which folder.
+
+What changes a result stands directly under its step; what only says where and how fast stands under that step's `run:`.
+Unknown keys are errors, and all errors of a file are told at once, each with its line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.dag.steps import Step
+from pipeline.manifest.checks import contradictions
+from pipeline.manifest.document import Demo, document_type
+from pipeline.manifest.errors import describe_all, locate
+from pipeline.manifest.sections import steps_of, with_rounds
+from pipeline.manifest.yaml12 import parse
+from stages.contract import Use
+from stages.errors import UserError
+from stages.urls.spec import Source
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A validated manifest."""
+
+    output: str
+    sources: Mapping[str, Source]
+    steps: tuple[Step, ...]
+    """What is to run, in the order of the file, rounds written out."""
+    demo: Demo | None
+    removed: str | None
+    """The removal list (`stages.removals`); no part of any fingerprint."""
+
+    @property
+    def uses(self) -> dict[str, Use]:
+        """What the sources are for."""
+        return {name: source.used for name, source in self.sources.items()}
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and validate a manifest.
+
+    Raises:
+        UserError: the file is missing or wrong; one line per error, all of them.
+    """
+    root, values = parse(path, _read(path))
+    values = with_rounds(values)
+    shape = document_type(values)
+    try:
+        document: Any = shape.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        problems = describe_all(error.errors(include_url=False), shape, root)
+        raise UserError(locate(path, root, problems)) from None
+    steps = steps_of(document, values)
+    if problems := contradictions(document.sources, steps):
+        raise UserError(locate(path, root, problems))
+    return Manifest(document.output, document.sources, steps, document.demo, document.removed)
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; name the manifest, a YAML file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a manifest, for example manifests/quickstart.yaml") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; a manifest is YAML in UTF-8") from None
+    except PermissionError:
+        raise UserError(f"{path}: may not be read; check its permissions") from None

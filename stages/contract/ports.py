@@ -1,0 +1,32 @@
+"""How stages fit together: what they read, what they write, and which sources pass through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Use = Literal["web", "pairs", "both", "measure"]
+"""What a source's rows are for: the web's noisy texts are judged and captions are written; human pairs are taken as
+they are; both, where an image's own texts are kept and others are written; or nothing learns from them, and what was
+learnt is measured on them."""
+
+EVERY_USE: Final[frozenset[Use]] = frozenset(get_args(Use))
+CAPTIONED: Final[frozenset[Use]] = frozenset({"web", "both"})
+"""Uses in which captions are written for images."""
+LEARNT_FROM: Final[frozenset[Use]] = EVERY_USE - {"measure"}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One role of a stage's input: which kind of result it takes.
+
+    A kind is a name of `stages.kinds`. A port takes what the steps above have written of its kind, of the same source.
+    """
+
+    kind: str
+    many: bool = False
+    """Whether it takes all such results; else there may be one."""
+    optional: bool = False
+    """Whether the stage works without."""
+    above: bool = False
+    """Whether it takes those of the sources above in the manifest too."""

@@ -1,0 +1,39 @@
+"""The kinds of what stages write: each with its columns, the view that shows it, and what stays of a forgotten row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from stages import tables
+from stages.evaluate.tables import RETRIEVAL
+from stages.pretrain.tables import METRICS
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all results of a kind have in common."""
+
+    schema: pa.Schema
+    view: str
+    """The view of all rows that were written of the kind."""
+    kept: tuple[str, ...] | None = None
+    """The columns that stay of a row whose image was forgotten; None: the row goes."""
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "urls": Kind(tables.URLS, "urls", kept=("key", "source", "url", "file")),
+    "images": Kind(tables.IMAGES, "raw_images", kept=("key", "url", "sha256", "md5", "retry")),
+    "hashes": Kind(tables.HASHES, "raw_hashes"),
+    "duplicates": Kind(tables.DUPLICATES, "duplicates"),
+    "captions": Kind(tables.CAPTIONS, "raw_captions"),
+    "similarities": Kind(tables.SIMILARITIES, "raw_rank"),
+    "matches": Kind(tables.MATCHES, "raw_filter"),
+    "selection": Kind(tables.SELECTION, "raw_select"),
+    "qformer": Kind(METRICS, "pretraining"),
+    "retrieval": Kind(RETRIEVAL, "retrieval"),
+}
+"""By the name that the stages' ports have for it."""
