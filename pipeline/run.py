@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,15 +13,13 @@ from pipeline.dag.damaged import damaged_files
 from pipeline.dag.graph import Graph, absolute
 from pipeline.dag.plan import NodePlan
 from pipeline.execute.events import one_line
-from pipeline.execute.execution import Execution, Executor, JobOf, RunLostError
+from pipeline.execute.execution import Execution, Executor, RunLostError
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
-from pipeline.execute.worker import make_job
 from pipeline.session import Session, demo_web, plan, write_recipes
 from pipeline.sql.catalog import connect, write_catalog
 from pipeline.sql.compaction import MANY, compact
 from pipeline.upkeep.forget import apply_list
-from pipeline.upkeep.retry import marked_plans, retry_job
 from pipeline.watch.console import Console
 from pipeline.watch.display import duration, make_display
 from pipeline.watch.monitor import Monitor
@@ -63,12 +60,11 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         write_recipes(session)
     for words in apply_list(session.store, removed):
         console.print(words)
-    work = partial(_work, executor=_executor(executor, address), console=console)
-    again = marked_plans(session)
-    new, _ = work(session, again, job_of=retry_job)
-    if again:
-        session = replace(session, plans=plan(session.graph, session.store))
-    newer, schedule = work(session, session.plans, job_of=make_job)
+    new, schedule = _work(session, session.plans, executor=_executor(executor, address), console=console)
+    again = plan(session.graph, session.store)
+    if schedule.is_finished and any(_is_undone(left, schedule) for left in again):  # of copies that are none any more
+        newer, schedule = _work(session, again, executor=_executor(executor, address), console=console)
+        new += newer
     apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
@@ -76,8 +72,8 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     return {
         "session": session,
         "views": catalog,
-        "summary": _summary(new + newer, done, time.monotonic() - started),
-        "shards_done": new + newer,
+        "summary": _summary(new, done, time.monotonic() - started),
+        "shards_done": new,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
@@ -88,9 +84,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     }
 
 
-def _work(
-    session: Session, plans: Sequence[NodePlan], *, executor: Executor, console: Console, job_of: JobOf
-) -> tuple[int, Schedule]:
+def _work(session: Session, plans: Sequence[NodePlan], *, executor: Executor, console: Console) -> tuple[int, Schedule]:
     """Work what the plans leave; how many shards that were, and how it stands.
 
     Raises:
@@ -103,10 +97,15 @@ def _work(
         with demo_web(session), make_display(console, graph) as display:
             stop = Stop(display.say)
             with Monitor(session.store, graph, schedule, display) as monitor:
-                executor(Execution(graph, session.store, schedule, stop, job_of), monitor)
+                executor(Execution(graph, session.store, schedule, stop), monitor)
         if stop.requested and not schedule.is_finished:
             stop.now()
     return sum(len(state.done) for state in schedule.nodes.values()) - done_before, schedule
+
+
+def _is_undone(left: NodePlan, schedule: Schedule) -> bool:
+    """Whether a node has lost what was done of it, since something else is said of it now."""
+    return not left.done >= schedule.nodes[left.node.name].done
 
 
 def _compact(session: Session, console: Console) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.dag.graph import Graph, Node, build_graph
-from pipeline.dag.listing import done_folder, read_listing
+from pipeline.dag.listing import done_folder, latest, listings, part_of, read_listing
 from pipeline.dag.plan import NodePlan, make_plan
-from pipeline.dag.repaired import content_of
 from pipeline.dag.steps import of_name
+from pipeline.dag.verdicts import is_current
 from pipeline.manifest.load import Manifest, load_manifest
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.urls.check import check
+from stages.urls.parts import Part
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,48 @@ def open_session(path: Path, until: str | None = None) -> Session:
         check(name, source)
     store = Store.open(manifest.output)
     store.reach()
-    graph = build_graph(manifest.steps, manifest.sources, manifest.removed, content_of=partial(content_of, store))
+    graph = build_graph(manifest.steps, manifest.sources, manifest.removed, listing_of=Listings(store))
     graph = graph.until(until) if until else graph
     return Session(manifest, graph, store, plan(graph, store))
 
 
+class Listings:
+    """Which listing of a file counts, as the store shows it now."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._latest: dict[str, dict[str, str]] = {}
+
+    def __call__(self, node: Node, part: Part) -> str:
+        """The name of the listing; of a file that has not been cut, the name that it will have."""
+        folder = done_folder(node, self._store)
+        if folder not in self._latest:
+            self._latest[folder] = latest(self._store.committed(folder))
+        return self._latest[folder].get(part.name, part.name)
+
+
 def plan(graph: Graph, store: Store) -> list[NodePlan]:
     """What is left of the graph, as the store shows it now."""
-    committed, marked, shards, failed, earlier = {}, {}, {}, {}, {}
+    committed, shards, failed, earlier = {}, {}, {}, {}
     for name, node in graph.nodes.items():
-        folder = store.folder_of(node)
-        committed[name] = frozenset(store.committed(done_folder(node, store)))
-        marked[name] = store.marked(folder) if node.spec.writes == "images" else frozenset()
+        committed[name] = _committed(node, store)
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.grain == "file" and node.source:
-            parts = [part.name for part in node.parts]
             failed[name] = frozenset(store.failures(done_folder(node, store)))
-            cut = [part for part in parts if part in committed[name]]
-            tried = failed[name].union(cut) >= set(parts)
-            shards[node.source] = read_listing(store, folder, cut) if tried else None
-    return make_plan(graph, committed, marked, shards, failed, earlier)
+            tried = failed[name] | committed[name] >= {part.name for part in node.parts}
+            counted = read_listing(store, store.folder_of(node), listings(node, store)) if tried else None
+            shards[node.source] = None if counted is None else [found.shard for found in counted]
+    return make_plan(graph, committed, shards, failed, earlier)
+
+
+def _committed(node: Node, store: Store) -> frozenset[str]:
+    """What of a node is there, and still holds."""
+    found = store.committed(done_folder(node, store))
+    if node.spec.grain == "file":
+        return frozenset(map(part_of, found))
+    if node.spec.grain == "source":  # rows may have come since, or gone
+        return frozenset(name for name in found if is_current(store, node, name))
+    return frozenset(found)
 
 
 def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
     <output>/<stage>/<fingerprint>/<shard>.parquet          the table; it is there <=> the shard is done
     <output>/<stage>/<fingerprint>/<shard>.<attempt>.tar    a side file, named by the table's metadata
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
-    <output>/<stage>/<fingerprint>/<shard>.retry.json       which of its rows are to be tried again, until they are
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
     <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`sql/compaction.py`)
     <output>/runs/<host>-<process>.json                     how far a run is that is under way (`watch/monitor.py`)
@@ -20,7 +19,7 @@ import json
 import re
 import tempfile
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
 TABLE = ".parquet"
 FAILURE = ".failed.json"
-RETRY = ".retry.json"
 SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
 RECIPE = "recipe.json"
 COMPACTED = "compacted"
@@ -125,9 +123,9 @@ class Store:
         """The folder of a node's artifacts."""
         return self.folder(node.spec.name, node.fingerprint)
 
-    def artifact(self, folder: str, shard: str) -> Artifact:
-        """The artifact of a shard, committed or not."""
-        return Artifact(f"{folder}/{shard}{TABLE}")
+    def artifact(self, folder: str, shard: str, without: frozenset[str] = frozenset()) -> Artifact:
+        """The artifact of a shard, committed or not, without the rows of some keys."""
+        return Artifact(f"{folder}/{shard}{TABLE}", without)
 
     def fingerprints(self, stage: str) -> list[str]:
         """The fingerprints that `stage` has a folder for."""
@@ -140,27 +138,10 @@ class Store:
     def failures(self, folder: str) -> dict[str, dict[str, Any]]:
         """The shards that failed for good in the latest run that tried them: what `record_failure` wrote."""
         names = self._names(folder)
-        failed, done, again = (
-            {name.removesuffix(ending) for name in names if name.endswith(ending)} for ending in (FAILURE, TABLE, RETRY)
+        failed, done = (
+            {name.removesuffix(ending) for name in names if name.endswith(ending)} for ending in (FAILURE, TABLE)
         )
-        return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - (done - again))}
-
-    def marked(self, folder: str) -> frozenset[str]:
-        """The committed shards of which rows are to be tried again."""
-        return frozenset(name.removesuffix(RETRY) for name in self._names(folder) if name.endswith(RETRY))
-
-    def mark(self, folder: str, shard: str, statuses: Collection[str]) -> None:
-        """Have the rows of a committed shard that ended in one of these statuses tried again."""
-        write_whole(f"{folder}/{shard}{RETRY}", json.dumps({"statuses": sorted(statuses)}).encode())
-
-    def mark_of(self, folder: str, shard: str) -> frozenset[str]:
-        """The statuses that are tried again."""
-        return frozenset(self.read_json(f"{folder}/{shard}{RETRY}")["statuses"])
-
-    def unmark(self, folder: str, shard: str) -> None:
-        """They have been tried again."""
-        with suppress(FileNotFoundError):
-            self.filesystem.rm_file(f"{folder}/{shard}{RETRY}")
+        return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - done)}
 
     def sides(self, folder: str, ending: str) -> dict[str, str]:
         """The locations of the side files with an ending that tables in a folder name, by shard."""

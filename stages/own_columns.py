@@ -20,7 +20,7 @@ OURS = frozenset(
         *("images_per_second", "images", "r1_image_to_text", "r1_text_to_image", "chance"),
         *("model", "direction", "k", "recall", "texts"),
         # of the views
-        *("shard", "host", "text_tag", "stage", "count", "urls", "failed"),
+        *("shard", "host", "text_tag", "stage", "count", "urls", "failed", "rows", "without"),
         "table_path",  # while tables are read
     }
 )

@@ -38,6 +38,9 @@ IMAGES = pa.schema(
 )
 """One row per row of the URL shard, in its order."""
 
+RETRY: Final = "retry"
+"""What a urls table of rows that are tried again says in its metadata: which `capfilt retry` that is, from 1."""
+
 HASHES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),

@@ -10,7 +10,7 @@ from typing import Any
 from stages.contract import FROM, Recipe, StageSpec, model_fields, models_from
 
 
-def fingerprint(identity: dict[str, Any]) -> str:
+def fingerprint(identity: Any) -> str:
     """Sixteen hex digits of the sha256 of the canonical JSON of `identity`.
 
     Raises:

@@ -6,7 +6,7 @@ A fingerprint is kept per (step, source), so that adding a source to a manifest 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.dag.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_paths
@@ -16,6 +16,9 @@ from stages.contract import Recipe, RunOptions, StageSpec
 from stages.io import files
 from stages.urls.parts import Part, find_parts
 from stages.urls.spec import Source
+
+ALL_OF_SOURCE = "all"
+"""The one artifact of a source that was worked at once; it says of itself which rows were read."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Node:
     fingerprint: str
     parts: tuple[Part, ...] = ()
     """The files of a source, for the node that cuts them."""
+    data: str = ""
+    """What stands for the rows that it reads, where it reads all at once."""
 
     @property
     def name(self) -> str:
@@ -46,6 +51,11 @@ class Node:
     def inputs(self) -> tuple[str, ...]:
         """The names of all nodes that it reads."""
         return tuple(dict.fromkeys(name for names in self.reads.values() for name in names))
+
+    @property
+    def whole(self) -> str:
+        """The one artifact of a node that works all shards at once."""
+        return self.data if self.spec.grain == "run" else ALL_OF_SOURCE
 
     def place(self, shard: str) -> str:
         """The file that is worked under this name, for messages; "" where a shard is no file."""
@@ -87,13 +97,8 @@ class Graph:
         return wanted
 
 
-ContentOf = Callable[[Mapping[str, Any], Sequence[Part]], list[str]]
-"""(all else that is hashed of a source, its files) -> the digests that are hashed of them."""
-
-
-def digests(_: Mapping[str, Any], parts: Sequence[Part]) -> list[str]:
-    """The digests of files as they are."""
-    return [part.digest for part in parts]
+ListingOf = Callable[[Node, Part], str]
+"""(who cuts it, a file) -> the name of the listing that says which of its rows count."""
 
 
 def build_graph(
@@ -101,7 +106,7 @@ def build_graph(
     sources: Mapping[str, Source],
     removed: str | None = None,
     parts_of: Callable[[str, Source], list[Part]] = find_parts,
-    content_of: ContentOf = digests,
+    listing_of: ListingOf = lambda _, part: part.name,
 ) -> Graph:
     """The DAG of a manifest.
 
@@ -110,7 +115,7 @@ def build_graph(
         sources: its sources.
         removed: its removal list.
         parts_of: finds a source's files.
-        content_of: says which digests stand for them; what was cut before may have a say in it.
+        listing_of: says which listing of a file counts; there are several where rows have been tried again.
 
     Raises:
         UserError: a source names no file.
@@ -120,29 +125,31 @@ def build_graph(
     for name, wired in wire(steps, {name: source.used for name, source in sources.items()}).wires.items():
         source = None if wired.source is None else sources[wired.source]
         own = parts[wired.source] if wired.source is not None and wired.step.spec.grain == "file" else ()
-        nodes[name] = _node(wired, source, own, nodes, content_of, removed)
+        node = _node(wired, source, own, nodes, removed)
+        nodes[name] = replace(node, data=_data(node, nodes, listing_of)) if node.spec.at_once else node
     return Graph(nodes)
 
 
-def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
-    wired: Wire,
-    source: Source | None,
-    parts: tuple[Part, ...],
-    nodes: Mapping[str, Node],
-    content_of: ContentOf,
-    removed: str | None,
+def _node(
+    wired: Wire, source: Source | None, parts: tuple[Part, ...], nodes: Mapping[str, Node], removed: str | None
 ) -> Node:
     step = wired.step
     values, run = recipe_identity(step.recipe), step.run
     if source is not None and step.spec.grain == "file":
-        values |= {"source": wired.source, **source.identity()}
-        values["content"] = content_of(values, parts)
+        values = {"source": wired.source, **source.identity()}  # how it is cut is no part of what a row is
     if source is not None and step.spec.writes == "images":
         run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(removed)})
     inputs = {role: [nodes[name].fingerprint for name in names] for role, names in wired.reads.items()}
     identity = stage_identity(step.spec, values, inputs)
     recipe = with_absolute_paths(step.recipe)
     return Node(step.name, step.spec, wired.source, recipe, run, wired.reads, identity, fingerprint(identity), parts)
+
+
+def _data(node: Node, nodes: Mapping[str, Node], listing_of: ListingOf) -> str:
+    """What stands for the rows that a node reads: the listings of all files of its sources."""
+    sources = {nodes[name].source for name in node.inputs}
+    cut = [found for found in nodes.values() if found.spec.grain == "file" and found.source in sources]
+    return fingerprint({found.fingerprint: [listing_of(found, part) for part in found.parts] for found in cut})
 
 
 def absolute(folder: str | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.dag.plan import CORPUS_SHARD
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.registry import STAGES
@@ -22,14 +21,6 @@ class Descendant:
     """Its folder."""
     at_once: bool
     """Whether it was made of all shards at once."""
-
-    def remove(self, store: Store, shard: str) -> None:
-        """Remove what was made of one shard, all of it where all shards were read at once."""
-        if self.at_once:
-            store.remove(self.url, CORPUS_SHARD)
-            store.remove_folder(f"{self.url}/{CHECKPOINTS}")
-        else:
-            store.remove(self.url, shard)
 
 
 def descendants(store: Store, fingerprint: str) -> tuple[Descendant, ...]:

@@ -1,29 +1,85 @@
-"""Which shards a source has been cut into, and where their tables lie."""
+"""Which shards of a source count, and where their tables lie.
+
+A shard is a set of rows that never changes. What a file of the list holds now, and a source asks for, is said by a
+listing of the file: the shards that its rows lie in, and which of their rows do not count. A listing is never changed
+either; a file that has grown, and another condition, have another one. `capfilt retry` puts rows into new shards, and
+says so in a further listing of the same file, whose number is one higher.
+
+    <output>/urls/<fingerprint>/parts/<file>-<what is asked>.parquet
+    <output>/urls/<fingerprint>/parts/<file>-<what is asked>.r001.parquet
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
 
 from pipeline.dag.graph import Graph, Node
 from pipeline.store import Store
 from stages.contract import CorpusShard
 from stages.io.shards import Artifact
+from stages.urls.known import Counted
 
 PARTS = "parts"
-"""The folder below a `urls` node's in which each cut file has a table that lists its shards."""
+"""The folder below that of a cut source in which each file has a table that lists its shards."""
+LISTED = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),  # that count
+        pa.field("without", pa.list_(pa.string()), nullable=False),  # the keys of those that do not
+        pa.field("retry", pa.int16(), nullable=False),  # which `capfilt retry` they are tried by, 0 = none
+    ]
+)
+_AGAIN = ".r"
+"""Stands between a listing's name and its number."""
 
 
 def done_folder(node: Node, store: Store) -> str:
-    """Where the tables lie that say what of a node is done; of `urls`, it is a listing for every file."""
+    """Where the tables lie that say what of a node is done; of a source's files, it is a listing for each."""
     folder = store.folder_of(node)
     return f"{folder}/{PARTS}" if node.spec.grain == "file" else folder
 
 
-def read_listing(store: Store, folder: str, parts: Sequence[str]) -> list[str]:
-    """The URL shards of a source, in order, from the listings of its cut files."""
-    tables = [store.artifact(f"{folder}/{PARTS}", part).table(["shard"]) for part in parts]
-    return [name for table in tables for name in table.column("shard").to_pylist()]
+def listing_table(shards: Iterable[Counted]) -> pa.Table:
+    """A listing as it is stored."""
+    return pa.Table.from_pylist([asdict(found) for found in shards], schema=LISTED)
+
+
+def part_of(listing: str) -> str:
+    """The part that a listing is of, by name."""
+    return listing.partition(_AGAIN)[0]
+
+
+def next_name(listing: str) -> str:
+    """The name of the listing that takes another one's place."""
+    part, _, number = listing.partition(_AGAIN)
+    return f"{part}{_AGAIN}{int(number or 0) + 1:03d}"
+
+
+def latest(names: Iterable[str]) -> dict[str, str]:
+    """Of every part the listing that counts, among the names of all that are there."""
+    return {part_of(name): name for name in sorted(names)}
+
+
+def listings(node: Node, store: Store) -> list[str]:
+    """The names of the listings that count, of all files of a source that have been cut, in their order."""
+    there = latest(store.committed(done_folder(node, store)))
+    return [there[part.name] for part in node.parts if part.name in there]
+
+
+def read_listing(store: Store, folder: str, names: Sequence[str]) -> list[Counted]:
+    """The shards that count, in order.
+
+    Args:
+        store: the output.
+        folder: of a cut source.
+        names: of listings.
+    """
+    tables = [store.artifact(f"{folder}/{PARTS}", name).table() for name in names]
+    rows = (row for table in tables for row in table.to_pylist())
+    return [Counted(**{**row, "without": tuple(row["without"])}) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -32,7 +88,7 @@ class SourceFolders:
 
     source: str
     urls: str
-    """The folder of the source's `urls` node."""
+    """The folder of the cut source."""
     parts: tuple[str, ...]
     """The source's files."""
     inputs: Mapping[str, tuple[str, ...]]
@@ -54,15 +110,22 @@ def source_folders(node: Node, graph: Graph, store: Store) -> tuple[SourceFolder
     )
 
 
-def artifacts(store: Store, inputs: Mapping[str, Iterable[str]], shard: str) -> dict[str, tuple[Artifact, ...]]:
-    """The artifacts of a shard by role, of the folders by role."""
-    return {role: tuple(store.artifact(folder, shard) for folder in folders) for role, folders in inputs.items()}
+def artifacts(
+    store: Store, inputs: Mapping[str, Iterable[str]], shard: str, without: Iterable[str] = ()
+) -> dict[str, tuple[Artifact, ...]]:
+    """The artifacts of a shard, by role, that lie in some folders, without the rows of some keys."""
+    gone = frozenset(without)
+    return {role: tuple(store.artifact(folder, shard, gone) for folder in folders) for role, folders in inputs.items()}
 
 
 def list_corpus(store: Store, sources: Iterable[SourceFolders]) -> tuple[CorpusShard, ...]:
-    """Every shard of the sources, with its tables."""
-    return tuple(
-        CorpusShard(artifacts(store, found.inputs, shard), found.source, shard)
-        for found in sources
-        for shard in read_listing(store, found.urls, found.parts)
-    )
+    """Every shard of the sources that counts, with those rows of its tables that do."""
+    corpus: list[CorpusShard] = []
+    for found in sources:
+        there = latest(store.committed(f"{found.urls}/{PARTS}"))
+        counted = read_listing(store, found.urls, [there[part] for part in found.parts])
+        corpus += [
+            CorpusShard(artifacts(store, found.inputs, each.shard, each.without), found.source, each.shard)
+            for each in counted
+        ]
+    return tuple(corpus)

@@ -8,9 +8,6 @@ from typing import Any
 
 from pipeline.dag.graph import Graph, Node
 
-CORPUS_SHARD = "corpus"
-"""The one shard of a node that works all shards at once."""
-
 
 @dataclass(frozen=True)
 class NodePlan:
@@ -34,10 +31,9 @@ class NodePlan:
         return self.missing == ()
 
 
-def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its name
+def make_plan(
     graph: Graph,
     committed: Mapping[str, frozenset[str]],
-    marked: Mapping[str, frozenset[str]],
     shards: Mapping[str, Sequence[str] | None],
     failed: Mapping[str, Collection[str]],
     earlier: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -46,8 +42,7 @@ def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its n
 
     Args:
         graph: the DAG.
-        committed: by node name, the shards that are there (for `urls`: the parts).
-        marked: by node name, those of them of which rows are to be tried again.
+        committed: by node name, the shards that are there (of files: those that have been cut).
         shards: by source, the URL shards of its files that can be read; None while not all of them have been cut.
         failed: by the name of a `urls` node, its parts that could not be cut.
         earlier: by node name, the identities of earlier results of that stage and source under other fingerprints.
@@ -56,11 +51,11 @@ def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its n
     broken = _broken(graph, failed)
     for name, node in graph.nodes.items():
         expected = _expected(node, shards)
-        done = (committed[name] - marked[name]) & frozenset(expected) if expected is not None else frozenset()
+        done = committed[name] & frozenset(expected) if expected is not None else frozenset()
         plan = NodePlan(node, expected, done, "")
         if not plan.is_done:
             changed = [before for before in node.inputs if plans[before].reason and not _is_continued(plans[before])]
-            why = _waits_for(node, broken[name]) or _reason(plan, marked[name], changed, earlier[name])
+            why = _waits_for(node, broken[name]) or _reason(plan, changed, earlier[name])
             plan = NodePlan(node, expected, done, why)
         plans[name] = plan
     return list(plans.values())
@@ -87,21 +82,17 @@ def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[s
     if node.spec.grain == "file":
         return tuple(part.name for part in node.parts)
     if node.spec.at_once:
-        return (CORPUS_SHARD,)
+        return (node.whole,)
     assert node.source is not None
     found = shards[node.source]
     return None if found is None else tuple(found)
 
 
 def _is_continued(plan: NodePlan) -> bool:
-    return plan.reason.startswith(("resumes", "tries"))
+    return plan.reason.startswith("resumes")
 
 
-def _reason(
-    plan: NodePlan, marked: Collection[str], changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]
-) -> str:
-    if marked:
-        return f"tries failed rows of {len(marked)} shards again"
+def _reason(plan: NodePlan, changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]) -> str:
     if plan.done:
         return f"resumes: {len(plan.done)} of {len(plan.shards or ())} shards are done"
     own = [found for before in earlier if (found := difference(before, plan.node.identity))]

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.dag.graph import Graph, Node
-from pipeline.dag.listing import done_folder, read_listing
+from pipeline.dag.listing import done_folder, listings, read_listing
 from pipeline.execute.events import Event, Listener
 from pipeline.execute.schedule import Schedule, Task
 from pipeline.execute.stop import Stop
 from pipeline.execute.worker import Job, Report, make_job
 from pipeline.store import Store
 from stages.errors import UserError
-
-JobOf = Callable[[Node, Graph, Store], Job]
 
 
 class RunLostError(Exception):
@@ -31,13 +29,11 @@ class Execution:
     store: Store
     schedule: Schedule
     stop: Stop
-    job_of: JobOf = make_job
-    """What a worker is told of a node."""
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
         """The job of every node, by name."""
-        return {name: self.job_of(node, self.graph, self.store) for name, node in self.graph.nodes.items()}
+        return {name: make_job(node, self.graph, self.store) for name, node in self.graph.nodes.items()}
 
     def is_training(self, node: str) -> bool:
         """Whether several workers do the node's work together."""
@@ -54,8 +50,8 @@ class Execution:
         state = self.schedule.nodes[node.name]
         if node.spec.grain != "file" or node.source is None or not state.is_finished:
             return
-        cut = [part.name for part in node.parts if part.name in state.done]
-        shards = read_listing(self.store, self.jobs[node.name].folder, cut)
+        counted = read_listing(self.store, self.jobs[node.name].folder, listings(node, self.store))
+        shards = [found.shard for found in counted]
         if not shards and not state.failed:
             raise UserError(f"sources.{node.source}: not one row is left of the list; check its path and its 'where'")
         self.schedule.cut(node.source, shards, sorted(state.failed))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.dag.graph import Graph
-from pipeline.dag.plan import CORPUS_SHARD, NodePlan
+from pipeline.dag.plan import NodePlan
 
 LOST_WORKERS = 5
 """How many workers may die under one shard before it is set aside: it may be what kills them."""
@@ -74,7 +74,7 @@ class Schedule:
         elif node.spec.at_once:
             state.total = 1
             if plan.is_done:
-                state.done.add(CORPUS_SHARD)
+                state.done.add(node.whole)
             else:
                 self._offer_corpus(node.name)
         elif plan.shards is not None and node.source not in self._uncut:
@@ -115,7 +115,8 @@ class Schedule:
 
     def _shard_of(self, name: str, shard: str) -> str:
         """What of a node a reader of this shard waits for."""
-        return CORPUS_SHARD if self._graph.nodes[name].spec.at_once else shard
+        node = self._graph.nodes[name]
+        return node.whole if node.spec.at_once else shard
 
     def _waiting_for(self, task: Task) -> list[tuple[str, str]]:
         """The nodes and shards that wait for it."""
@@ -210,10 +211,10 @@ class Schedule:
         if all(found.is_finished for found in inputs):
             whole = not any(found.failed or found.blocked for found in inputs)
             if whole:
-                state.ready.append(CORPUS_SHARD)
+                state.ready.append(self._graph.nodes[name].whole)
             else:
-                state.blocked.add(CORPUS_SHARD)
-                self._block_readers(Task(name, CORPUS_SHARD))
+                state.blocked.add(self._graph.nodes[name].whole)
+                self._block_readers(Task(name, self._graph.nodes[name].whole))
 
     @property
     def is_finished(self) -> bool:

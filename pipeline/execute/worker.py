@@ -8,27 +8,25 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pipeline.dag.damaged import write_damage
 from pipeline.dag.graph import Graph, Node
-from pipeline.dag.lineage import CHECKPOINTS, Descendant
-from pipeline.dag.listing import PARTS, SourceFolders, list_corpus, source_folders
-from pipeline.dag.plan import CORPUS_SHARD
-from pipeline.dag.repaired import DIGEST
+from pipeline.dag.lineage import CHECKPOINTS
+from pipeline.dag.listing import PARTS, SourceFolders, list_corpus, listing_table, source_folders
+from pipeline.dag.verdicts import DATA, replaced
 from pipeline.execute.gpu import GpuWatch
 from pipeline.store import Store
-from stages.contract import CorpusJob, Grain, Output, Recipe, Result, Retry, RunOptions, Shard
+from stages.contract import CorpusJob, Grain, Output, Recipe, Result, RunOptions, Shard
 from stages.errors import UserError
 from stages.io.files import scratch_folder
 from stages.io.shards import Artifact
+from stages.tables import RETRY
 from stages.urls.damage import Damage
+from stages.urls.known import Counted, Known
 from stages.urls.parts import Part
 
 
@@ -37,12 +35,12 @@ class Place:
     """Where artifacts lie that a job reads."""
 
     folder: str
-    at_once: bool
-    """Whether there is one for all shards."""
+    whole: str | None
+    """The name of the one for all shards; None where there is one for each."""
 
     def artifact(self, store: Store, shard: str) -> Artifact:
         """The artifact that goes with a shard."""
-        return store.artifact(self.folder, CORPUS_SHARD if self.at_once else shard)
+        return store.artifact(self.folder, self.whole or shard)
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ class Job:
     grain: Grain = "shard"
     sources: tuple[SourceFolders, ...] = ()
     """What it reads of sources, if it reads all shards at once."""
-    results: Mapping[str, tuple[str, Recipe]] = field(default_factory=dict)
-    """By role, folder and recipe of what it reads that itself was made of all sources at once."""
-    retried: tuple[Descendant, ...] | None = None
-    """If its shards are committed ones of which rows are tried again: what was made of them."""
+    results: Mapping[str, tuple[Place, Recipe]] = field(default_factory=dict)
+    """By role, place and recipe of what it reads that itself was made of all sources at once."""
+    data: str = ""
+    """What stands for the rows that are read, where all are read at once."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         folder=store.folder_of(node),
         writer=node.fingerprint,
         inputs={
-            role: tuple(Place(store.folder_of(found), found.spec.at_once) for found in before)
+            role: tuple(Place(store.folder_of(found), found.whole if found.spec.at_once else None) for found in before)
             for role, before in by_role.items()
             if role not in whole and not node.spec.at_once
         },
@@ -110,7 +108,8 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         parts={part.name: part for part in node.parts},
         grain=node.spec.grain,
         sources=source_folders(node, graph, store) if node.spec.at_once else (),
-        results={role: (store.folder_of(found), found.recipe) for role, found in whole.items()},
+        results={role: (Place(store.folder_of(found), found.whole), found.recipe) for role, found in whole.items()},
+        data=node.data,
     )
 
 
@@ -162,8 +161,6 @@ class Worker:
             return work_corpus(self._store, job, shard, self._compute(job))
         with scratch_folder() as scratch:
             work = Shard(self._inputs(job, shard), shard, scratch, job.writer)
-            if job.retried is not None:
-                return self._retry(job, work, job.retried, started)
             return commit(self._store, job, shard, self._compute(job)(work), started)
 
     def _inputs(self, job: Job, shard: str) -> dict[str, tuple[Artifact, ...]]:
@@ -171,44 +168,37 @@ class Worker:
             role: tuple(place.artifact(self._store, shard) for place in places) for role, places in job.inputs.items()
         }
 
-    def _retry(self, job: Job, work: Shard, descendants: Sequence[Descendant], started: float) -> Report:
-        """Try rows of a committed shard again.
-
-        In this order it can die anywhere and be done once more: what was made of the shard goes before its table
-        changes; the side files before and the mark go after.
-        """
-        before = self._store.artifact(job.folder, work.name)
-        retry = Retry(before, self._store.mark_of(job.folder, work.name))
-        output = self._compute(job)(replace(work, retry=retry))
-        if _successes(output.table) != _successes(before.table(["status"])):
-            for descendant in descendants:
-                descendant.remove(self._store, work.name)
-        attempt = before.metadata()["attempt"]
-        report = commit(self._store, job, work.name, output, started, instead_of=attempt)
-        self._store.remove_strays(job.folder, work.name)
-        self._store.unmark(job.folder, work.name)
-        return report
-
-    def _cut(self, job: Job, part: str, started: float) -> Report:
-        """Commit the URL shards of one file, then the table that lists them: that one says the file is done."""
-        names, rows = list[str](), list[int]()
-        damage = Damage(job.parts[part].place)
+    def _cut(self, job: Job, name: str, started: float) -> Report:
+        """Commit the URL shards of what is new in a file, then the table that lists all: that one says it is done."""
+        part, cut = job.parts[name], list[Counted]()
+        damage, known = Damage(part.place), self._known(job, part)
         try:
-            for name, table in self._compute(job)(job.parts[part], damage):
-                commit(self._store, job, name, Output(table, counts={"urls": table.num_rows}), started)
-                names.append(name)
-                rows.append(table.num_rows)
+            for shard, table in self._compute(job)(part, damage, known):
+                commit(self._store, job, shard, Output(table, counts={"urls": table.num_rows}), started)
+                cut.append(Counted(shard, table.num_rows))
         except UserError:  # it is broken behind these rows, for whoever tries
-            for name in names:
-                self._store.remove(job.folder, name)
+            for found in cut:
+                self._store.remove(job.folder, found.shard)
             raise
-        listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
-        counts = {"urls": sum(rows), **damage.counts}
+        counted = [*known.counted(), *cut]
+        counts = {
+            "urls": sum(found.rows for found in counted),
+            "new": sum(found.rows for found in cut),
+            **damage.counts,
+        }
         with scratch_folder() as scratch:
             sides = write_damage(damage, scratch)
-            metadata = {**job.metadata, "counts": json.dumps(counts), DIGEST: job.parts[part].digest}
-            self._store.commit(f"{job.folder}/{PARTS}", part, Output(listing, sides=sides), metadata)
-        return Report(sum(rows), time.monotonic() - started, counts, tuple(names), damage.words)
+            metadata = {**job.metadata, "counts": json.dumps(counts), "digest": part.digest}
+            self._store.commit(f"{job.folder}/{PARTS}", name, Output(listing_table(counted), sides=sides), metadata)
+        seconds, shards = time.monotonic() - started, tuple(found.shard for found in counted)
+        return Report(counts["urls"], seconds, counts, shards, damage.words)
+
+    def _known(self, job: Job, part: Part) -> Known:
+        """The rows of a file that are in shards already."""
+        shards = [name for name in self._store.committed(job.folder) if name.startswith(f"{part.file}-")]
+        tables = {name: self._store.artifact(job.folder, name).table(["key"]) for name in shards}
+        retries = {name: int((table.schema.metadata or {}).get(RETRY.encode(), 0)) for name, table in tables.items()}
+        return Known(part.file, {name: table["key"].to_pylist() for name, table in tables.items()}, retries)
 
     def _compute(self, job: Job) -> Any:
         key = (job.compute, job.recipe.model_dump_json(), job.run.model_dump_json())
@@ -217,17 +207,15 @@ class Worker:
         return self._computes[key]
 
 
-def _successes(images: pa.Table) -> int:
-    return int(pc.sum(pc.equal(images["status"], "success")).as_py() or 0)
-
-
-def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob], Output]) -> Report:
+def work_corpus(store: Store, job: Job, name: str, compute: Callable[[CorpusJob], Output]) -> Report:
     """Hand all shards of a node's sources to `compute` at once, and commit what it returns."""
     started = time.monotonic()
-    results = {role: Result(store.artifact(folder, shard), recipe) for role, (folder, recipe) in job.results.items()}
+    results = {role: Result(place.artifact(store, name), recipe) for role, (place, recipe) in job.results.items()}
     with scratch_folder() as scratch:
-        work = CorpusJob(list_corpus(store, job.sources), f"{job.folder}/{CHECKPOINTS}", scratch, results)
-        return commit(store, job, shard, compute(work), started)
+        checkpoints = f"{job.folder}/{CHECKPOINTS}/{job.data}"
+        output = compute(CorpusJob(list_corpus(store, job.sources), checkpoints, scratch, results))
+        before = replaced(store, job, name, output.table) if job.grain == "source" else None
+        return commit(store, job, name, output, started, instead_of=before)
 
 
 def commit(  # noqa: PLR0913 - what a commit is made of, each with its name
@@ -237,5 +225,6 @@ def commit(  # noqa: PLR0913 - what a commit is made of, each with its name
     seconds = time.monotonic() - started
     counts = {name: int(count) for name, count in output.counts.items()}
     metadata = {**job.metadata, "counts": json.dumps(counts), "seconds": f"{seconds:.3f}"}
+    metadata |= {DATA: job.data} if job.data else {}
     store.commit(job.folder, shard, output, metadata, instead_of=instead_of)
     return Report(output.table.num_rows, seconds, counts)

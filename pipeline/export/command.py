@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pipeline.dag.graph import Node
-from pipeline.dag.plan import CORPUS_SHARD
 from pipeline.execute.worker import load_compute
 from pipeline.export.corpus import export_pairs
 from pipeline.export.mark import Subject, tables_of
@@ -54,8 +53,8 @@ def _export_model(session: Session, to: str, destination: str, *, overwrite: boo
     node = _trained(session)
     subject = Subject.of(session.graph, [node], to, _LAYOUTS[to])
     export = claim(Target.of(destination, one_file=to == "lavis"), subject, overwrite=overwrite)
-    table = session.store.artifact(session.store.folder_of(node), CORPUS_SHARD)
-    made_of = {CORPUS_SHARD: tables_of([table])}
+    table = session.store.artifact(session.store.folder_of(node), node.whole)
+    made_of = {node.whole: tables_of([table])}
     if export.is_made_of(made_of):
         return {"written": False, "notes": []}
     job, write = _job(session, node), load_compute(f"{_MODELS[to]}:export")
@@ -89,7 +88,7 @@ def _job(session: Session, node: Node) -> TrainedModel:
     assert isinstance(recipe, PretrainRecipe)
     folder = session.store.folder_of(node)
     return TrainedModel(
-        weights=session.store.artifact(folder, CORPUS_SHARD).side(WEIGHTS),
+        weights=session.store.artifact(folder, node.whole).side(WEIGHTS),
         model=recipe.model,
         pretrained=recipe.pretrained,
         revision=recipe.revision,

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 
 from rich.progress import track
 
-from pipeline.dag.listing import artifacts
+from pipeline.dag.fingerprint import fingerprint
+from pipeline.dag.listing import artifacts, listings, read_listing
 from pipeline.dag.plan import NodePlan
 from pipeline.export.mark import Subject, Tables, tables_of
 from pipeline.export.place import Target
@@ -22,6 +23,7 @@ from pipeline.watch.console import Console
 from stages.contract import CorpusShard
 from stages.errors import UserError
 from stages.export.pairs import pairs, write_list
+from stages.urls.known import Counted
 
 BROKEN: Final = (OSError, ValueError, KeyError, EOFError, tarfile.TarError)
 """What reading a shard's tables and images raises when they are gone or broken."""
@@ -92,20 +94,26 @@ def selected(session: Session) -> Selected:
     for plan in (plan for plan in session.plans if plan.node.spec.writes == "selection"):
         if plan.shards is None:
             raise UserError(f"sources.{plan.node.source}: its list has not been cut; start with `capfilt run`")
-        found += [_shard(session, plan, name) for name in plan.shards if name in plan.done]
+        found += [_shard(session, plan, shard) for shard in _counted(session, plan) if shard.shard in plan.done]
         total += len(plan.shards)
     if not found:
         raise UserError("no shard is selected yet; start with `capfilt run --until select`")
     return Selected(tuple(found), total)
 
 
-def _shard(session: Session, plan: NodePlan, shard: str) -> CorpusShard:
+def _counted(session: Session, plan: NodePlan) -> list[Counted]:
+    assert plan.node.source is not None, "a selection is made source by source"
+    cut = session.graph.cutting(plan.node.source)
+    return read_listing(session.store, session.store.folder_of(cut), listings(cut, session.store))
+
+
+def _shard(session: Session, plan: NodePlan, shard: Counted) -> CorpusShard:
     """What the steps made of a shard."""
     source = plan.node.source
     assert source is not None, "a selection is made source by source"
     nodes = [node for node in session.graph.nodes.values() if node.source == source]
     folders = {kind: [session.store.folder_of(node) for node in nodes if node.spec.writes == kind] for kind in _READ}
-    return CorpusShard(artifacts(session.store, folders, shard), source, shard)
+    return CorpusShard(artifacts(session.store, folders, shard.shard, shard.without), source, shard.shard)
 
 
 def tables_now(shard: CorpusShard) -> Tables:
@@ -114,7 +122,9 @@ def tables_now(shard: CorpusShard) -> Tables:
     Raises:
         OSError: one of them is gone, or cannot be read.
     """
-    return tables_of(artifact for role in _READ for artifact in shard.all(role))
+    tables = tables_of(artifact for role in _READ for artifact in shard.all(role))
+    gone = shard.one("urls").without  # rows may have moved to another shard
+    return tables | ({"without": fingerprint(sorted(gone))} if gone else {})
 
 
 def side_by_side(look: Callable[[CorpusShard], T], shards: Sequence[CorpusShard]) -> list[T]:

@@ -37,19 +37,14 @@ class Subject:
         """The subject of an export of some nodes' results."""
         needed = graph.needed_by({node.name for node in nodes})
         above = [node for name, node in graph.nodes.items() if name in needed]
-        recipes = {node.name: [node.identity["version"], _settings(node)] for node in above}
-        content = {digest for node in above for digest in node.identity["recipe"].get("content", ())}
+        recipes = {node.name: [node.identity["version"], node.identity["recipe"]] for node in above}
+        content = {part.digest for node in above for part in node.parts}
         return cls(to, layout, fingerprint(recipes), tuple(sorted(content)))
 
     def is_same(self, other: Subject) -> bool:
         """Whether it is the same corpus or model: made in the same way, of sources that have files in common."""
         alike = (self.format, self.recipe) == (other.format, other.recipe)
         return alike and (self.content == other.content or not set(self.content).isdisjoint(other.content))
-
-
-def _settings(node: Node) -> dict[str, Any]:
-    """A node's recipe but for the files of its source, of which there may be more tomorrow."""
-    return {name: value for name, value in node.identity["recipe"].items() if name != "content"}
 
 
 @dataclass

@@ -78,7 +78,8 @@ def _is_outdated(store: Store, known: Known) -> bool:
 
 def _has_changed(store: Store, made: tuple[str, ShardMark]) -> bool:
     shard, mark = made
-    return any(_now(store, result, shard) != before for result, before in mark.tables.items())
+    tables = {result: before for result, before in mark.tables.items() if "/" in result}
+    return any(_now(store, result, shard) != before for result, before in tables.items())
 
 
 def _now(store: Store, result: str, shard: str) -> str | None:

@@ -9,12 +9,13 @@ second catalog that is attached to a first one would take that one's folder for 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import duckdb
 
 from pipeline.dag.graph import Graph, Node
+from pipeline.dag.listing import PARTS, listings, read_listing
 from pipeline.sql.compaction import compaction
 from pipeline.sql.scan import (
     ALONE,
@@ -33,6 +34,7 @@ from pipeline.sql.text_tags import text_tag
 from pipeline.store import Store, file_of
 from stages.io.files import scratch_folder, write_whole
 from stages.kinds import KINDS, Kind
+from stages.urls.known import Counted
 
 Catalog: TypeAlias = duckdb.DuckDBPyConnection
 """A connection in which the views are."""
@@ -165,12 +167,44 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
+    counted = {node.name: _counted(store, node) for node in graph.writing("urls")}
+    _define_listings(connection, graph, store, where)
     for name, kind in KINDS.items():
-        tables = [found for node in graph.writing(name) for found in _tables(store, node, kind.schema.names)]
+        nodes = graph.writing(name)
+        tables = [found for node in nodes for found in _tables(store, node, kind.schema.names)]
         rows = scan(store, tables) if tables else _empty(connection, kind)
+        if any(_has_more(store, graph, node, counted) for node in nodes):
+            rows = f"FROM ({rows}) SEMI JOIN listings USING (shard) ANTI JOIN uncounted USING (shard, key)"
         connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
     for view, sql in JOINED.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
+
+
+def _counted(store: Store, node: Node) -> list[Counted]:
+    """The shards of a source that count, as far as it has been cut."""
+    return read_listing(store, store.folder_of(node), listings(node, store))
+
+
+def _has_more(store: Store, graph: Graph, node: Node, counted: Mapping[str, Sequence[Counted]]) -> bool:
+    """Whether tables of a node hold rows that do not count (any more): of other lists, or of rows that moved."""
+    if node.source is None or node.spec.at_once:
+        return False
+    own = counted[graph.cutting(node.source).name]
+    shards = {found.shard for found in own}
+    return any(found.without for found in own) or not store.committed(store.folder_of(node)) <= shards
+
+
+def _define_listings(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, where: str) -> None:
+    """Views of the shards that count, and of the rows in them that do not."""
+    tables = []
+    for node in graph.writing("urls"):
+        if names := listings(node, store):
+            paths = below(store, f"{store.folder_of(node)}/{PARTS}", *map(file_of, names))
+            tables.append(Tables(paths, {"source": text(node.source or "")}))
+    empty = "SELECT NULL::VARCHAR AS shard, 0 AS rows, []::VARCHAR[] AS without, 0 AS retry, NULL::VARCHAR AS source"
+    rows = scan(store, tables) if tables else f"{empty} WHERE false"
+    connection.execute(f"CREATE VIEW listings AS SELECT * FROM ({rows}) WHERE {where}")
+    connection.execute("CREATE VIEW uncounted AS SELECT shard, unnest(without) AS key FROM listings")
 
 
 def _tables(store: Store, node: Node, columns: Collection[str]) -> list[Tables]:
@@ -179,6 +213,8 @@ def _tables(store: Store, node: Node, columns: Collection[str]) -> list[Tables]:
     own = {"shard": SHARD, "source": text(node.source) if node.source else "NULL"}
     added = {name: sql for name, sql in own.items() if name not in columns}
     shards, compacted = store.committed(folder), compaction(store, folder)
+    if node.spec.at_once:
+        return [Tables(below(store, folder, file_of(node.whole)), added)] if node.whole in shards else []
     groups = alike(store, node, shards - compacted.shards)
     if compacted.files:
         small = [Tables(below(store, folder, *map(file_of, group.shards)), added, group.schema) for group in groups]

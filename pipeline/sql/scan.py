@@ -139,7 +139,7 @@ def below(store: Store, folder: str, *names: str) -> tuple[str, ...]:
 
 
 def _part(shard: str) -> str:
-    return shard.rpartition("-")[0]
+    return shard.rsplit("-", 2)[0]
 
 
 def text(said: str) -> str:

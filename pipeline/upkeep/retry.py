@@ -1,14 +1,12 @@
-"""`capfilt retry`: rows of committed shards that failed for a reason that may pass are tried again.
+"""`capfilt retry`: rows that failed for a reason that may pass are tried again.
 
-It marks shards, and a run works those that are marked before all else. The rows keep their keys, and all others of the
-shard stay what they are, images byte for byte. Where images came to a shard, what was made of it under whatever
-recipe is removed and made anew; what was trained or measured on all shards is, too. Not while another run of the same
-output is under way.
+They are put into new shards, under the keys that they have, and count no more where they were. A run then works the new
+shards like any others: nothing that is done is done again. A row that fails again may be tried again in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,14 +15,15 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dag.graph import Graph, Node
-from pipeline.dag.lineage import descendants
-from pipeline.dag.plan import NodePlan
-from pipeline.execute.worker import Job, make_job
+from pipeline.dag.graph import Node
+from pipeline.dag.listing import PARTS, listing_table, listings, next_name, part_of, read_listing
 from pipeline.session import Session
 from pipeline.store import Store
+from stages.contract import Output
 from stages.errors import UserError
-from stages.tables import STATUSES, Status
+from stages.tables import RETRY, STATUSES, Status
+from stages.urls.keys import next_number, shard_name
+from stages.urls.known import Counted
 
 KIND: Final = "images"
 """What holds rows that failed for reasons that pass."""
@@ -71,7 +70,7 @@ def statuses_of(text: str | None) -> frozenset[str]:
 
 
 def mark(session: Session, wanted: Collection[str]) -> Marked:
-    """Mark every committed shard that has rows of the statuses wanted.
+    """Put every row that ended in one of the statuses wanted into a new shard.
 
     Args:
         session: the opened manifest.
@@ -79,40 +78,57 @@ def mark(session: Session, wanted: Collection[str]) -> Marked:
     """
     rows = shards = 0
     for node in session.graph.writing(KIND):
-        folder = session.store.folder_of(node)
-        names = sorted(session.store.committed(folder))
-        with ThreadPoolExecutor(READERS) as pool:
-            for shard, count in zip(
-                names, pool.map(partial(_count, session.store, folder, wanted), names), strict=True
-            ):
-                if count:
-                    session.store.mark(folder, shard, wanted)
-                    rows, shards = rows + count, shards + 1
+        assert node.source is not None, "images are downloaded source by source"
+        cut, folder = session.graph.cutting(node.source), session.store.folder_of(node)
+        for listing in listings(cut, session.store):
+            found = _again(session.store, cut, folder, listing, wanted)
+            rows, shards = rows + sum(map(len, found)), shards + len(found)
     return Marked(rows, shards)
 
 
-def _count(store: Store, folder: str, wanted: Collection[str], shard: str) -> int:
-    found = store.artifact(folder, shard).table(["status"])["status"]
-    return int(pc.sum(pc.is_in(found, value_set=pa.array(sorted(wanted), pa.string()))).as_py() or 0)
+def _again(store: Store, cut: Node, images: str, listing: str, wanted: Collection[str]) -> list[pa.Array]:
+    """The keys that are tried again of every shard of a file that has such; they are in new shards then."""
+    folder = store.folder_of(cut)
+    counted = read_listing(store, folder, [listing])
+    there = store.committed(images)
+    with ThreadPoolExecutor(READERS) as pool:
+        keys = list(pool.map(partial(_keys, store, images, there, wanted), counted))
+    if any(map(len, keys)):
+        new = [*_commit(store, cut, listing, counted, keys)]
+        left = [_left(shard, again) for shard, again in zip(counted, keys, strict=True)]
+        table = listing_table([*(shard for shard in left if shard.rows), *new])
+        store.commit(f"{folder}/{PARTS}", next_name(listing), Output(table), {"stage": cut.spec.name})
+    return [again for again in keys if len(again)]
 
 
-def marked_plans(session: Session) -> list[NodePlan]:
-    """The marked shards as a plan of their own."""
-    plans: list[NodePlan] = []
-    for node in session.graph.writing(KIND):
-        marked = session.store.marked(session.store.folder_of(node))
-        if marked:
-            assert node.source is not None
-            urls = session.graph.cutting(node.source)
-            parts = tuple(part.name for part in urls.parts)
-            plans += [
-                NodePlan(urls, parts, frozenset(parts), ""),
-                NodePlan(node, tuple(sorted(marked)), frozenset(), "tries again"),
-            ]
-    return plans
+def _keys(store: Store, images: str, there: Collection[str], wanted: Collection[str], shard: Counted) -> pa.Array:
+    """The keys of a shard's rows that count and ended in a status wanted."""
+    if shard.shard not in there:
+        return pa.array([], pa.string())
+    table = store.artifact(images, shard.shard, frozenset(shard.without)).table(["key", "status"])
+    hit = pc.is_in(table["status"], pa.array(sorted(wanted), pa.string()))
+    return table["key"].filter(hit).combine_chunks()
 
 
-def retry_job(node: Node, graph: Graph, store: Store) -> Job:
-    """What a worker is told of a node of such a plan."""
-    job = make_job(node, graph, store)
-    return replace(job, retried=descendants(store, node.fingerprint)) if node.spec.writes == KIND else job
+def _left(shard: Counted, again: pa.Array) -> Counted:
+    return replace(shard, rows=shard.rows - len(again), without=(*shard.without, *again.to_pylist()))
+
+
+def _commit(
+    store: Store, cut: Node, listing: str, counted: Sequence[Counted], keys: Sequence[pa.Array]
+) -> Iterator[Counted]:
+    """Commit new shards of the rows of some keys, none larger than the largest that they were in."""
+    folder, file = store.folder_of(cut), next(part.file for part in cut.parts if part.name == part_of(listing))
+    again = [(shard, own) for shard, own in zip(counted, keys, strict=True) if len(own)]
+    held = [store.artifact(folder, shard.shard).table() for shard, _ in again]
+    rows = pa.concat_tables(
+        [table.filter(pc.is_in(table["key"], own)) for table, (_, own) in zip(held, again, strict=True)]
+    )
+    size = max(table.num_rows for table in held)
+    number = next_number(name for name in store.committed(folder) if name.startswith(f"{file}-"))
+    retry = 1 + max(shard.retry for shard in counted)
+    for place, start in enumerate(range(0, rows.num_rows, size)):
+        table = rows.slice(start, size)
+        name = shard_name(file, number + place, table["key"].to_pylist())
+        store.commit(folder, name, Output(table), {"stage": cut.spec.name, RETRY: str(retry)})
+        yield Counted(name, table.num_rows, retry=retry)

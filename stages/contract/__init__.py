@@ -16,7 +16,7 @@ from stages.contract.models import (
 from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
 from stages.contract.settings import Count, Dtype, ModelRunOptions, Recipe, RunOptions, Seconds, Seed, Settings, Threads
 from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Wired, Workers
-from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Retry, Shard
+from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Shard
 
 __all__ = [
     "CAPTIONED",
@@ -41,7 +41,6 @@ __all__ = [
     "QFormerRecipe",
     "Recipe",
     "Result",
-    "Retry",
     "RunOptions",
     "Seconds",
     "Seed",

@@ -43,18 +43,6 @@ class Shard(Inputs):
     """An empty local folder for side files; it is removed after the commit."""
     writer: str = ""
     """The fingerprint of what is made, by which others know whose it is."""
-    retry: Retry | None = None
-    """With a shard that was committed before: what of it to do again."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Rows of a committed shard that are to be tried again; all others stay what they are."""
-
-    before: Artifact
-    """The shard as it is committed."""
-    statuses: frozenset[str]
-    """The rows meant: those that ended in one of these."""
 
 
 @dataclass(frozen=True)

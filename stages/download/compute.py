@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from stages.contract import Output, Retry, Shard
+from stages.contract import Output, Shard
 from stages.download.containers import container_of, unpack
 from stages.download.existing import read_existing
 from stages.download.fit import Fit
@@ -20,10 +19,9 @@ from stages.download.rows import Outcome, Row, images_table, read_rows
 from stages.download.spec import DownloadRecipe, DownloadRun
 from stages.download.spool import Spool
 from stages.download.web import Web
-from stages.io.shards import read_images
 from stages.io.webdataset import json_part, write_tar
 from stages.removals import RemovalList, Removals
-from stages.tables import URLS
+from stages.tables import RETRY, URLS
 
 _BY_ADDRESS = Outcome("removed", "its address is on the removal list")
 
@@ -49,33 +47,29 @@ class Download:
             ValueError: the rows lie in several tars or tables.
             OSError: the scratch disk or the source's storage is out of order.
         """
-        urls = shard.one("urls").table()
+        urls, retry = shard.one("urls").table(), int(shard.one("urls").metadata().get(RETRY, 0))
         rows = read_rows(urls)
         removals = self._removals()
         container = container_of(self._images, rows) if self._images is not None else None
         if container is not None and container.can_stay:
             found = read_existing(container, rows, self._fit)
             by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
-            return _output(rows, _without_removed(found, removals) | by_address, links={"tar": container.url})
-        return self._store(urls, rows, removals, shard)
+            return _output(rows, _without_removed(found, removals) | by_address, retry, links={"tar": container.url})
+        return self._store(urls, rows, removals, shard.scratch, retry)
 
-    def _store(self, urls: pa.Table, rows: Sequence[Row], removals: Removals, shard: Shard) -> Output:
-        scratch = shard.scratch
+    def _store(self, urls: pa.Table, rows: Sequence[Row], removals: Removals, scratch: Path, retry: int) -> Output:
         tar = scratch / "images.tar"
         with Spool(scratch / "images.spool") as spool:
-            outcomes = _take_over(shard.retry, spool) if shard.retry else {}
-            outcomes |= {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
+            outcomes = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
             left = [row for row in rows if row.index not in outcomes]
-            fetched = _without_removed(self._fetch(left, removals, spool, scratch), removals)
-            number = _number(shard.retry)
-            outcomes |= {index: replace(outcome, retry=number) for index, outcome in fetched.items()}
+            outcomes |= _without_removed(self._fetch(left, removals, spool, scratch), removals)
             named = {
                 row.index: replace(outcomes[row.index], member=f"{row.key}.{self._extension}")
                 for row in rows
                 if outcomes[row.index].status == "success"
             }
             write_tar(tar, self._samples(urls, rows, named, spool))
-        return _output(rows, outcomes | named, sides={"tar": tar})
+        return _output(rows, outcomes | named, retry, sides={"tar": tar})
 
     def _fetch(self, rows: Sequence[Row], removals: Removals, spool: Spool, scratch: Path) -> dict[int, Outcome]:
         elsewhere = [row for row in rows if not row.file or self._local is None]
@@ -104,20 +98,6 @@ class Download:
                 )
 
 
-def _take_over(retry: Retry, spool: Spool) -> dict[int, Outcome]:
-    """The rows that are not tried again, as they were, their images in the spool."""
-    before = retry.before.table().drop_columns("url").to_pylist()
-    places = {row.pop("key"): index for index, row in enumerate(before)}
-    for key, image in read_images(retry.before):
-        spool.put(places[key], image)
-    return {index: Outcome(**row) for index, row in enumerate(before) if row["status"] not in retry.statuses}
-
-
-def _number(retry: Retry | None) -> int:
-    """Which retry of the shard this is; 0 where it is none."""
-    return 0 if retry is None else 1 + int(pc.max(retry.before.table(["retry"])["retry"]).as_py() or 0)
-
-
 def _without_removed(outcomes: dict[int, Outcome], removals: Removals) -> dict[int, Outcome]:
     return {
         index: _by_content(outcome) if removals.has_content(outcome.sha256, outcome.md5) else outcome
@@ -135,7 +115,7 @@ def _description(row: Row, own_columns: dict[str, Any], outcome: Outcome) -> dic
     return {**own_columns, "key": row.key, "url": row.url, "caption": row.text, **known}
 
 
-def _output(rows: Sequence[Row], outcomes: dict[int, Outcome], **files: Any) -> Output:
-    in_order = [outcomes[row.index] for row in rows]
+def _output(rows: Sequence[Row], outcomes: dict[int, Outcome], retry: int, **files: Any) -> Output:
+    in_order = [replace(outcomes[row.index], retry=retry) for row in rows]
     counts = Counter(outcome.status for outcome in in_order)
     return Output(images_table(rows, in_order), counts={"urls": len(rows), **dict(sorted(counts.items()))}, **files)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.io import tars
@@ -38,10 +39,20 @@ class Artifact:
     url: str
     """fsspec URL of the Parquet table."""
 
+    without: frozenset[str] = frozenset()
+    """The keys of rows that do not count."""
+
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the whole table, or the columns named."""
+        """Read the whole table, or the columns named, and of it the rows that count."""
+        read = list(columns) if columns is not None else None
+        if read is not None and self.without and "key" not in read:
+            read.append("key")
         with open_bytes(self.url) as file:
-            return pq.read_table(file, columns=list(columns) if columns is not None else None)
+            found = pq.read_table(file, columns=read)
+        if self.without:
+            gone = pc.is_in(found["key"], pa.array(sorted(self.without), pa.string()))
+            found = found.filter(pc.invert(gone))
+        return found if columns is None else found.select(list(columns))
 
     def metadata(self) -> dict[str, str]:
         """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""

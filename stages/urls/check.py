@@ -26,7 +26,7 @@ def check(name: str, source: SourceSettings) -> None:
         UserError: a path matches nothing; the images' folder is not there; a column of `url`, `text`, `where` or `keep`
             is not there; `where` is no condition over the columns.
     """
-    mistake = _mistake(source, find_files(name, source)[:TRIED])
+    mistake = _mistake(source, [files for files, _ in find_files(name, source)[:TRIED]])
     if mistake is not None:
         raise mistake
     if isinstance(source, HumanSource | JsonSource) and source.images_root is not None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import PurePosixPath
 
 from stages.errors import BrokenFileError, UserError
 from stages.io import tars
 from stages.urls.digest import digest
 from stages.urls.files import AT_ONCE, Files, filesystem, find
-from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource
+from stages.urls.keys import file_id
+from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource, fixed_folder
 
 TABLE = ".parquet"
 UNREADABLE = "unreadable"
@@ -23,8 +27,8 @@ UNREADABLE = "unreadable"
 class Part:
     """What one worker reads from beginning to end."""
 
-    name: str
-    """`<source>-<index>`, the index counting the source's files in the order of their names."""
+    file: str
+    """`<source>-<hash of the file's name>`: what the keys of its rows and the names of its shards begin with."""
     source_name: str
     """The source's name in the manifest."""
     source: SourceSettings
@@ -36,6 +40,14 @@ class Part:
     """Where the file lies below the folder of the source's images, with a slash at its end; "" for that folder."""
     broken: str = ""
     """Why it cannot be read, as far as its digest showed; "" where nothing is wrong with it."""
+    limit: int | None = None
+    """Rows that count, from its beginning; None: all."""
+
+    @property
+    def name(self) -> str:
+        """The name of what becomes of it: which rows of which content count."""
+        asked = json.dumps([self.digest, self.source.where, self.limit])
+        return f"{self.file}-{blake2b(asked.encode(), digest_size=4).hexdigest()}"
 
     @property
     def place(self) -> str:
@@ -53,34 +65,55 @@ def find_parts(name: str, source: SourceSettings) -> list[Part]:
     """
     groups = find_files(name, source)
     root = filesystem(source.images_root)[1] if isinstance(source, WebDatasetSource) else None
-    folders = [_below(root, files[0]) if root is not None else "" for files in groups]
+    folders = [_below(root, files[0]) if root is not None else "" for files, _ in groups]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        digests = list(pool.map(partial(_digest, source), groups, folders))
+        digests = list(pool.map(partial(_digest, source), (files for files, _ in groups), folders))
     return [
-        Part(f"{name}-{index:05d}", name, source, files, found, folder, broken)
-        for index, (files, folder, (found, broken)) in enumerate(zip(groups, folders, digests, strict=True))
+        Part(file_id(name, known_as), name, source, files, found, folder, broken)
+        for (files, known_as), folder, (found, broken) in zip(groups, folders, digests, strict=True)
     ]
 
 
-def find_files(name: str, source: SourceSettings) -> list[Files]:
-    """Return the files of every part; reads none of them.
+def find_files(name: str, source: SourceSettings) -> list[tuple[Files, str]]:
+    """Return the files of every part, and what it is known by: its path below the folder that the source names.
+
+    Of several files that are known by the same, all but the first have a number behind it. None of them is read.
 
     Raises:
         UserError: nothing matches, or a file lacks its partner.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for path in source.paths:
         matches = find(path, source.folder_glob)
         if isinstance(source, WebDatasetSource):
             matches = _of_images(name, path, matches)
         if not matches:
             raise UserError(f"source {name}: no file matches {path}; correct its `path`")
-        found.update(dict.fromkeys(matches))
+        for match in matches:
+            found.setdefault(match, _known_as(path, match))
+    groups = _grouped(name, source, list(found))
+    known, seen = [found.get(files[0]) or _known_as(files[0], files[0]) for files in groups], Counter[str]()
+    for at, words in enumerate(known):
+        seen[words] += 1
+        known[at] = words if seen[words] == 1 else f"{words}#{seen[words]}"
+    return list(zip(groups, known, strict=True))
+
+
+def _grouped(name: str, source: SourceSettings, found: list[str]) -> list[Files]:
     if isinstance(source, WebDatasetSource):
-        return _with_tables(list(found))
+        return _with_tables(found)
     if isinstance(source, SbuSource):
         return [_with_captions(name, file) for file in found]
     return [(file,) for file in found]
+
+
+def _known_as(path: str, match: str) -> str:
+    """A file's path below the folder that a path names as far as it is no pattern; its name where it is the file."""
+    folder = fixed_folder(path)
+    inner = filesystem(folder)[1].rstrip("/")
+    file = filesystem(match)[1]
+    below = file.removeprefix(f"{inner}/")
+    return below if below != file else file.rpartition("/")[2]
 
 
 def _digest(source: SourceSettings, files: Files, folder: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Batches of any size in, tables of one size out, in the same order and with keys that depend on nothing else."""
+"""Batches of any size in, tables of one size out, in the same order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,3 @@ def cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
             rows += batch.num_rows - at
     if held:
         yield pa.Table.from_batches(held).combine_chunks()
-
-
-def keyed(rows: pa.Table, *, source: str, shard: str, schema: pa.Schema) -> pa.Table:
-    """Put key and source before the rows of a shard; the key of a row is the shard's name and its number there."""
-    keys = pa.array([f"{shard}-{row:05d}" for row in range(rows.num_rows)], pa.string())
-    sources = pa.repeat(pa.scalar(source, pa.string()), rows.num_rows)
-    return pa.Table.from_arrays([keys, sources, *rows.columns], schema=schema)

@@ -56,6 +56,11 @@ class SourceSettings(Settings):
         return self.use or ("pairs" if self.human else "web")
 
     @property
+    def trusted(self) -> bool:
+        """Whether a row's texts are taken as people's, and kept as they are."""
+        return self.used != "web"
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """The entries of `path`."""
         return (self.path,) if isinstance(self.path, str) else self.path
@@ -66,8 +71,9 @@ class SourceSettings(Settings):
         return None
 
     def identity(self) -> dict[str, Any]:
-        """Everything here that changes the rows, without paths and hosts: for the fingerprint."""
-        return self.model_dump(mode="json", exclude={"use", *self.places})
+        """Everything here that changes what a row is, not which rows there are, without paths and hosts."""
+        values = self.model_dump(mode="json", exclude={"use", "where", *self.places})
+        return {**values, "trusted": self.trusted}
 
     def overlaps(self, other: SourceSettings) -> bool:
         """Whether both take rows of the same file, as far as settings can tell: different `where`s are believed."""
@@ -249,7 +255,7 @@ def _common_folder(paths: Sequence[str]) -> str:
     Raises:
         ValueError: there is none, since they lie on different disks or in different buckets.
     """
-    folders = list(dict.fromkeys(map(_fixed_folder, paths)))
+    folders = list(dict.fromkeys(map(fixed_folder, paths)))
     if len(folders) == 1 and not folders[0].endswith(":/"):
         return folders[0]
     protocols = {folder.partition("://")[0] if "://" in folder else "" for folder in folders}
@@ -261,7 +267,7 @@ def _common_folder(paths: Sequence[str]) -> str:
     return f"{protocols.pop()}://{common}"
 
 
-def _fixed_folder(path: str) -> str:
+def fixed_folder(path: str) -> str:
     """Return the folder that a path names, as far as no pattern begins in it."""
     pattern = re.search(r"[*?{[]", path)
     if pattern is None and not path.lower().endswith((*tars.ENDINGS, ".parquet")):
@@ -339,7 +345,7 @@ class UrlsRecipe(Recipe):
     """How the sources are cut."""
 
     shard_size: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
-    """Rows in a shard; only the last one of a file has fewer."""
+    """Rows in a shard; the last one of a file has fewer. Rows that are in a shard already stay there."""
 
 
 class UrlsRun(RunOptions):
@@ -348,7 +354,7 @@ class UrlsRun(RunOptions):
 
 SPEC = StageSpec(
     name="urls",
-    version=2,
+    version=3,
     reads={},
     writes="urls",
     recipe=UrlsRecipe,
