@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +29,13 @@ app = typer.Typer(
 )
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A YAML file; manifests/ holds examples.")]
+Target = Annotated[
+    str, typer.Argument(metavar="MANIFEST|OUTPUT", help="A manifest that has been run, or an output alone.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="Take so many rows of every source; more of them another time."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
 
@@ -64,20 +73,25 @@ class ExportFormat(StrEnum):
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - a command's options
     manifest: ManifestPath,
     executor: RunExecutor = ExecutorName.ray,
     address: Address = None,
     until: Until = None,
+    limit: Limit = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Work everything that the manifest asks for and that is not done yet."""
-    _work(manifest, until, executor, address, as_json=as_json)
+    from pipeline.limit import cut_up_to
+    from pipeline.session import open_session
+
+    opened = partial(open_session, manifest, until, limit=limit)
+    _work(opened if limit is None else partial(cut_up_to, opened), executor, address, as_json=as_json)
 
 
 @app.command()
 def retry(  # noqa: PLR0913, PLR0917 - a command's options
-    manifest: ManifestPath,
+    target: Target,
     stage: Annotated[RetryStage, typer.Option(help="Whose failed rows.")] = RetryStage.download,
     status: Annotated[
         str | None,
@@ -92,30 +106,29 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
 ) -> None:
     """Try rows of finished shards again that failed, and work what follows from the images that come.
 
-    Keys stay, and so does every row that is not tried again. Not while a run of the same output is under way.
+    Keys stay, and so does all that is done. Not while a run of the same output is under way.
     """
-    from pipeline.session import open_session
+    from pipeline.session import open_output
     from pipeline.upkeep.retry import mark, statuses_of
 
     del stage  # there is one so far
-    marked = mark(open_session(manifest), statuses_of(status))
+    session = _told(open_output(target))
+    marked = mark(session, statuses_of(status))
     say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
-    _work(manifest, until, executor, address, as_json=as_json)
+    _work(partial(session.until, until), executor, address, as_json=as_json)
 
 
-def _work(manifest: Path, until: str | None, executor: ExecutorName, address: str | None, *, as_json: bool) -> None:
-    """Work what is left of a manifest, and tell what became of it."""
+def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | None, *, as_json: bool) -> None:
+    """Work what is left of a session, and tell what became of it."""
     from pipeline.execute.execution import RunLostError
     from pipeline.execute.stop import Stopped, stop_at_sigterm
     from pipeline.run import run_session
-    from pipeline.session import open_session
 
     if address and executor is ExecutorName.local:
         raise UserError("--address names a Ray cluster; leave out --executor local")
     stop_at_sigterm()
     try:
-        session = open_session(manifest, until)
-        outcome = run_session(session, executor=executor.value, address=address, console=Console(stderr=True))
+        outcome = run_session(opened(), executor=executor.value, address=address, console=Console(stderr=True))
     except KeyboardInterrupt as stop:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
@@ -128,12 +141,17 @@ def _work(manifest: Path, until: str | None, executor: ExecutorName, address: st
 
 
 @app.command()
-def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> None:  # noqa: FBT002
-    """Say what a run would do, and which key makes it necessary."""
+def plan(
+    manifest: ManifestPath,
+    until: Until = None,
+    limit: Limit = None,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Say what a run would do, and what makes it necessary; nothing is written."""
     from pipeline.session import open_session
     from pipeline.watch.report import plan_rows, print_plan
 
-    session = open_session(manifest, until)
+    session = _told(open_session(manifest, until, limit=limit, write=False))
     if as_json:
         say_json(plan_rows(session.plans))
     else:
@@ -141,14 +159,14 @@ def plan(manifest: ManifestPath, until: Until = None, as_json: Json = False) -> 
 
 
 @app.command()
-def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
+def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     """Say how far the run is, what it has lost and why, and which shards failed."""
     from pipeline.dag.damaged import damaged_files
-    from pipeline.session import open_session
+    from pipeline.session import open_output
     from pipeline.sql.catalog import connect
     from pipeline.watch import report
 
-    session = open_session(manifest)
+    session = _told(open_output(target))
     catalog = connect(session.graph, session.store)
     if as_json:
         say_json(
@@ -177,20 +195,20 @@ def status(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT0
 
 @app.command()
 def query(
-    manifest: ManifestPath,
+    target: Target,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="For example: SELECT * FROM corpus LIMIT 5")],
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Ask the tables with SQL (DuckDB): captions, corpus, images, failures, hosts, funnel, ..."""
     import duckdb
 
-    from pipeline.session import open_session
+    from pipeline.session import open_output
     from pipeline.sql.catalog import connect
     from pipeline.sql.catalog import query as ask
 
-    session = open_session(manifest)
+    session = _told(open_output(target))
     try:
-        columns, rows = ask(connect(session.graph, session.store), sql)
+        columns, rows = ask(connect(session.graph, session.store, session.others()), sql)
     except duckdb.Error as error:
         raise UserError(f"the query is wrong: {str(error).splitlines()[0]}") from None
     if as_json:
@@ -200,20 +218,20 @@ def query(
 
 
 @app.command()
-def compact(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT002
+def compact(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     """Write the tables of many shards once more as few large ones, which queries then read, in seconds.
 
     A run does it at its end where a stage has a thousand new tables. Not while a retry or a forget is under way.
     """
     from dataclasses import asdict
 
-    from pipeline.session import open_session
+    from pipeline.session import open_output
     from pipeline.sql.catalog import write_catalog
     from pipeline.sql.compaction import compact as put_together
 
-    session = open_session(manifest)
+    session = _told(open_output(target))
     done = put_together(session.graph, session.store)
-    write_catalog(session.graph, session.store)
+    write_catalog(session.graph, session.store, session.others())
     if as_json:
         say_json(asdict(done))
     else:
@@ -222,7 +240,7 @@ def compact(manifest: ManifestPath, as_json: Json = False) -> None:  # noqa: FBT
 
 @app.command()
 def export(
-    manifest: ManifestPath,
+    target: Target,
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A local path, or an fsspec URL.")],
     to: Annotated[
         ExportFormat,
@@ -242,10 +260,10 @@ def export(
     An export that is there is brought up to date: what retries brought comes in, what was forgotten goes.
     """
     from pipeline.export.command import export as write
-    from pipeline.session import open_session
+    from pipeline.session import open_output
 
     try:
-        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True), overwrite=overwrite)
+        outcome = write(_told(open_output(target)), to.value, destination, Console(stderr=True), overwrite=overwrite)
     except KeyboardInterrupt:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -263,7 +281,7 @@ def export(
 
 @app.command()
 def forget(
-    manifest: ManifestPath,
+    target: Target,
     entries: Annotated[list[str] | None, typer.Argument(metavar="URL_OR_SUM...")] = None,
     listed: Annotated[
         Path | None,
@@ -278,34 +296,29 @@ def forget(
     """
     from dataclasses import asdict
 
-    from pipeline.dag.graph import absolute
     from pipeline.export.remembered import outdated
-    from pipeline.manifest.load import load_manifest
-    from pipeline.store import Store
+    from pipeline.session import removals_of
+    from pipeline.sql.catalog import renew_catalog
     from pipeline.upkeep.forget import Forgotten, entries_of
     from pipeline.upkeep.forget import forget as clear
 
-    loaded = load_manifest(manifest)
-    removal_list = absolute(loaded.removed)
-    if removal_list is None:
-        raise UserError(f"{manifest}: it has no removal list; add a line such as 'removed: removed.txt'")
-    store = Store.open(loaded.output)
+    store, removal_list = removals_of(target)
     named, odd = entries_of(entries or [], listed)
     done: Forgotten = clear(store, removal_list, named)
     done.odd = [*odd, *done.odd]
     exports = outdated(store)
     if done.tables:
-        _renew_catalog(manifest)
+        renew_catalog(store)
     if as_json:
         known = [asdict(found) for found in exports]
         say_json({**asdict(done), "elsewhere": sorted(done.elsewhere), "exports": known})
     else:
-        say(f"{len(done.added)} new on {loaded.removed}")
+        say(f"{len(done.added)} new on {removal_list}")
         say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
         for tar in sorted(done.elsewhere):
             say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
         for found in exports:
-            again = shlex.join(["capfilt", "export", str(manifest), found.destination, "--to", found.format])
+            again = shlex.join(["capfilt", "export", target, found.destination, "--to", found.format])
             say(f"an export is out of date until it is made again: {again}")
         for words in done.odd:
             say(words, err=True)
@@ -315,12 +328,12 @@ def forget(
 
 @app.command()
 def clean(
-    manifest: ManifestPath,
+    target: Target,
     older_than: Annotated[
         float, typer.Option(metavar="MINUTES", min=0, help="What is younger may belong to a run under way.")
     ] = 60.0,
     unused: Annotated[  # noqa: FBT002
-        bool, typer.Option("--unused", help="Also results of recipes that this manifest does not ask for.")
+        bool, typer.Option("--unused", help="Also results that no manifest asks for that was run here.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and leave it.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
@@ -329,11 +342,11 @@ def clean(
     from dataclasses import asdict
     from datetime import timedelta
 
-    from pipeline.session import open_session
+    from pipeline.session import open_output
     from pipeline.upkeep.clean import clean as remove
 
-    session = open_session(manifest)
-    keep = {session.store.folder_of(node) for node in session.graph.nodes.values()}
+    session = _told(open_output(target))
+    keep = {session.store.folder_of(node) for graph in session.graphs() for node in graph.nodes.values()}
     found = remove(
         session.store, older_than=timedelta(minutes=older_than), keep=keep if unused else None, dry_run=dry_run
     )
@@ -363,22 +376,16 @@ def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST..
         raise UserError("\n".join(wrong))
 
 
-def _renew_catalog(manifest: Path) -> None:
-    """Write the views anew, which may name tables that are gone; that takes the sources, which may be gone too."""
-    from pipeline.session import open_session
-    from pipeline.sql.catalog import write_catalog
-
-    try:
-        session = open_session(manifest)
-    except UserError as error:
-        say(f"catalog.duckdb is not up to date, and the next run writes it: {error}", err=True)
-    else:
-        write_catalog(session.graph, session.store)
+def _told(session: Session) -> Session:
+    """A session, of which the user is told what there is to say."""
+    for note in session.notes:
+        say(note, err=True)
+    return session
 
 
 def _measured(session: Session) -> set[str]:
     """The sources that are measured on, and do not go all the way."""
-    return {name for name, use in session.manifest.uses.items() if use == "measure"}
+    return {name for name, use in session.uses.items() if use == "measure"}
 
 
 def main() -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import duckdb
 
 from pipeline.dag.damaged import damaged_files
-from pipeline.dag.graph import Graph, absolute
 from pipeline.dag.plan import NodePlan
 from pipeline.execute.events import one_line
 from pipeline.execute.execution import Execution, Executor, RunLostError
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
-from pipeline.session import Session, demo_web, plan, write_recipes
+from pipeline.session import Session, demo_web, write_session
 from pipeline.sql.catalog import connect, write_catalog
 from pipeline.sql.compaction import MANY, compact
 from pipeline.upkeep.forget import apply_list
@@ -55,17 +53,16 @@ def run_session(session: Session, *, executor: str, address: str | None, console
 
 def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
     started = time.monotonic()
-    removed = absolute(session.manifest.removed)
-    if not all(left.is_done for left in session.plans):
-        write_recipes(session)
-    for words in apply_list(session.store, removed):
+    write_session(session)
+    for words in apply_list(session.store, session.removed):
         console.print(words)
-    new, schedule = _work(session, session.plans, executor=_executor(executor, address), console=console)
-    again = plan(session.graph, session.store)
-    if schedule.is_finished and any(_is_undone(left, schedule) for left in again):  # of copies that are none any more
-        newer, schedule = _work(session, again, executor=_executor(executor, address), console=console)
+    new, schedule = _work(session, executor=_executor(executor, address), console=console)
+    again = session.replanned()
+    if schedule.is_finished and any(_is_undone(left, schedule) for left in again.plans):
+        session = again  # what was found of a whole source was found anew, and says something else of some shards
+        newer, schedule = _work(session, executor=_executor(executor, address), console=console)
         new += newer
-    apply_list(session.store, removed)  # it may have grown while shards were under way
+    apply_list(session.store, session.removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
     catalog = connect(session.graph, session.store)
@@ -80,18 +77,17 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),
         "output": session.store.root,
-        "catalog": write_catalog(session.graph, session.store),
+        "catalog": write_catalog(session.graph, session.store, session.others()),
     }
 
 
-def _work(session: Session, plans: Sequence[NodePlan], *, executor: Executor, console: Console) -> tuple[int, Schedule]:
-    """Work what the plans leave; how many shards that were, and how it stands.
+def _work(session: Session, *, executor: Executor, console: Console) -> tuple[int, Schedule]:
+    """Work what the plan leaves; how many shards that were, and how it stands.
 
     Raises:
         Stopped: a signal ended the run.
     """
-    graph = Graph({plan.node.name: plan.node for plan in plans})
-    schedule = Schedule(graph, plans)
+    graph, schedule = session.graph, Schedule(session.graph, session.plans)
     done_before = sum(len(state.done) for state in schedule.nodes.values())
     if not schedule.is_finished:
         with demo_web(session), make_display(console, graph) as display:

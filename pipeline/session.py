@@ -1,57 +1,195 @@
-"""A manifest opened against its output folder: the graph, the store and the plan that every command starts from."""
+"""What a command works with: a graph, the output that it lies in, and the plan of what is left.
+
+`open_session` begins with a manifest and looks at its lists, as whoever computes must; `open_output` begins with what a
+run has left, and needs the output alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.dag.graph import Graph, Node, build_graph
+from pipeline.dag.digests import Digests
+from pipeline.dag.graph import Graph, Lists, Node, absolute, build_graph
 from pipeline.dag.listing import done_folder, latest, listings, part_of, read_listing
 from pipeline.dag.plan import NodePlan, make_plan
-from pipeline.dag.steps import of_name
+from pipeline.dag.steps import known_names, of_name
+from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.verdicts import is_current
-from pipeline.manifest.load import Manifest, load_manifest
+from pipeline.manifest.document import Demo
+from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.store import Store
+from stages.contract import Use
 from stages.errors import UserError
 from stages.urls.check import check
-from stages.urls.parts import Part
+from stages.urls.digest import digest
+from stages.urls.files import Files
+from stages.urls.parts import Part, find_parts
+from stages.urls.spec import Source, SourceSettings
 
 
 @dataclass(frozen=True)
 class Session:
     """What a command works with."""
 
-    manifest: Manifest
     graph: Graph
     store: Store
     plans: list[NodePlan]
+    name: str
+    """The manifest's, without its ending."""
+    manifest: str
+    """The sha256 of its text."""
+    uses: Mapping[str, Use]
+    removed: str | None
+    """fsspec URL of the removal list."""
+    demo: Demo | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of lists and models that were looked at."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
+
+    def until(self, step: str | None) -> Session:
+        """The same, up to a step, as the store shows it now.
+
+        Raises:
+            UserError: there is no such step.
+        """
+        if step is not None and not self.graph.of_step(step):
+            known = ", ".join(dict.fromkeys(node.step for node in self.graph.nodes.values()))
+            raise UserError(f"--until {step}: there is no such step; the steps are {known}")
+        graph = replace(self, graph=self.graph.until(step)) if step else self
+        return graph.replanned()
+
+    def others(self) -> dict[str, Graph]:
+        """The graphs of other manifests that were run into the same output, by name."""
+        names = [name for name in stored_names(self.store) if name != self.name]
+        return {stored.name: stored.graph for name in names if (stored := stored_graph(self.store, name))}
+
+    def graphs(self) -> list[Graph]:
+        """All graphs that the output is known to hold, this one's latest run's among them."""
+        own = stored_graph(self.store, self.name)
+        return [self.graph, *([own.graph] if own else []), *self.others().values()]
+
+    def replanned(self) -> Session:
+        """The same, as the store shows it now."""
+        return replace(self, plans=plan(self.graph, self.store))
 
 
-def open_session(path: Path, until: str | None = None) -> Session:
+def open_session(path: Path, until: str | None = None, *, limit: int | None = None, write: bool = True) -> Session:
     """Load the manifest and see what of it is done.
 
     Args:
         path: the manifest.
-        until: the last stage wanted; None for all.
+        until: the last step wanted; None for all.
+        limit: rows of every source that count; None for all.
+        write: whether the demo world is written that the manifest asks for.
 
     Raises:
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path)
     if until is not None and not of_name(manifest.steps, until):
-        known = ", ".join(step.name for step in manifest.steps)
-        raise UserError(f"--until {until}: {path} has no such step; its steps are {known}")
-    write_demo(manifest)
-    for name, source in manifest.sources.items():
-        check(name, source)
+        raise UserError(f"--until {until}: {path} has no such step; its steps are {known_names(manifest.steps)}")
+    notes = _prepare_demo(manifest.demo, write=write)
     store = Store.open(manifest.output)
     store.reach()
-    graph = build_graph(manifest.steps, manifest.sources, manifest.removed, listing_of=Listings(store))
+    before = stored_graph(store, path.stem)
+    digests = Digests(before.digests if before else None)
+    if not notes:
+        for name, source in manifest.sources.items():
+            check(name, source)
+    graph = _graph(manifest, store, digests, limit, looks=not notes)
     graph = graph.until(until) if until else graph
-    return Session(manifest, graph, store, plan(graph, store))
+    text = hashlib.sha256(path.read_bytes()).hexdigest()
+    removed = absolute(manifest.removed)
+    plans = plan(graph, store)
+    return Session(
+        graph, store, plans, path.stem, text, manifest.uses, removed, manifest.demo, digests.asked, tuple(notes)
+    )
+
+
+def open_output(target: str) -> Session:
+    """What the latest run has left, of a manifest or in an output.
+
+    Args:
+        target: a manifest; an output, a local folder or an fsspec URL; or one of the graphs in it.
+
+    Raises:
+        UserError: the manifest is wrong, or no run has been there.
+    """
+    path = Path(target).expanduser()
+    if path.suffix != ".json" and path.is_file():
+        return _of_manifest(path)
+    root, name = target.rstrip("/"), None
+    if root.endswith(".json") and "/graphs/" in f"/{root}":
+        root, _, file = root.rpartition("/graphs/")
+        name = file.removesuffix(".json")
+    store = Store.open(root)
+    store.reach()
+    found = [each for each in (stored_graph(store, one) for one in ([name] if name else stored_names(store))) if each]
+    if not found:
+        raise UserError(f"{target}: it is no manifest, and no run has left a graph there; name either")
+    shown = max(found, key=lambda stored: stored.written)
+    others = [f"{store.root}/graphs/{stored.name}.json" for stored in found if stored is not shown]
+    told = (f"this is the run of {shown.name}; others that were here: {', '.join(others)}",) if others else ()
+    return _of_stored(store, shown, told)
+
+
+def removals_of(target: str) -> tuple[Store, str]:
+    """The output that a manifest or an output means, and its removal list.
+
+    Raises:
+        UserError: there is no such output, or it has no list.
+    """
+    path = Path(target).expanduser()
+    if path.suffix != ".json" and path.is_file():
+        manifest = load_manifest(path)
+        store, removed = Store.open(manifest.output), absolute(manifest.removed)
+    else:
+        session = open_output(target)
+        store, removed = session.store, session.removed
+    if removed is None:
+        raise UserError(f"{target}: it has no removal list; add a line such as 'removed: removed.txt' to the manifest")
+    return store, removed
+
+
+def _of_manifest(path: Path) -> Session:
+    store = Store.open(output_of(path))
+    store.reach()
+    stored = stored_graph(store, path.stem)
+    if stored is None:
+        return open_session(path, write=False)
+    same = hashlib.sha256(path.read_bytes()).hexdigest() == stored.manifest
+    told = f"{path} has changed since its run of {stored.written}, which this is of; `capfilt plan` says what is new"
+    return _of_stored(store, stored, () if same else (told,))
+
+
+def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
+    graph = stored.graph
+    return Session(
+        graph, store, plan(graph, store), stored.name, stored.manifest, stored.uses, stored.removed, None,
+        stored.digests, notes,
+    )  # fmt: skip
+
+
+def _graph(manifest: Manifest, store: Store, digests: Digests, limit: int | None, *, looks: bool) -> Graph:
+    def digest_of(source: SourceSettings, files: Files, folder: str) -> str:
+        meant = json.dumps([source.identity(), source.where, folder])
+        return digests.of(files, meant, partial(digest, source, files, folder))
+
+    def parts_of(name: str, source: Source) -> list[Part]:
+        return find_parts(name, source, digest_of) if looks else []
+
+    shown = Listings(store)
+    lists = Lists(parts_of, partial(shown.up_to, limit), shown, digests)
+    return build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
 
 
 class Listings:
@@ -63,10 +201,28 @@ class Listings:
 
     def __call__(self, node: Node, part: Part) -> str:
         """The name of the listing; of a file that has not been cut, the name that it will have."""
+        return self._there(node).get(part.name, part.name)
+
+    def _there(self, node: Node) -> dict[str, str]:
         folder = done_folder(node, self._store)
         if folder not in self._latest:
             self._latest[folder] = latest(self._store.committed(folder))
-        return self._latest[folder].get(part.name, part.name)
+        return self._latest[folder]
+
+    def up_to(self, limit: int | None, node: Node) -> tuple[Part, ...]:
+        """The files of a source that are needed for so many rows, as far as they have been cut, and the next one."""
+        if limit is None:
+            return node.parts
+        left, parts = limit, list[Part]()
+        for part in node.parts:
+            parts.append(replace(part, limit=left))
+            listing = self._there(node).get(parts[-1].name)
+            if listing is None:
+                break
+            left -= sum(found.rows for found in read_listing(self._store, self._store.folder_of(node), [listing]))
+            if left <= 0:
+                break
+        return tuple(parts)
 
 
 def plan(graph: Graph, store: Store) -> list[NodePlan]:
@@ -77,7 +233,7 @@ def plan(graph: Graph, store: Store) -> list[NodePlan]:
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.grain == "file" and node.source:
             failed[name] = frozenset(store.failures(done_folder(node, store)))
-            tried = failed[name] | committed[name] >= {part.name for part in node.parts}
+            tried = bool(node.parts) and failed[name] | committed[name] >= {part.name for part in node.parts}
             counted = read_listing(store, store.folder_of(node), listings(node, store)) if tried else None
             shards[node.source] = None if counted is None else [found.shard for found in counted]
     return make_plan(graph, committed, shards, failed, earlier)
@@ -100,33 +256,39 @@ def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:
     return [recipe["identity"] for recipe in recipes if recipe and recipe["source"] == node.source]
 
 
-def write_recipes(session: Session) -> None:
-    """Say in every folder what its fingerprint stands for; the first write also shows that the output can be written.
+def write_session(session: Session) -> None:
+    """Keep the graph in the output, and in every folder what its fingerprint stands for.
 
     Raises:
-        UserError: it cannot.
+        UserError: the output cannot be written.
     """
+    store, now = session.store, datetime.now(UTC).isoformat(timespec="seconds")
+    stored = Stored(session.name, session.manifest, session.graph, session.uses, session.removed, session.digests, now)
     try:
+        store_graph(store, stored)
         for node in session.graph.nodes.values():
-            folder = session.store.folder_of(node)
-            session.store.record_recipe(folder, {"source": node.source, "identity": node.identity})
-    except (PermissionError, NotADirectoryError, FileExistsError, OSError) as error:
+            store.record_recipe(store.folder_of(node), {"source": node.source, "identity": node.identity})
+    except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"output: {session.store.root} cannot be written ({reason}); name another folder") from None
+        raise UserError(f"output: {store.root} cannot be written ({reason}); name another folder") from None
 
 
-def write_demo(manifest: Manifest) -> None:
-    """Write the demo world that the manifest asks for, if it is not there yet."""
-    demo = manifest.demo
+def _prepare_demo(demo: Demo | None, *, write: bool) -> list[str]:
+    """Write the demo world that a manifest asks for, if it is not there yet; or say that a run would."""
     if demo is None:
-        return
-    from stages.demo.world import write
+        return []
+    from stages.demo.world import World
+    from stages.demo.world import write as write_world
 
-    base_url = f"http://127.0.0.1:{demo.port}"
+    folder, base_url = Path(demo.folder).expanduser(), f"http://127.0.0.1:{demo.port}"
+    if not write:
+        is_there = World(folder).record.exists()
+        return [] if is_there else [f"the demo world is not there yet; `capfilt run` writes it into {demo.folder}"]
     try:
-        write(Path(demo.folder).expanduser(), images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
+        write_world(folder, images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
     except OSError as error:
         raise UserError(f"demo.folder: {demo.folder} cannot be written: {error}") from None
+    return []
 
 
 @contextmanager
@@ -136,7 +298,7 @@ def demo_web(session: Session) -> Iterator[None]:
     Raises:
         UserError: the port is taken.
     """
-    demo = session.manifest.demo
+    demo = session.demo
     downloads = [plan for plan in session.plans if plan.node.spec.writes == "images"]
     if demo is None or all(plan.is_done for plan in downloads):
         yield

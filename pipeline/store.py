@@ -129,15 +129,15 @@ class Store:
 
     def fingerprints(self, stage: str) -> list[str]:
         """The fingerprints that `stage` has a folder for."""
-        return self._names(f"{self.root}/{stage}")
+        return self.names(f"{self.root}/{stage}")
 
     def committed(self, folder: str) -> set[str]:
         """The shards whose table lies in `folder`."""
-        return {name.removesuffix(TABLE) for name in self._names(folder) if name.endswith(TABLE)}
+        return {name.removesuffix(TABLE) for name in self.names(folder) if name.endswith(TABLE)}
 
     def failures(self, folder: str) -> dict[str, dict[str, Any]]:
         """The shards that failed for good in the latest run that tried them: what `record_failure` wrote."""
-        names = self._names(folder)
+        names = self.names(folder)
         failed, done = (
             {name.removesuffix(ending) for name in names if name.endswith(ending)} for ending in (FAILURE, TABLE)
         )
@@ -145,7 +145,7 @@ class Store:
 
     def sides(self, folder: str, ending: str) -> dict[str, str]:
         """The locations of the side files with an ending that tables in a folder name, by shard."""
-        names = self._names(folder)
+        names = self.names(folder)
         found = [side[1] for name in names if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
         sides: dict[str, str] = {}
         for shard in found:
@@ -210,7 +210,7 @@ class Store:
 
     def compacted(self, folder: str) -> list[str]:
         """The names of the large tables below a folder, whether they count or not, or are whole or not."""
-        return [name for name in self._names(f"{folder}/{COMPACTED}") if TABLE in name]
+        return [name for name in self.names(f"{folder}/{COMPACTED}") if TABLE in name]
 
     def _drop_compaction(self, folder: str) -> None:
         """A table is about to change: its rows must not be read, nor lie, anywhere else."""
@@ -251,7 +251,7 @@ class Store:
             folder: any of the output's.
             shard: the one to look at; None for all.
         """
-        names = self._names(folder)
+        names = self.names(folder)
         found = [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
         sides: dict[str, list[str]] = {}
         for name in names:
@@ -288,7 +288,7 @@ class Store:
 
     def run_files(self) -> list[str]:
         """The locations of what runs under way have said, and of what killed ones have left."""
-        return [f"{self.root}/{RUNS}/{name}" for name in self._names(f"{self.root}/{RUNS}") if name.endswith(".json")]
+        return [f"{self.root}/{RUNS}/{name}" for name in self.names(f"{self.root}/{RUNS}") if name.endswith(".json")]
 
     def runs(self) -> list[dict[str, Any]]:
         """What runs have said of themselves that have not come to their end."""
@@ -303,7 +303,8 @@ class Store:
         found: dict[str, Any] = json.loads(self.filesystem.cat_file(url))
         return found
 
-    def _names(self, folder: str) -> list[str]:
+    def names(self, folder: str) -> list[str]:
+        """The names of what lies in a folder, sorted; nothing where there is none."""
         try:
             found = self.filesystem.ls(folder, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.dag.digests import Digests
 from stages.contract import FROM, Recipe, StageSpec, model_fields, models_from
 
 
@@ -28,15 +30,18 @@ def stage_identity(spec: StageSpec, recipe: dict[str, Any], inputs: dict[str, li
     return {"stage": spec.name, "version": spec.version, "recipe": recipe, "inputs": inputs}
 
 
-def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+def recipe_identity(recipe: Recipe, digests: Digests) -> dict[str, Any]:
     """The recipe as JSON values, a local model (a folder or a file) named by its content.
 
     So the same weights in another folder, or on another host, give the same fingerprint, and a retrained model
     in the same folder gives another one.
     """
-    digests = {name: f"sha256:{model_digest(path)}" for name, path in _local_models(recipe).items()}
+    local = {
+        name: f"sha256:{digests.of([str(path)], 'model', partial(model_digest, path))}"
+        for name, path in _local_models(recipe).items()
+    }
     made = dict.fromkeys(models_from(recipe))  # it is an input, known by its fingerprint
-    return {**recipe.model_dump(mode="json"), **digests, **made}
+    return {**recipe.model_dump(mode="json"), **local, **made}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -6,9 +6,10 @@ A fingerprint is kept per (step, source), so that adding a source to a manifest 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipeline.dag.digests import Digests
 from pipeline.dag.fingerprint import fingerprint, recipe_identity, stage_identity, with_absolute_paths
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wire, wire
@@ -97,16 +98,22 @@ class Graph:
         return wanted
 
 
-ListingOf = Callable[[Node, Part], str]
-"""(who cuts it, a file) -> the name of the listing that says which of its rows count."""
+@dataclass(frozen=True)
+class Lists:
+    """What is known of the sources' files."""
+
+    parts_of: Callable[[str, Source], list[Part]] = find_parts
+    """Finds the files of a source."""
+    some_of: Callable[[Node], tuple[Part, ...]] = lambda node: node.parts
+    """Says which of them count, of the node that cuts them."""
+    listing_of: Callable[[Node, Part], str] = lambda _, part: part.name
+    """Says which listing of a file counts; there are several where rows have been tried again."""
+    digests: Digests = field(default_factory=Digests)
+    """Of local models, as far as they are known."""
 
 
 def build_graph(
-    steps: Sequence[Step],
-    sources: Mapping[str, Source],
-    removed: str | None = None,
-    parts_of: Callable[[str, Source], list[Part]] = find_parts,
-    listing_of: ListingOf = lambda _, part: part.name,
+    steps: Sequence[Step], sources: Mapping[str, Source], removed: str | None = None, lists: Lists | None = None
 ) -> Graph:
     """The DAG of a manifest.
 
@@ -114,27 +121,33 @@ def build_graph(
         steps: its steps.
         sources: its sources.
         removed: its removal list.
-        parts_of: finds a source's files.
-        listing_of: says which listing of a file counts; there are several where rows have been tried again.
+        lists: what is known of their files.
 
     Raises:
         UserError: a source names no file.
     """
-    parts = {name: tuple(parts_of(name, source)) for name, source in sources.items()}
+    lists = lists or Lists()
+    parts = {name: tuple(lists.parts_of(name, source)) for name, source in sources.items()}
     nodes: dict[str, Node] = {}
     for name, wired in wire(steps, {name: source.used for name, source in sources.items()}).wires.items():
         source = None if wired.source is None else sources[wired.source]
         own = parts[wired.source] if wired.source is not None and wired.step.spec.grain == "file" else ()
-        node = _node(wired, source, own, nodes, removed)
-        nodes[name] = replace(node, data=_data(node, nodes, listing_of)) if node.spec.at_once else node
+        node = _node(wired, source, own, nodes, removed, lists.digests)
+        node = replace(node, parts=lists.some_of(node)) if own else node
+        nodes[name] = replace(node, data=_data(node, nodes, lists)) if node.spec.at_once else node
     return Graph(nodes)
 
 
-def _node(
-    wired: Wire, source: Source | None, parts: tuple[Part, ...], nodes: Mapping[str, Node], removed: str | None
+def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
+    wired: Wire,
+    source: Source | None,
+    parts: tuple[Part, ...],
+    nodes: Mapping[str, Node],
+    removed: str | None,
+    digests: Digests,
 ) -> Node:
     step = wired.step
-    values, run = recipe_identity(step.recipe), step.run
+    values, run = recipe_identity(step.recipe, digests), step.run
     if source is not None and step.spec.grain == "file":
         values = {"source": wired.source, **source.identity()}  # how it is cut is no part of what a row is
     if source is not None and step.spec.writes == "images":
@@ -145,11 +158,11 @@ def _node(
     return Node(step.name, step.spec, wired.source, recipe, run, wired.reads, identity, fingerprint(identity), parts)
 
 
-def _data(node: Node, nodes: Mapping[str, Node], listing_of: ListingOf) -> str:
+def _data(node: Node, nodes: Mapping[str, Node], lists: Lists) -> str:
     """What stands for the rows that a node reads: the listings of all files of its sources."""
     sources = {nodes[name].source for name in node.inputs}
     cut = [found for found in nodes.values() if found.spec.grain == "file" and found.source in sources]
-    return fingerprint({found.fingerprint: [listing_of(found, part) for part in found.parts] for found in cut})
+    return fingerprint({found.fingerprint: [lists.listing_of(found, part) for part in found.parts] for found in cut})
 
 
 def absolute(folder: str | None) -> str | None:

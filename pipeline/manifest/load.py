@@ -63,6 +63,18 @@ def load_manifest(path: Path) -> Manifest:
     return Manifest(document.output, document.sources, steps, document.demo, document.removed)
 
 
+def output_of(path: Path) -> str:
+    """The output of a manifest, of which nothing else need be right.
+
+    Raises:
+        UserError: the file is no manifest.
+    """
+    _, values = parse(path, _read(path))
+    if not isinstance(values.get("output"), str):
+        return load_manifest(path).output  # which says what is wrong
+    return str(values["output"])
+
+
 def _read(path: Path) -> str:
     if path.is_dir():
         raise UserError(f"{path}: this is a folder; name the manifest, a YAML file")

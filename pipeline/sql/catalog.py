@@ -16,6 +16,7 @@ import duckdb
 
 from pipeline.dag.graph import Graph, Node
 from pipeline.dag.listing import PARTS, listings, read_listing
+from pipeline.dag.stored import stored_graph, stored_names
 from pipeline.sql.compaction import compaction
 from pipeline.sql.scan import (
     ALONE,
@@ -24,6 +25,7 @@ from pipeline.sql.scan import (
     Tables,
     alike,
     below,
+    identifier,
     keeps_columns,
     open_duckdb,
     scan,
@@ -134,14 +136,18 @@ JOINED = {
 """The views that people ask, in the order in which they build on one another."""
 
 
-def connect(graph: Graph, store: Store) -> Catalog:
+Graphs: TypeAlias = Mapping[str, Graph]
+"""Of other manifests in the same output, by name: their views stand in a schema of that name."""
+
+
+def connect(graph: Graph, store: Store, others: Graphs | None = None) -> Catalog:
     """An in-memory DuckDB with the catalog's views."""
     connection = open_duckdb(store)
-    _define(connection, graph, store)
+    _define_all(connection, graph, store, others or {})
     return connection
 
 
-def write_catalog(graph: Graph, store: Store) -> str:
+def write_catalog(graph: Graph, store: Store, others: Graphs | None = None) -> str:
     """Write the views as `catalog.duckdb` beside the tables; a reader has the old file or the new one, never half.
 
     Returns:
@@ -150,10 +156,18 @@ def write_catalog(graph: Graph, store: Store) -> str:
     with scratch_folder() as folder:
         path = folder / "views.duckdb"  # any name but its own, by which the views would look for the tables beside it
         with open_duckdb(store, str(path)) as connection:
-            _define(connection, graph, store, where=ALONE)
+            _define_all(connection, graph, store, others or {}, where=ALONE)
         location = f"{store.root}/{CATALOG}"
         write_whole(location, path.read_bytes())
     return location
+
+
+def renew_catalog(store: Store) -> None:
+    """Write the views anew, which may name tables that are gone."""
+    found = [stored for name in stored_names(store) if (stored := stored_graph(store, name))]
+    if found:
+        latest = max(found, key=lambda stored: stored.written)
+        write_catalog(latest.graph, store, {each.name: each.graph for each in found if each is not latest})
 
 
 def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -164,6 +178,17 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
     """
     result = connection.sql(sql)
     return ([], []) if result is None else (result.columns, result.fetchall())
+
+
+def _define_all(
+    connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, others: Graphs, *, where: str = "true"
+) -> None:
+    """The views of a graph, and those of others, each in a schema of its own."""
+    for name, other in others.items():
+        connection.execute(f"CREATE SCHEMA {identifier(name)}; SET schema = {text(identifier(name))}")
+        _define(connection, other, store, where=where)
+    connection.execute("SET schema = 'main'")
+    _define(connection, graph, store, where=where)
 
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -55,10 +56,19 @@ class Part:
         return " / ".join(self.files)
 
 
-def find_parts(name: str, source: SourceSettings) -> list[Part]:
+DigestOf = Callable[[SourceSettings, Files, str], str]
+"""As `stages.urls.digest.digest`."""
+
+
+def find_parts(name: str, source: SourceSettings, digest_of: DigestOf = digest) -> list[Part]:
     """Return the parts of a source, in the order of its `path` entries, each glob's matches sorted by name.
 
     A file that cannot be read is a part, too, and says why.
+
+    Args:
+        name: the source's.
+        source: its settings.
+        digest_of: finds the digest of a part's files.
 
     Raises:
         UserError: nothing matches, or a file lacks its partner.
@@ -67,7 +77,7 @@ def find_parts(name: str, source: SourceSettings) -> list[Part]:
     root = filesystem(source.images_root)[1] if isinstance(source, WebDatasetSource) else None
     folders = [_below(root, files[0]) if root is not None else "" for files, _ in groups]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        digests = list(pool.map(partial(_digest, source), (files for files, _ in groups), folders))
+        digests = list(pool.map(partial(_digest, digest_of, source), (files for files, _ in groups), folders))
     return [
         Part(file_id(name, known_as), name, source, files, found, folder, broken)
         for (files, known_as), folder, (found, broken) in zip(groups, folders, digests, strict=True)
@@ -116,10 +126,10 @@ def _known_as(path: str, match: str) -> str:
     return below if below != file else file.rpartition("/")[2]
 
 
-def _digest(source: SourceSettings, files: Files, folder: str) -> tuple[str, str]:
+def _digest(digest_of: DigestOf, source: SourceSettings, files: Files, folder: str) -> tuple[str, str]:
     """Return the digest of a part, and why it has none."""
     try:
-        return digest(source, files, folder), ""
+        return digest_of(source, files, folder), ""
     except BrokenFileError as error:
         beside = tars.is_tar(files[0]) and len(files) > 1 and files[1] in str(error)
         return UNREADABLE, f"{error}; without this table the tar is read alone" if beside else str(error)

@@ -1,0 +1,114 @@
+"""The graph of a run, kept in its output, so that whoever reads needs neither the manifest nor the lists.
+
+<output>/graphs/<manifest>.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.dag.graph import Graph, Node
+from pipeline.store import Store
+from stages.contract import Use
+from stages.errors import UserError
+from stages.io.files import write_whole
+from stages.registry import STAGES
+from stages.urls.parts import Part
+from stages.urls.spec import Source
+
+GRAPHS: Final = "graphs"
+_ENDING: Final = ".json"
+_SOURCE: Final[TypeAdapter[Any]] = TypeAdapter(Source)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a run left of its manifest."""
+
+    name: str
+    """The manifest's, without its ending."""
+    manifest: str
+    """The sha256 of its text."""
+    graph: Graph
+    uses: Mapping[str, Use]
+    removed: str | None
+    """fsspec URL of the removal list."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of lists and models, see `pipeline.dag.digests`."""
+    written: str = ""
+    """When, in UTC."""
+
+
+def store_graph(store: Store, stored: Stored) -> None:
+    """Keep a graph in the output; that of an earlier run of the manifest goes.
+
+    Raises:
+        OSError: the output cannot be written.
+    """
+    content = {
+        "manifest": stored.manifest,
+        "written": stored.written,
+        "uses": dict(stored.uses),
+        "removed": stored.removed,
+        "digests": dict(stored.digests),
+        "nodes": [_as_json(node) for node in stored.graph.nodes.values()],
+    }
+    write_whole(f"{store.root}/{GRAPHS}/{stored.name}{_ENDING}", json.dumps(content, indent=1).encode())
+
+
+def stored_names(store: Store) -> list[str]:
+    """The manifests of which runs have left a graph."""
+    names = store.names(f"{store.root}/{GRAPHS}")
+    return [name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING) and not name.startswith(".")]
+
+
+def stored_graph(store: Store, name: str) -> Stored | None:
+    """The graph that a run of a manifest left, None where none has.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    url = f"{store.root}/{GRAPHS}/{name}{_ENDING}"
+    if not store.filesystem.exists(url):
+        return None
+    try:
+        found = store.read_json(url)
+        nodes = [_node(values) for values in found["nodes"]]
+        rest = {key: found[key] for key in ("manifest", "uses", "removed", "digests", "written")}
+        return Stored(name=name, graph=Graph({node.name: node for node in nodes}), **rest)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{url} cannot be read ({reason}); `capfilt run` with the manifest writes it anew") from None
+
+
+def _as_json(node: Node) -> dict[str, Any]:
+    own = {name: getattr(node, name) for name in ("step", "source", "reads", "identity", "fingerprint", "data")}
+    parts = [{**asdict(part), "source": part.source.model_dump(mode="json")} for part in node.parts]
+    settings = {name: getattr(node, name).model_dump(mode="json") for name in ("recipe", "run")}
+    return {**own, "stage": node.spec.name, **settings, "parts": parts}
+
+
+def _node(values: Mapping[str, Any]) -> Node:
+    spec = STAGES[values["stage"]]
+    return Node(
+        step=values["step"],
+        spec=spec,
+        source=values["source"],
+        recipe=spec.recipe.model_validate_json(json.dumps(values["recipe"])),
+        run=spec.run.model_validate_json(json.dumps(values["run"])),
+        reads={role: tuple(names) for role, names in values["reads"].items()},
+        identity=values["identity"],
+        fingerprint=values["fingerprint"],
+        parts=tuple(_part(part) for part in values["parts"]),
+        data=values["data"],
+    )
+
+
+def _part(values: Mapping[str, Any]) -> Part:
+    source = _SOURCE.validate_json(json.dumps(values["source"]))
+    return Part(**{**values, "source": source, "files": tuple(values["files"])})
