@@ -19,8 +19,8 @@ from typing import Any
 from pipeline.dag.digests import Digests
 from pipeline.dag.graph import Graph, Lists, Node, absolute, build_graph
 from pipeline.dag.listing import done_folder, latest, listings, part_of, read_listing
+from pipeline.dag.news import news
 from pipeline.dag.plan import NodePlan, make_plan
-from pipeline.dag.steps import known_names, of_name
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.verdicts import is_current
 from pipeline.manifest.document import Demo
@@ -54,6 +54,10 @@ class Session:
     """Of lists and models that were looked at."""
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
+    whole: Graph | None = None
+    """With what lies behind `--until`; None where nothing does."""
+    before: Graph | None = None
+    """That of the run before."""
 
     def until(self, step: str | None) -> Session:
         """The same, up to a step, as the store shows it now.
@@ -64,8 +68,8 @@ class Session:
         if step is not None and not self.graph.of_step(step):
             known = ", ".join(dict.fromkeys(node.step for node in self.graph.nodes.values()))
             raise UserError(f"--until {step}: there is no such step; the steps are {known}")
-        graph = replace(self, graph=self.graph.until(step)) if step else self
-        return graph.replanned()
+        found = replace(self, graph=self.graph.until(step), whole=self.whole or self.graph) if step else self
+        return found.replanned()
 
     def others(self) -> dict[str, Graph]:
         """The graphs of other manifests that were run into the same output, by name."""
@@ -79,7 +83,7 @@ class Session:
 
     def replanned(self) -> Session:
         """The same, as the store shows it now."""
-        return replace(self, plans=plan(self.graph, self.store))
+        return replace(self, plans=plan(self.graph, self.store, self.before))
 
 
 def open_session(path: Path, until: str | None = None, *, limit: int | None = None, write: bool = True) -> Session:
@@ -95,8 +99,6 @@ def open_session(path: Path, until: str | None = None, *, limit: int | None = No
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path)
-    if until is not None and not of_name(manifest.steps, until):
-        raise UserError(f"--until {until}: {path} has no such step; its steps are {known_names(manifest.steps)}")
     notes = _prepare_demo(manifest.demo, write=write)
     store = Store.open(manifest.output)
     store.reach()
@@ -106,13 +108,21 @@ def open_session(path: Path, until: str | None = None, *, limit: int | None = No
         for name, source in manifest.sources.items():
             check(name, source)
     graph = _graph(manifest, store, digests, limit, looks=not notes)
-    graph = graph.until(until) if until else graph
-    text = hashlib.sha256(path.read_bytes()).hexdigest()
-    removed = absolute(manifest.removed)
-    plans = plan(graph, store)
-    return Session(
-        graph, store, plans, path.stem, text, manifest.uses, removed, manifest.demo, digests.asked, tuple(notes)
+    text, removed = hashlib.sha256(path.read_bytes()).hexdigest(), absolute(manifest.removed)
+    found = Session(
+        graph=graph,
+        store=store,
+        plans=[],
+        name=path.stem,
+        manifest=text,
+        uses=manifest.uses,
+        removed=removed,
+        demo=manifest.demo,
+        digests=digests.asked,
+        notes=tuple(notes),
+        before=before.graph if before else None,
     )
+    return found.until(until)
 
 
 def open_output(target: str) -> Session:
@@ -172,11 +182,17 @@ def _of_manifest(path: Path) -> Session:
 
 
 def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
-    graph = stored.graph
     return Session(
-        graph, store, plan(graph, store), stored.name, stored.manifest, stored.uses, stored.removed, None,
-        stored.digests, notes,
-    )  # fmt: skip
+        graph=stored.graph,
+        store=store,
+        plans=plan(stored.graph, store),
+        name=stored.name,
+        manifest=stored.manifest,
+        uses=stored.uses,
+        removed=stored.removed,
+        digests=stored.digests,
+        notes=notes,
+    )
 
 
 def _graph(manifest: Manifest, store: Store, digests: Digests, limit: int | None, *, looks: bool) -> Graph:
@@ -225,18 +241,19 @@ class Listings:
         return tuple(parts)
 
 
-def plan(graph: Graph, store: Store) -> list[NodePlan]:
-    """What is left of the graph, as the store shows it now."""
-    committed, shards, failed, earlier = {}, {}, {}, {}
+def plan(graph: Graph, store: Store, before: Graph | None = None) -> list[NodePlan]:
+    """What is left of the graph, as the store shows it now, and what is new since the run before."""
+    committed, shards, failed, earlier, new = {}, {}, {}, {}, {}
     for name, node in graph.nodes.items():
         committed[name] = _committed(node, store)
         earlier[name] = [] if committed[name] else _earlier(node, store)
         if node.spec.grain == "file" and node.source:
+            new[name] = news(node, before)
             failed[name] = frozenset(store.failures(done_folder(node, store)))
             tried = bool(node.parts) and failed[name] | committed[name] >= {part.name for part in node.parts}
             counted = read_listing(store, store.folder_of(node), listings(node, store)) if tried else None
             shards[node.source] = None if counted is None else [found.shard for found in counted]
-    return make_plan(graph, committed, shards, failed, earlier)
+    return make_plan(graph, committed, shards, failed, earlier, new)
 
 
 def _committed(node: Node, store: Store) -> frozenset[str]:
@@ -263,7 +280,8 @@ def write_session(session: Session) -> None:
         UserError: the output cannot be written.
     """
     store, now = session.store, datetime.now(UTC).isoformat(timespec="seconds")
-    stored = Stored(session.name, session.manifest, session.graph, session.uses, session.removed, session.digests, now)
+    graph = session.whole or session.graph
+    stored = Stored(session.name, session.manifest, graph, session.uses, session.removed, session.digests, now)
     try:
         store_graph(store, stored)
         for node in session.graph.nodes.values():

@@ -31,12 +31,13 @@ class NodePlan:
         return self.missing == ()
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its name
     graph: Graph,
     committed: Mapping[str, frozenset[str]],
     shards: Mapping[str, Sequence[str] | None],
     failed: Mapping[str, Collection[str]],
     earlier: Mapping[str, Sequence[Mapping[str, Any]]],
+    news: Mapping[str, str],
 ) -> list[NodePlan]:
     """What is left of every node, in the order of the DAG.
 
@@ -46,6 +47,7 @@ def make_plan(
         shards: by source, the URL shards of its files that can be read; None while not all of them have been cut.
         failed: by the name of a `urls` node, its parts that could not be cut.
         earlier: by node name, the identities of earlier results of that stage and source under other fingerprints.
+        news: by the name of a node that cuts files, what is new in them since the run before.
     """
     plans: dict[str, NodePlan] = {}
     broken = _broken(graph, failed)
@@ -55,7 +57,7 @@ def make_plan(
         plan = NodePlan(node, expected, done, "")
         if not plan.is_done:
             changed = [before for before in node.inputs if plans[before].reason and not _is_continued(plans[before])]
-            why = _waits_for(node, broken[name]) or _reason(plan, changed, earlier[name])
+            why = _waits_for(node, broken[name]) or news.get(name) or _reason(plan, changed, earlier[name])
             plan = NodePlan(node, expected, done, why)
         plans[name] = plan
     return list(plans.values())

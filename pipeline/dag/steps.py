@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.contract import Recipe, RunOptions, StageSpec, Use
@@ -36,13 +36,3 @@ def visible(steps: Sequence[Step]) -> list[Step]:
     """What a step below these can see: of every name the latest step."""
     latest = {step.section: step for step in steps}
     return [step for step in steps if latest[step.section] is step]
-
-
-def of_name(steps: Sequence[Step], name: str) -> list[Step]:
-    """The steps that a person means by a name: that one, or all rounds of a section."""
-    return [step for step in steps if step.name == name] or [step for step in steps if step.section == name]
-
-
-def known_names(steps: Mapping[str, Step] | Sequence[Step]) -> str:
-    """The names of steps, for messages."""
-    return ", ".join(step if isinstance(step, str) else step.name for step in steps)
