@@ -36,6 +36,12 @@ Limit = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=1, help="Take so many rows of every source; more of them another time."),
 ]
+Refresh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--refresh", metavar="STEP", help="Train this model anew, whose data has changed since it was trained."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
 
@@ -79,13 +85,14 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     address: Address = None,
     until: Until = None,
     limit: Limit = None,
+    refresh: Refresh = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Work everything that the manifest asks for and that is not done yet."""
     from pipeline.limit import cut_up_to
     from pipeline.session import open_session
 
-    opened = partial(open_session, manifest, until, limit=limit)
+    opened = partial(open_session, manifest, until, limit=limit, refresh=refresh or ())
     _work(opened if limit is None else partial(cut_up_to, opened), executor, address, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dag.digests import Digests
-from pipeline.dag.graph import Graph, Lists, Node, absolute, build_graph
+from pipeline.dag.graph import Graph, Lists, Node, absolute, build_graph, rows_of
 from pipeline.dag.listing import done_folder, latest, listings, part_of, read_listing
 from pipeline.dag.news import news
 from pipeline.dag.plan import NodePlan, make_plan
+from pipeline.dag.stale import why_stale
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.verdicts import is_current
 from pipeline.manifest.document import Demo
@@ -86,13 +87,21 @@ class Session:
         return replace(self, plans=plan(self.graph, self.store, self.before))
 
 
-def open_session(path: Path, until: str | None = None, *, limit: int | None = None, write: bool = True) -> Session:
+def open_session(
+    path: Path,
+    until: str | None = None,
+    *,
+    limit: int | None = None,
+    refresh: Sequence[str] = (),
+    write: bool = True,
+) -> Session:
     """Load the manifest and see what of it is done.
 
     Args:
         path: the manifest.
         until: the last step wanted; None for all.
         limit: rows of every source that count; None for all.
+        refresh: steps whose models are trained anew if their data has changed.
         write: whether the demo world is written that the manifest asks for.
 
     Raises:
@@ -107,7 +116,9 @@ def open_session(path: Path, until: str | None = None, *, limit: int | None = No
     if not notes:
         for name, source in manifest.sources.items():
             check(name, source)
-    graph = _graph(manifest, store, digests, limit, looks=not notes)
+    trained = Trained(store, before.graph if before else None, refresh)
+    graph = _graph(manifest, store, digests, limit, trained, looks=not notes)
+    trained.check(graph)
     text, removed = hashlib.sha256(path.read_bytes()).hexdigest(), absolute(manifest.removed)
     found = Session(
         graph=graph,
@@ -182,10 +193,16 @@ def _of_manifest(path: Path) -> Session:
 
 
 def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
+    nodes = stored.graph.nodes
+    now = {name: rows_of(node, nodes, Listings(store)) for name, node in nodes.items() if node.spec.at_once}
+    fresh = {name: replace(nodes[name], rows_now=rows) for name, rows in now.items()}
+    # what is no model is made anew when its rows change, as a run would
+    fresh = {name: node if node.is_model else replace(node, data=node.rows_now) for name, node in fresh.items()}
+    graph = Graph({**nodes, **fresh})
     return Session(
-        graph=stored.graph,
+        graph=graph,
         store=store,
-        plans=plan(stored.graph, store),
+        plans=plan(graph, store),
         name=stored.name,
         manifest=stored.manifest,
         uses=stored.uses,
@@ -195,7 +212,9 @@ def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
     )
 
 
-def _graph(manifest: Manifest, store: Store, digests: Digests, limit: int | None, *, looks: bool) -> Graph:
+def _graph(  # noqa: PLR0913 - what there is to know
+    manifest: Manifest, store: Store, digests: Digests, limit: int | None, trained: Trained, *, looks: bool
+) -> Graph:
     def digest_of(source: SourceSettings, files: Files, folder: str) -> str:
         meant = json.dumps([source.identity(), source.where, folder])
         return digests.of(files, meant, partial(digest, source, files, folder))
@@ -204,8 +223,43 @@ def _graph(manifest: Manifest, store: Store, digests: Digests, limit: int | None
         return find_parts(name, source, digest_of) if looks else []
 
     shown = Listings(store)
-    lists = Lists(parts_of, partial(shown.up_to, limit), shown, digests)
+    lists = Lists(parts_of, partial(shown.up_to, limit), shown, trained, digests)
     return build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
+
+
+class Trained:
+    """Which models are there, of the run before.
+
+    Args:
+        store: the output.
+        before: the graph of that run.
+        refresh: the steps whose models are not to be kept.
+    """
+
+    def __init__(self, store: Store, before: Graph | None, refresh: Sequence[str]) -> None:
+        nodes = before.nodes.values() if before else ()
+        self._before = {node.fingerprint: node for node in nodes if node.is_model}
+        self._store = store
+        self._refresh = refresh
+
+    def __call__(self, node: Node) -> str | None:
+        """What stands for the rows that a model was made of, None where it has not been made, or is to be anew."""
+        then = self._before.get(node.fingerprint)
+        if then is None or {node.step, node.step.partition("@")[0]} & set(self._refresh):
+            return None
+        return then.data if then.data in self._store.committed(self._store.folder_of(node)) else None
+
+    def check(self, graph: Graph) -> None:
+        """See that what is to be trained anew is a model.
+
+        Raises:
+            UserError: it is none.
+        """
+        models = dict.fromkeys(node.step for node in graph.nodes.values() if node.is_model)
+        for step in self._refresh:
+            if not any(node.is_model for node in graph.of_step(step)):
+                known = ", ".join(models) or "none"
+                raise UserError(f"--refresh {step}: there is no such model; those that are trained: {known}")
 
 
 class Listings:
@@ -253,7 +307,8 @@ def plan(graph: Graph, store: Store, before: Graph | None = None) -> list[NodePl
             tried = bool(node.parts) and failed[name] | committed[name] >= {part.name for part in node.parts}
             counted = read_listing(store, store.folder_of(node), listings(node, store)) if tried else None
             shards[node.source] = None if counted is None else [found.shard for found in counted]
-    return make_plan(graph, committed, shards, failed, earlier, new)
+    plans = make_plan(graph, committed, shards, failed, earlier, new)
+    return [replace(left, stale=why_stale(left.node, graph, store)) if left.is_done else left for left in plans]
 
 
 def _committed(node: Node, store: Store) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Where an artifact lies and how it is committed, on any fsspec filesystem.
 
     <output>/<stage>/<fingerprint>/<shard>.parquet          the table; it is there <=> the shard is done
-    <output>/<stage>/<fingerprint>/<shard>.<attempt>.tar    a side file, named by the table's metadata
+    <output>/<stage>/<fingerprint>/<shard>.<attempt>.tar    a side file, or a folder, named by the table's metadata
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
     <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`sql/compaction.py`)
@@ -228,7 +228,7 @@ class Store:
         """Remove side files that no table names."""
         for name in names:
             with suppress(FileNotFoundError):
-                self.filesystem.rm_file(f"{folder}/{name}")
+                remove(f"{folder}/{name}")
 
     def record_failure(self, folder: str, shard: str, failure: Mapping[str, Any]) -> None:
         """Say beside the tables why a shard has none."""
@@ -266,7 +266,7 @@ class Store:
     def remove_strays(self, folder: str, shard: str) -> None:
         """Remove the side files of a shard that its table does not name: what attempts without a table left."""
         for name in self.strays(folder, shard):
-            self.filesystem.rm_file(f"{folder}/{name}")
+            remove(f"{folder}/{name}")
 
     def record_removals(self, digest: str) -> None:
         """Write down which removal list the tables have been cleared of."""

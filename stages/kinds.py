@@ -22,6 +22,8 @@ class Kind:
     """The view of all rows that were written of the kind."""
     kept: tuple[str, ...] | None = None
     """The columns that stay of a row whose image was forgotten; None: the row goes."""
+    is_model: bool = False
+    """Whether it is the history of a training, beside which the model lies: one that is kept when its data changes."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -33,7 +35,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "similarities": Kind(tables.SIMILARITIES, "raw_rank"),
     "matches": Kind(tables.MATCHES, "raw_filter"),
     "selection": Kind(tables.SELECTION, "raw_select"),
-    "qformer": Kind(METRICS, "pretraining"),
+    "qformer": Kind(METRICS, "pretraining", is_model=True),
+    "checkpoint": Kind(tables.TRAINING, "training", is_model=True),
     "retrieval": Kind(RETRIEVAL, "retrieval"),
 }
 """By the name that the stages' ports have for it."""

@@ -20,7 +20,7 @@ OURS = frozenset(
         *("images_per_second", "images", "r1_image_to_text", "r1_text_to_image", "chance"),
         *("model", "direction", "k", "recall", "texts"),
         # of the views
-        *("shard", "host", "text_tag", "stage", "count", "urls", "failed", "rows", "without"),
+        *("shard", "host", "text_tag", "stage", "count", "urls", "failed", "rows", "without", "made_by", "round"),
         "table_path",  # while tables are read
     }
 )

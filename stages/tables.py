@@ -108,7 +108,19 @@ SELECTION = pa.schema(
     ]
 )
 
-ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, SIMILARITIES, MATCHES, SELECTION)
+TRAINING = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),  # such as `loss`
+        pa.field("value", pa.float64()),
+    ]
+)
+"""What a training measured on its way; beside it lies the model, a folder in a public format."""
+
+CHECKPOINT: Final = "checkpoint"
+"""The ending of the folder beside such a table."""
+
+ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, SIMILARITIES, MATCHES, SELECTION, TRAINING)
 
 Reason = Literal[
     "kept",  # among the best k

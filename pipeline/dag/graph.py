@@ -15,6 +15,7 @@ from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wire, wire
 from stages.contract import Recipe, RunOptions, StageSpec
 from stages.io import files
+from stages.kinds import KINDS
 from stages.urls.parts import Part, find_parts
 from stages.urls.spec import Source
 
@@ -41,7 +42,9 @@ class Node:
     parts: tuple[Part, ...] = ()
     """The files of a source, for the node that cuts them."""
     data: str = ""
-    """What stands for the rows that it reads, where it reads all at once."""
+    """What stands for the rows that it reads, where it reads all at once; of a model, for those that it was made of."""
+    rows_now: str = ""
+    """What stands for the rows as they are now."""
 
     @property
     def name(self) -> str:
@@ -52,6 +55,21 @@ class Node:
     def inputs(self) -> tuple[str, ...]:
         """The names of all nodes that it reads."""
         return tuple(dict.fromkeys(name for names in self.reads.values() for name in names))
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is trained, and kept when its data changes."""
+        return KINDS[self.spec.writes].is_model if self.spec.writes in KINDS else False
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is a model, and its data has changed since."""
+        return self.data != self.rows_now
+
+    @property
+    def version(self) -> str:
+        """What readers know it by: its fingerprint, and of what was made of all sources at once, the data."""
+        return f"{self.fingerprint}/{self.data}" if self.spec.grain == "run" else self.fingerprint
 
     @property
     def whole(self) -> str:
@@ -108,6 +126,8 @@ class Lists:
     """Says which of them count, of the node that cuts them."""
     listing_of: Callable[[Node, Part], str] = lambda _, part: part.name
     """Says which listing of a file counts; there are several where rows have been tried again."""
+    trained_on: Callable[[Node], str | None] = lambda _: None
+    """Says of a model what stands for the rows that it was made of; None where it has not been made."""
     digests: Digests = field(default_factory=Digests)
     """Of local models, as far as they are known."""
 
@@ -134,7 +154,7 @@ def build_graph(
         own = parts[wired.source] if wired.source is not None and wired.step.spec.grain == "file" else ()
         node = _node(wired, source, own, nodes, removed, lists.digests)
         node = replace(node, parts=lists.some_of(node)) if own else node
-        nodes[name] = replace(node, data=_data(node, nodes, lists)) if node.spec.at_once else node
+        nodes[name] = _with_data(node, nodes, lists) if node.spec.at_once else node
     return Graph(nodes)
 
 
@@ -152,17 +172,24 @@ def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
         values = {"source": wired.source, **source.identity()}  # how it is cut is no part of what a row is
     if source is not None and step.spec.writes == "images":
         run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(removed)})
-    inputs = {role: [nodes[name].fingerprint for name in names] for role, names in wired.reads.items()}
+    inputs = {role: [nodes[name].version for name in names] for role, names in wired.reads.items()}
     identity = stage_identity(step.spec, values, inputs)
     recipe = with_absolute_paths(step.recipe)
     return Node(step.name, step.spec, wired.source, recipe, run, wired.reads, identity, fingerprint(identity), parts)
 
 
-def _data(node: Node, nodes: Mapping[str, Node], lists: Lists) -> str:
+def _with_data(node: Node, nodes: Mapping[str, Node], lists: Lists) -> Node:
+    """A node with what stands for the rows that it reads."""
+    now = rows_of(node, nodes, lists.listing_of)
+    before = lists.trained_on(node) if node.is_model else None
+    return replace(node, data=before or now, rows_now=now)
+
+
+def rows_of(node: Node, nodes: Mapping[str, Node], listing_of: Callable[[Node, Part], str]) -> str:
     """What stands for the rows that a node reads: the listings of all files of its sources."""
     sources = {nodes[name].source for name in node.inputs}
     cut = [found for found in nodes.values() if found.spec.grain == "file" and found.source in sources]
-    return fingerprint({found.fingerprint: [lists.listing_of(found, part) for part in found.parts] for found in cut})
+    return fingerprint({found.fingerprint: [listing_of(found, part) for part in found.parts] for found in cut})
 
 
 def absolute(folder: str | None) -> str | None:

@@ -48,4 +48,4 @@ def _inputs(store: Store, stage: str, fingerprint: str) -> frozenset[str]:
     recipe = store.recipe(folder)
     if recipe is None:
         raise UserError(f"{folder} has lost its recipe.json, so nobody can tell what it was made of; delete it")
-    return frozenset(found for inputs in recipe["identity"]["inputs"].values() for found in inputs)
+    return frozenset(found.partition("/")[0] for inputs in recipe["identity"]["inputs"].values() for found in inputs)

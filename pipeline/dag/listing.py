@@ -94,6 +94,11 @@ class SourceFolders:
     inputs: Mapping[str, tuple[str, ...]]
     """The folders of its inputs of the source, by role."""
 
+    def listings(self, store: Store) -> list[str]:
+        """The names of the listings that count, of its files."""
+        there = latest(store.committed(f"{self.urls}/{PARTS}"))
+        return [there[part] for part in self.parts]
+
 
 def source_folders(node: Node, graph: Graph, store: Store) -> tuple[SourceFolders, ...]:
     """The folders of every source that a node reads, source by source."""
@@ -122,8 +127,7 @@ def list_corpus(store: Store, sources: Iterable[SourceFolders]) -> tuple[CorpusS
     """Every shard of the sources that counts, with those rows of its tables that do."""
     corpus: list[CorpusShard] = []
     for found in sources:
-        there = latest(store.committed(f"{found.urls}/{PARTS}"))
-        counted = read_listing(store, found.urls, [there[part] for part in found.parts])
+        counted = read_listing(store, found.urls, found.listings(store))
         corpus += [
             CorpusShard(artifacts(store, found.inputs, each.shard, each.without), found.source, each.shard)
             for each in counted

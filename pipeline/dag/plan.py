@@ -19,6 +19,8 @@ class NodePlan:
     done: frozenset[str]
     reason: str
     """Why there is something to do, in words; "" where nothing is."""
+    stale: str = ""
+    """Of a model that is there: that its data has changed since, in words."""
 
     @property
     def missing(self) -> tuple[str, ...] | None:

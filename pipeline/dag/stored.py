@@ -23,6 +23,8 @@ from stages.urls.spec import Source
 
 GRAPHS: Final = "graphs"
 _ENDING: Final = ".json"
+_PLAIN: Final = ("step", "source", "reads", "identity", "fingerprint", "data", "rows_now")
+"""What of a node is JSON as it is."""
 _SOURCE: Final[TypeAdapter[Any]] = TypeAdapter(Source)
 
 
@@ -87,7 +89,7 @@ def stored_graph(store: Store, name: str) -> Stored | None:
 
 
 def _as_json(node: Node) -> dict[str, Any]:
-    own = {name: getattr(node, name) for name in ("step", "source", "reads", "identity", "fingerprint", "data")}
+    own = {name: getattr(node, name) for name in _PLAIN}
     parts = [{**asdict(part), "source": part.source.model_dump(mode="json")} for part in node.parts]
     settings = {name: getattr(node, name).model_dump(mode="json") for name in ("recipe", "run")}
     return {**own, "stage": node.spec.name, **settings, "parts": parts}
@@ -106,6 +108,7 @@ def _node(values: Mapping[str, Any]) -> Node:
         fingerprint=values["fingerprint"],
         parts=tuple(_part(part) for part in values["parts"]),
         data=values["data"],
+        rows_now=values["rows_now"],
     )
 
 

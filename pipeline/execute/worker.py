@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,14 +19,15 @@ from pipeline.dag.damaged import write_damage
 from pipeline.dag.graph import Graph, Node
 from pipeline.dag.lineage import CHECKPOINTS
 from pipeline.dag.listing import PARTS, SourceFolders, list_corpus, listing_table, source_folders
+from pipeline.dag.stale import LISTINGS
 from pipeline.dag.verdicts import DATA, replaced
 from pipeline.execute.gpu import GpuWatch
 from pipeline.store import Store
-from stages.contract import CorpusJob, Grain, Output, Recipe, Result, RunOptions, Shard
+from stages.contract import CorpusJob, Grain, Output, Recipe, Result, RunOptions, Shard, models_from
 from stages.errors import UserError
-from stages.io.files import scratch_folder
+from stages.io.files import SCRATCH, scratch_folder
 from stages.io.shards import Artifact
-from stages.tables import RETRY
+from stages.tables import CHECKPOINT, RETRY
 from stages.urls.damage import Damage
 from stages.urls.known import Counted, Known
 from stages.urls.parts import Part
@@ -138,6 +141,7 @@ class Worker:
         self._store = store
         self._jobs = jobs
         self._computes: dict[tuple[str, str, str], Any] = {}
+        self._models = Models(store)
 
     def prepare(self, node: str) -> None:
         """Build the node's compute ahead of its first shard.
@@ -201,10 +205,46 @@ class Worker:
         return Known(part.file, {name: table["key"].to_pylist() for name, table in tables.items()}, retries)
 
     def _compute(self, job: Job) -> Any:
-        key = (job.compute, job.recipe.model_dump_json(), job.run.model_dump_json())
+        recipe = self._models.found(job)
+        key = (job.compute, recipe.model_dump_json(), job.run.model_dump_json())
         if key not in self._computes:
-            self._computes[key] = load_compute(job.compute)(job.recipe, job.run)
+            self._computes[key] = load_compute(job.compute)(recipe, job.run)
         return self._computes[key]
+
+
+class Models:
+    """The models that other steps have made, on this host.
+
+    Args:
+        store: the output that they lie in.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._copies: dict[str, tempfile.TemporaryDirectory[str]] = {}
+
+    def found(self, job: Job) -> Recipe:
+        """A job's recipe, in which every model that another step makes is a local folder.
+
+        Raises:
+            UserError: a model is not there, or not whole.
+        """
+        wanted = models_from(job.recipe)
+        return job.recipe.model_copy(update={name: self._folder(job, name, step) for name, step in wanted.items()})
+
+    def _folder(self, job: Job, name: str, step: str) -> str:
+        place, _ = job.results[name]
+        try:
+            url = place.artifact(self._store, "").side(CHECKPOINT)
+        except (FileNotFoundError, KeyError):
+            raise UserError(f"{job.stage}.{name}: the model of '{step}' is not there; run that step first") from None
+        if self._store.is_local:
+            return url
+        if url not in self._copies:
+            copy = tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-")
+            self._store.filesystem.get(url, f"{copy.name}/model", recursive=True)
+            self._copies[url] = copy
+        return f"{self._copies[url].name}/model"
 
 
 def work_corpus(store: Store, job: Job, name: str, compute: Callable[[CorpusJob], Output]) -> Report:
@@ -213,8 +253,10 @@ def work_corpus(store: Store, job: Job, name: str, compute: Callable[[CorpusJob]
     results = {role: Result(place.artifact(store, name), recipe) for role, (place, recipe) in job.results.items()}
     with scratch_folder() as scratch:
         checkpoints = f"{job.folder}/{CHECKPOINTS}/{job.data}"
+        read = {LISTINGS: json.dumps({source.source: source.listings(store) for source in job.sources})}
         output = compute(CorpusJob(list_corpus(store, job.sources), checkpoints, scratch, results))
         before = replaced(store, job, name, output.table) if job.grain == "source" else None
+        job = replace(job, metadata={**job.metadata, **read})
         return commit(store, job, name, output, started, instead_of=before)
 
 

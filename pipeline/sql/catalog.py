@@ -32,7 +32,7 @@ from pipeline.sql.scan import (
     schema,
     text,
 )
-from pipeline.sql.text_tags import text_tag
+from pipeline.sql.views import MADE_BY, views
 from pipeline.store import Store, file_of
 from stages.io.files import scratch_folder, write_whole
 from stages.kinds import KINDS, Kind
@@ -42,100 +42,6 @@ Catalog: TypeAlias = duckdb.DuckDBPyConnection
 """A connection in which the views are."""
 
 # ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
-_HOST = r"lower(regexp_extract(url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1))"
-JOINED = {
-    "images": f"""
-        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text, {text_tag("urls.text")} AS text_tag
-        FROM raw_images AS images JOIN urls USING (key)
-    """,
-    "captions": f"""
-        SELECT key, writer, candidate, origin, caption, logprob, clip_score, itm_score, "rank", kept, reason,
-               coalesce(captions.error, rank_error, filter_error) AS error,
-               CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
-               urls.* EXCLUDE (key, shard, text, texts, file)
-        FROM raw_captions AS captions JOIN urls USING (key)
-        LEFT JOIN (SELECT key, writer, candidate, clip_score, error AS rank_error FROM raw_rank)
-            USING (key, writer, candidate)
-        LEFT JOIN (SELECT key, writer, candidate, itm_score, error AS filter_error FROM raw_filter)
-            USING (key, writer, candidate)
-        LEFT JOIN (SELECT key, writer, candidate, "rank", kept, reason FROM raw_select)
-            USING (key, writer, candidate)
-    """,
-    "corpus": """
-        SELECT key, source, url, caption, origin, "rank", clip_score, itm_score FROM captions WHERE kept
-    """,
-    "evaluation": """
-        SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
-    """,
-    "uncaptioned": """
-        SELECT source, shard, key, split_part(error, ':', 1) AS reason, error FROM raw_captions WHERE error IS NOT NULL
-    """,
-    "unselected": """
-        SELECT source, any_value(shard) AS shard, key,
-               CASE WHEN bool_or(reason = 'unscored') THEN 'unscored'
-                    WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END AS reason
-        FROM raw_select GROUP BY source, key HAVING NOT bool_or(kept)
-    """,
-    "failures": f"""
-        SELECT 'download' AS stage, source, shard, key, url, {_HOST} AS host, status AS reason, error
-        FROM raw_images WHERE status <> 'success'
-        UNION ALL
-        SELECT 'dedup', source, shard, key, url, {_HOST}, 'duplicate by ' || rule, 'a copy of ' || original
-        FROM raw_images JOIN (SELECT key, original, rule FROM duplicates) USING (key) WHERE status = 'success'
-        UNION ALL
-        SELECT 'caption', uncaptioned.source, uncaptioned.shard, key, url, NULL, reason, error
-        FROM uncaptioned JOIN urls USING (key)
-        UNION ALL
-        SELECT 'select', unselected.source, unselected.shard, key, url, NULL, reason,
-               'no caption of this image was kept'
-        FROM unselected JOIN urls USING (key) ANTI JOIN uncaptioned USING (key)
-    """,
-    "losses": """
-        WITH lost AS (
-            SELECT 'download' AS stage, source, status AS reason FROM raw_images WHERE status <> 'success'
-            UNION ALL
-            SELECT 'dedup', source, 'duplicate by ' || rule
-            FROM raw_images JOIN (SELECT key, rule FROM duplicates) USING (key) WHERE status = 'success'
-            UNION ALL
-            SELECT 'caption', source, reason FROM uncaptioned
-            UNION ALL
-            SELECT 'select', source, reason FROM unselected ANTI JOIN uncaptioned USING (key)
-        )
-        SELECT stage, source, reason, count(*) AS count
-        FROM lost GROUP BY ALL ORDER BY stage, source, count DESC, reason
-    """,
-    "hosts": f"""
-        SELECT host, count(*) AS urls, count(*) FILTER (status = 'success') AS images,
-               count(*) FILTER (status <> 'success') AS failed,
-               mode(status ORDER BY status) FILTER (status <> 'success') AS reason
-        FROM (SELECT status, {_HOST} AS host FROM raw_images)
-        WHERE host <> '' GROUP BY host ORDER BY failed DESC, urls DESC, host
-    """,
-    # each image that has captions has one that is number 1, and each that has an allowed one has one of rank 1, which
-    # is kept; so no step has to join, or to count distinct keys
-    "funnel": """
-        WITH steps AS (
-            SELECT source, 1 AS position, 'URLs' AS step, count(*) AS count FROM urls GROUP BY source
-            UNION ALL
-            SELECT source, 2, 'images', count(*) FROM raw_images WHERE status = 'success' GROUP BY source
-            UNION ALL
-            SELECT source, 3, 'distinct', count(*) FROM raw_images ANTI JOIN duplicates USING (key)
-            WHERE status = 'success' AND source IN (SELECT source FROM duplicates) GROUP BY source
-            UNION ALL
-            SELECT source, 4, 'captioned', max(count) FROM (
-                SELECT source, count(*) AS count FROM raw_captions WHERE candidate = 1 GROUP BY source, writer
-            ) GROUP BY source
-            UNION ALL
-            SELECT source, 5, 'kept', count(*) FROM raw_select WHERE "rank" = 1 AND kept GROUP BY source
-            UNION ALL
-            SELECT source, 6, 'captions kept', count(*) FROM raw_select WHERE kept GROUP BY source
-        )
-        SELECT source, step, count FROM steps ORDER BY source, position
-    """,
-}
-"""The views that people ask, in the order in which they build on one another."""
-
-
 Graphs: TypeAlias = Mapping[str, Graph]
 """Of other manifests in the same output, by name: their views stand in a schema of that name."""
 
@@ -195,13 +101,13 @@ def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *
     counted = {node.name: _counted(store, node) for node in graph.writing("urls")}
     _define_listings(connection, graph, store, where)
     for name, kind in KINDS.items():
-        nodes = graph.writing(name)
+        nodes = list({node.version: node for node in graph.writing(name)}.values())  # two steps may be the same
         tables = [found for node in nodes for found in _tables(store, node, kind.schema.names)]
         rows = scan(store, tables) if tables else _empty(connection, kind)
         if any(_has_more(store, graph, node, counted) for node in nodes):
             rows = f"FROM ({rows}) SEMI JOIN listings USING (shard) ANTI JOIN uncounted USING (shard, key)"
         connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
-    for view, sql in JOINED.items():
+    for view, sql in views(graph):
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
@@ -235,7 +141,7 @@ def _define_listings(connection: duckdb.DuckDBPyConnection, graph: Graph, store:
 def _tables(store: Store, node: Node, columns: Collection[str]) -> list[Tables]:
     """A node's tables: those of single shards, by name or by glob, and those of many."""
     folder = store.folder_of(node)
-    own = {"shard": SHARD, "source": text(node.source) if node.source else "NULL"}
+    own = {"shard": SHARD, "source": text(node.source) if node.source else "NULL", MADE_BY: text(node.step)}
     added = {name: sql for name, sql in own.items() if name not in columns}
     shards, compacted = store.committed(folder), compaction(store, folder)
     if node.spec.at_once:
@@ -264,6 +170,6 @@ def _empty(connection: duckdb.DuckDBPyConnection, kind: Kind) -> str:
     connection.register(f"empty_{kind.view}", kind.schema.empty_table())
     described = [tuple(row[:2]) for row in connection.sql(f"DESCRIBE empty_{kind.view}").fetchall()]
     connection.unregister(f"empty_{kind.view}")
-    described += [(name, "VARCHAR") for name in ("shard", "source") if name not in kind.schema.names]
+    described += [(name, "VARCHAR") for name in ("shard", "source", MADE_BY) if name not in kind.schema.names]
     columns = ", ".join(f'CAST(NULL AS {sort}) AS "{name}"' for name, sort in described)
     return f"SELECT {columns} WHERE false"

@@ -73,6 +73,7 @@ def plan_rows(plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
             "done": len(plan.done),
             "total": None if plan.shards is None else len(plan.shards),
             "reason": plan.reason,
+            "stale": plan.stale,
         }
         for plan in plans
     ]
@@ -149,7 +150,9 @@ def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
     table = _table("stage", "fingerprint", "done", "to do", left=4)
     for row in plan_rows(plans):
         total = "?" if row["total"] is None else row["total"]
-        table.add_row(row["node"], row["fingerprint"], f"{row['done']}/{total}", row["reason"] or "nothing")
+        table.add_row(
+            row["node"], row["fingerprint"], f"{row['done']}/{total}", row["reason"] or row["stale"] or "nothing"
+        )
     console.print(table)
 
 

@@ -15,7 +15,7 @@ from stages.contract.models import (
 )
 from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
 from stages.contract.settings import Count, Dtype, ModelRunOptions, Recipe, RunOptions, Seconds, Seed, Settings, Threads
-from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Wired, Workers
+from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Trainer, Wired, Workers
 from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Shard
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Shard",
     "StageSpec",
     "Threads",
+    "Trainer",
     "Use",
     "Wired",
     "Workers",

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from stages.contract.ports import EVERY_USE, Port, Use
 from stages.contract.settings import Recipe, RunOptions
-from stages.contract.work import Output, Shard
+from stages.contract.work import CorpusJob, Output, Shard
 
 Grain = Literal["file", "shard", "source", "run"]
 """What a stage works at once: one file of a source's list; one shard of one source; all shards of one source, and of
@@ -51,6 +51,24 @@ class Compute(Protocol):
 
     def __call__(self, shard: Shard) -> Output:
         """Work one shard. What cannot be processed stays in the table with its status; raising fails the shard."""
+        ...
+
+
+class Trainer(Protocol):
+    """The compute of a stage whose workers are a group.
+
+    Called with a `CorpusJob` it trains alone, or reads the result that a group has left beside the checkpoints; the
+    table that it returns is the history, and the side folder `tables.CHECKPOINT` is the model.
+    """
+
+    def __init__(self, recipe: Any, run: Any) -> None: ...
+
+    def __call__(self, work: CorpusJob) -> Output:
+        """Train to the end, from the newest checkpoint if there is one."""
+        ...
+
+    def train(self, work: CorpusJob, *, rank: int, world_size: int, device: str | None) -> None:
+        """Train as one of several workers; the first one leaves checkpoints, and in the end the result."""
         ...
 
 

@@ -81,7 +81,7 @@ class Output:
 
     table: pa.Table
     sides: Mapping[str, Path] = field(default_factory=dict)
-    """Side files by ending (`{"tar": scratch / "images.tar"}`); committed beside the table, before it."""
+    """Side files by ending (`{"tar": scratch / "images.tar"}`), or folders; committed beside the table, before it."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Side files that already lie elsewhere, by ending, as fsspec URLs; named in the metadata, not copied."""
     counts: Mapping[str, int] = field(default_factory=dict)

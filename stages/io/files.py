@@ -133,8 +133,13 @@ def _link_whole(path: Path, content: bytes) -> bool:
 
 
 def put_whole(source: Path, url: str) -> None:
-    """Copy a local file."""
+    """Copy a local file, or a folder and all below it, whose files are there one after the other."""
+    if source.is_dir():
+        for file in sorted(found for found in source.rglob("*") if found.is_file()):
+            put_whole(file, f"{url}/{file.relative_to(source).as_posix()}")
+        return
     filesystem, path = locate(url)
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
     if not isinstance(filesystem, LocalFileSystem):
         filesystem.put_file(str(source), path)
         return

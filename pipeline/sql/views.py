@@ -1,0 +1,146 @@
+"""The views that people ask, as SQL over those of all rows of a kind (`stages.kinds`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from pipeline.dag.graph import Graph
+from pipeline.sql.scan import identifier, text
+from pipeline.sql.text_tags import text_tag
+
+MADE_BY: Final = "made_by"
+"""The column of the views of all rows that names the step."""
+_SCORES: Final = {"similarities": ("raw_rank", "clip_score"), "matches": ("raw_filter", "itm_score")}
+"""The view and the column of the scores, by kind."""
+
+# ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
+_HOST = r"lower(regexp_extract(url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1))"
+_JOINED: Final = {
+    "images": f"""
+        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text, {text_tag("urls.text")} AS text_tag
+        FROM raw_images AS images JOIN urls USING (key)
+    """,
+    "corpus": """
+        SELECT key, source, url, caption, origin, "rank", clip_score, itm_score, writer FROM captions WHERE kept
+    """,
+    "round": """
+        SELECT raw_select.made_by AS round, key, source, url, caption, origin, "rank", raw_captions.made_by AS writer
+        FROM raw_select JOIN raw_captions USING (key, writer, candidate, source) JOIN urls USING (key, source)
+        WHERE kept
+    """,
+    "evaluation": """
+        SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
+    """,
+    "uncaptioned": """
+        SELECT source, shard, key, split_part(error, ':', 1) AS reason, error FROM raw_captions WHERE error IS NOT NULL
+    """,
+    "unselected": """
+        SELECT source, any_value(shard) AS shard, key,
+               CASE WHEN bool_or(reason = 'unscored') THEN 'unscored'
+                    WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END AS reason
+        FROM selected GROUP BY source, key HAVING NOT bool_or(kept)
+    """,
+    "failures": f"""
+        SELECT 'download' AS stage, source, shard, key, url, {_HOST} AS host, status AS reason, error
+        FROM raw_images WHERE status <> 'success'
+        UNION ALL
+        SELECT 'dedup', source, shard, key, url, {_HOST}, 'duplicate by ' || rule, 'a copy of ' || original
+        FROM raw_images JOIN (SELECT key, original, rule FROM duplicates) USING (key) WHERE status = 'success'
+        UNION ALL
+        SELECT 'caption', uncaptioned.source, uncaptioned.shard, key, url, NULL, reason, error
+        FROM uncaptioned JOIN urls USING (key)
+        UNION ALL
+        SELECT 'select', unselected.source, unselected.shard, key, url, NULL, reason,
+               'no caption of this image was kept'
+        FROM unselected JOIN urls USING (key) ANTI JOIN uncaptioned USING (key)
+    """,
+    "losses": """
+        WITH lost AS (
+            SELECT 'download' AS stage, source, status AS reason FROM raw_images WHERE status <> 'success'
+            UNION ALL
+            SELECT 'dedup', source, 'duplicate by ' || rule
+            FROM raw_images JOIN (SELECT key, rule FROM duplicates) USING (key) WHERE status = 'success'
+            UNION ALL
+            SELECT 'caption', source, reason FROM uncaptioned
+            UNION ALL
+            SELECT 'select', source, reason FROM unselected ANTI JOIN uncaptioned USING (key)
+        )
+        SELECT stage, source, reason, count(*) AS count
+        FROM lost GROUP BY ALL ORDER BY stage, source, count DESC, reason
+    """,
+    "hosts": f"""
+        SELECT host, count(*) AS urls, count(*) FILTER (status = 'success') AS images,
+               count(*) FILTER (status <> 'success') AS failed,
+               mode(status ORDER BY status) FILTER (status <> 'success') AS reason
+        FROM (SELECT status, {_HOST} AS host FROM raw_images)
+        WHERE host <> '' GROUP BY host ORDER BY failed DESC, urls DESC, host
+    """,
+    # each image that has captions has one that is number 1, and each that has an allowed one has one of rank 1, which
+    # is kept; so no step has to join, or to count distinct keys
+    "funnel": """
+        WITH steps AS (
+            SELECT source, 1 AS position, 'URLs' AS step, count(*) AS count FROM urls GROUP BY source
+            UNION ALL
+            SELECT source, 2, 'images', count(*) FROM raw_images WHERE status = 'success' GROUP BY source
+            UNION ALL
+            SELECT source, 3, 'distinct', count(*) FROM raw_images ANTI JOIN duplicates USING (key)
+            WHERE status = 'success' AND source IN (SELECT source FROM duplicates) GROUP BY source
+            UNION ALL
+            SELECT source, 4, 'captioned', max(count) FROM (
+                SELECT source, count(*) AS count FROM raw_captions WHERE candidate = 1 GROUP BY source, writer
+            ) GROUP BY source
+            UNION ALL
+            SELECT source, 5, 'kept', count(*) FROM selected WHERE "rank" = 1 AND kept GROUP BY source
+            UNION ALL
+            SELECT source, 6, 'captions kept', count(*) FROM selected WHERE kept GROUP BY source
+        )
+        SELECT source, step, count FROM steps ORDER BY source, position
+    """,
+}
+"""In the order in which they build on one another."""
+
+
+def views(graph: Graph) -> Iterator[tuple[str, str]]:
+    """Every view and its SQL, in the order in which they build on one another."""
+    last = _steps(graph, "selection")[-1:]
+    yield "selected", f"SELECT * FROM raw_select WHERE {MADE_BY} IN ({', '.join(map(text, last)) or 'NULL'})"
+    yield "captions", _captions({kind: _steps(graph, kind) for kind in _SCORES})
+    yield from _JOINED.items()
+
+
+def _steps(graph: Graph, kind: str) -> list[str]:
+    """The steps that write a kind, in their order."""
+    return list(dict.fromkeys(node.step for node in graph.writing(kind)))
+
+
+def _captions(scorers: Mapping[str, Sequence[str]]) -> str:
+    """Every candidate with all that is said of it.
+
+    Args:
+        scorers: by kind of scores, the steps that write them. The only one of its kind is `clip_score` or `itm_score`;
+            of several each has a column `score_<step>`.
+    """
+    joins, columns, errors = [], list[str](), ["captions.error"]
+    for kind, steps in scorers.items():
+        view, score = _SCORES[kind]
+        for number, step in enumerate(steps):
+            alias = f"{view}_{number}"
+            name = score if len(steps) == 1 else identifier(f"score_{step}")
+            joins.append(
+                f"LEFT JOIN (SELECT key, writer, candidate, {score} AS {name}, error AS {alias} FROM {view}"
+                f" WHERE {MADE_BY} = {text(step)}) USING (key, writer, candidate)"
+            )
+            columns.append(name)
+            errors.append(alias)
+        if len(steps) != 1:
+            columns.append(f"NULL::FLOAT AS {score}")
+    return f"""
+        SELECT key, captions.{MADE_BY} AS writer, candidate, origin, caption, logprob, {", ".join(columns)},
+               "rank", kept, reason, coalesce({", ".join(errors)}, NULL) AS error,
+               CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
+               urls.* EXCLUDE (key, shard, text, texts, file, {MADE_BY})
+        FROM raw_captions AS captions JOIN urls USING (key)
+        {" ".join(joins)}
+        LEFT JOIN (SELECT key, writer, candidate, "rank", kept, reason FROM selected) USING (key, writer, candidate)
+    """
