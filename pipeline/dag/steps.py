@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.contract import Recipe, RunOptions, StageSpec, Use
@@ -27,6 +27,10 @@ class Step:
         """The name without a round."""
         return self.name.partition("@")[0]
 
+    def told(self, words: str) -> str:
+        """What is wrong with it, in words that stand alone where there is no section to point to."""
+        return words if self.place else f"{self.name}: {words}"
+
     def takes(self, use: Use) -> bool:
         """Whether sources of a use pass through it."""
         return use in self.spec.uses
@@ -41,8 +45,3 @@ def visible(steps: Sequence[Step]) -> list[Step]:
 def of_name(steps: Sequence[Step], name: str) -> list[Step]:
     """The steps that a person means by a name: that one, or all rounds of a section."""
     return [step for step in steps if step.name == name] or [step for step in steps if step.section == name]
-
-
-def known_names(steps: Mapping[str, Step] | Sequence[Step]) -> str:
-    """The names of steps, for messages."""
-    return ", ".join(step if isinstance(step, str) else step.name for step in steps)

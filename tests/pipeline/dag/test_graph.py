@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.dag.graph import Graph, build_graph
-from pipeline.manifest.document import load_manifest
+from pipeline.manifest.load import load_manifest
 from stages.urls.spec import CocoSource, VgSource
 
 MANIFEST = """\

@@ -15,7 +15,7 @@ from pipeline.export.mark import Mark, ShardMark, Subject
 from pipeline.export.place import Target
 from pipeline.export.target import Export, claim
 from pipeline.export.tars import number
-from pipeline.manifest.document import load_manifest
+from pipeline.manifest.load import load_manifest
 from stages.errors import UserError
 
 LIST = Subject("json", 1, "recipe", ("a", "b"))

@@ -11,7 +11,7 @@ import yaml
 from picture_web import Web
 
 from pipeline.dag.graph import build_graph
-from pipeline.manifest.document import load_manifest
+from pipeline.manifest.load import load_manifest
 from pipeline.session import open_session
 from tests.pipeline.command import capfilt
 from tests.pipeline.conftest import ROOT

@@ -37,7 +37,7 @@ def test_a_kept_caption_that_is_missing_is_an_error(make_corpus_shard):
     shard = make_corpus_shard({"a": b"1"}, [("a", 1, "one", 1, True), ("a", 2, "two", 2, True)])
     lacking = make_corpus_shard({"a": b"1"}, [("a", 1, "one", 1, True)])
     with pytest.raises(ValueError, match="lacks 1 caption"):
-        read_shard(replace(shard, inputs={**shard.inputs, "caption": lacking.captions}), holdout=0)
+        read_shard(replace(shard, inputs={**shard.inputs, "captions": lacking.all("captions")}), holdout=0)
 
 
 def test_every_image_is_found_in_its_tar(corpus):
@@ -99,6 +99,6 @@ def test_a_source_is_a_line_without_its_empty_shards(make_corpus_shard):
 def test_a_tar_that_lacks_an_image_is_named(make_corpus_shard):
     whole = make_corpus_shard({"a": b"1", "b": b"2"}, [("a", 1, "x", 1, True), ("b", 1, "y", 1, True)])
     lacking = make_corpus_shard({"a": b"1"}, [])
-    Path(whole.images.side("tar")).write_bytes(Path(lacking.images.side("tar")).read_bytes())
+    Path(whole.one("images").side("tar")).write_bytes(Path(lacking.one("images").side("tar")).read_bytes())
     with pytest.raises(ValueError, match=r"lacks 1 image.*b\.png first"):
         read_shard(whole, holdout=0)
