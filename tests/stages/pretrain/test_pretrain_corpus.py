@@ -28,8 +28,8 @@ def test_kept_captions_come_by_rank_and_cleaned(make_corpus_shard):
     assert found.holdout == ()
 
 
-def test_human_captions_have_no_rank_and_keep_their_order(make_corpus_shard):
-    shard = make_corpus_shard({"a": b"1"}, [("a", 2, "two", None, True), ("a", 1, "one", None, True)])
+def test_captions_come_by_rank_whatever_their_numbers(make_corpus_shard):
+    shard = make_corpus_shard({"a": b"1"}, [("a", 1, "two", 2, True), ("a", 2, "one", 1, True)])
     assert read_shard(shard, holdout=0).training[0].captions == ("one", "two")
 
 
