@@ -21,7 +21,7 @@ def contradictions(sources: Mapping[str, SourceSettings], steps: Sequence[Step])
     for position, step in enumerate(steps):
         found += _of_step(step, wiring, sources)
         found += _of_reads(step, steps)
-        found += _unread(step, steps[:position], wiring)
+        found += _unread(position, steps, wiring)
     return list(dict.fromkeys(found))
 
 
@@ -43,20 +43,25 @@ def _of_reads(step: Step, steps: Sequence[Step]) -> Iterator[Problem]:
         yield Problem((*step.place, "reads"), words)
 
 
-def _unread(step: Step, above: Sequence[Step], wiring: Wiring) -> Iterator[Problem]:
-    """Whether a step that serves others alone serves any."""
-    kind, wires = step.spec.writes, wiring.wires.values()
+def _unread(position: int, steps: Sequence[Step], wiring: Wiring) -> Iterator[Problem]:
+    """Whether a step that serves others alone serves any, or would but for somebody's `reads:`."""
+    step, wires = steps[position], wiring.wires.values()
+    kind = step.spec.writes
     own = {wire.name for wire in wires if wire.step is step}
-    if KINDS[kind].end or not own or any(own.intersection(names) for wire in wires for names in wire.reads.values()):
+    read = any(own.intersection(names) for wire in wires for names in wire.reads.values())
+    if KINDS[kind].end or not own or read or any(_takes(other, kind) for other in steps[position + 1 :]):
         return
-    would = [other for other in above if other.place and any(port.kind == kind for port in other.spec.reads.values())]
-    if would:
+    if would := [other for other in steps[:position] if other.place and _takes(other, kind)]:
         section = would[0].section
         words = f"nothing reads its {kind}, for '{section}' stands above; move this section above '{section}'"
     else:
         readers = [name for name, spec in STAGES.items() if any(port.kind == kind for port in spec.reads.values())]
         words = f"nothing reads its {kind}; leave this section out, or add one below that does: {', '.join(readers)}"
     yield Problem(step.place, step.told(words))
+
+
+def _takes(step: Step, kind: str) -> bool:
+    return any(port.kind == kind for port in step.spec.reads.values())
 
 
 def _roles(step: Step, source: str, wiring: Wiring) -> frozenset[str]:

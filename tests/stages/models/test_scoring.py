@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from committed import only, write
 from PIL import Image
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.finite import NumberFormat, unit
 from stages.models.scoring import Scores, score_captions, score_shard
-from stages.tables import MATCHES
+from stages.tables import DUPLICATES, MATCHES
 
 
 class Lengths:
@@ -134,6 +137,16 @@ def test_the_table_of_a_shard(make_shard: Callable) -> None:
         ("a", None, "not finite"),
         ("b", None, "cannot be "),
     ]
+
+
+def test_copies_are_not_looked_at_unless_they_have_captions(make_shard: Callable, tmp_path: Path) -> None:
+    copies = [{"key": key, "shard": "web-0-0", "original": "o", "rule": "url"} for key in "ab"]
+    verdicts = only({"duplicates": write(tmp_path / "duplicates.parquet", copies, DUPLICATES)})
+    shard = make_shard(images={**IMAGES, "b": b"no picture"}, captions=[("a", "dog"), ("c", "a dog")])
+    scorer = Lengths()
+    output = score_shard(scorer, replace(shard, inputs={**shard.inputs, **verdicts}), 2, NUMBERS, MATCHES)
+    assert scorer.asked == [(2, [["dog"], ["a dog"]])]
+    assert output.counts == {"scored": 2, "empty": 0, "failed": 0}
 
 
 @pytest.mark.parametrize(
