@@ -226,7 +226,8 @@ def work_corpus(store: Store, job: Job, shard: str, compute: Callable[[CorpusJob
     started = time.monotonic()
     results = {role: Result(store.artifact(folder, shard), recipe) for role, (folder, recipe) in job.results.items()}
     with scratch_folder() as scratch:
-        work = CorpusJob(list_corpus(store, job.sources), f"{job.folder}/{CHECKPOINTS}", scratch, results)
+        corpus, sources = list_corpus(store, job.sources), tuple(found.source for found in job.sources)
+        work = CorpusJob(corpus, f"{job.folder}/{CHECKPOINTS}", scratch, results, sources)
         return commit(store, job, shard, compute(work), started)
 
 

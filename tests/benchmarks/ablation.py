@@ -90,7 +90,9 @@ def measure(session: Session, corpus: tuple[CorpusShard, ...], changes: dict[str
             made.table.replace_schema_metadata({"side.safetensors": str(weights)}), folder / "pretrain.parquet"
         )
         results = {"qformer": Result(Artifact(str(folder / "pretrain.parquet")), recipe)}
-        work = CorpusJob(corpus_of(session, "evaluate"), str(folder / "judge"), folder, results)
+        judged = corpus_of(session, "evaluate")
+        sources = tuple(dict.fromkeys(shard.source for shard in judged))
+        work = CorpusJob(judged, str(folder / "judge"), folder, results, sources)
         rows = Evaluate(judge.recipe, judge.run)(work).table.to_pylist()
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:

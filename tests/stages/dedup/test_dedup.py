@@ -88,7 +88,7 @@ def job(images: list[Image], folder: Path, *, with_looks: bool) -> CorpusJob:
         corpus.append(CorpusShard(only(inputs), source, shard))
     scratch = folder / "scratch"
     scratch.mkdir()
-    return CorpusJob(tuple(corpus), "", scratch)
+    return CorpusJob(tuple(corpus), "", scratch, sources=SOURCES)
 
 
 def as_defined(images: list[Image], recipe: DedupRecipe) -> list[dict[str, str]]:
@@ -134,6 +134,13 @@ def test_copies_are_those_of_the_definition(images, url, content, near):
     asked = {"url": url, "content": content, "near": near is not None}
     for rule in (rule for rule, wanted in asked.items() if wanted):
         assert output.counts[rule] == sum(row["rule"] == rule for row in expected)
+
+
+def test_a_source_without_a_row_has_no_copies_and_is_not_taken_for_the_one_above(tmp_path):
+    twins = [Image("above", "above-0", f"above-0-{number}", "http://x/1", "a", 1, 0, "success") for number in range(2)]
+    output = Dedup(DedupRecipe(near=1), DedupRun())(job(twins, tmp_path, with_looks=True))
+    assert output.table.num_rows == 0
+    assert output.counts["images"] == 0
 
 
 @pytest.mark.parametrize("memory", [0.05, 4.0])
