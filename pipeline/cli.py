@@ -28,7 +28,7 @@ app = typer.Typer(
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A YAML file; manifests/ holds examples.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
-Until = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="STEP", help="Stop after this step.")]
 
 FINISHED_WITH_FAILURES = 1
 USER_ERROR = 2
