@@ -43,7 +43,7 @@ Refresh = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
-Until = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="STEP", help="Stop after this step.")]
 
 FINISHED_WITH_FAILURES = 1
 USER_ERROR = 2

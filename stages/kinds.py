@@ -24,16 +24,18 @@ class Kind:
     """The columns that stay of a row whose image was forgotten; None: the row goes."""
     is_model: bool = False
     """Whether it is the history of a training, beside which the model lies: one that is kept when its data changes."""
+    end: bool = True
+    """Whether it may be what somebody is after; else it is made for other steps alone."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "urls": Kind(tables.URLS, "urls", kept=("key", "source", "url", "file")),
     "images": Kind(tables.IMAGES, "raw_images", kept=("key", "url", "sha256", "md5", "retry")),
-    "hashes": Kind(tables.HASHES, "raw_hashes"),
-    "duplicates": Kind(tables.DUPLICATES, "duplicates"),
+    "hashes": Kind(tables.HASHES, "raw_hashes", end=False),
+    "duplicates": Kind(tables.DUPLICATES, "duplicates", end=False),
     "captions": Kind(tables.CAPTIONS, "raw_captions"),
-    "similarities": Kind(tables.SIMILARITIES, "raw_rank"),
-    "matches": Kind(tables.MATCHES, "raw_filter"),
+    "similarities": Kind(tables.SIMILARITIES, "raw_rank", end=False),
+    "matches": Kind(tables.MATCHES, "raw_filter", end=False),
     "selection": Kind(tables.SELECTION, "raw_select"),
     "qformer": Kind(METRICS, "pretraining", is_model=True),
     "checkpoint": Kind(tables.TRAINING, "training", is_model=True),

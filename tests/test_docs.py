@@ -12,7 +12,7 @@ import typer.main
 import yaml
 
 from pipeline.cli import app
-from pipeline.manifest.document import load_manifest
+from pipeline.manifest.load import load_manifest
 from stages.download.spec import DownloadRecipe, DownloadRun
 
 ROOT = Path(__file__).parents[1]

@@ -27,6 +27,10 @@ class Step:
         """The name without a round."""
         return self.name.partition("@")[0]
 
+    def told(self, words: str) -> str:
+        """What is wrong with it, in words that stand alone where there is no section to point to."""
+        return words if self.place else f"{self.name}: {words}"
+
     def takes(self, use: Use) -> bool:
         """Whether sources of a use pass through it."""
         return use in self.spec.uses

@@ -3,13 +3,13 @@
 1. A step sees the latest step of each name above it, in the file's order.
 2. A port takes the visible steps that write its kind and that the source passes through, too.
 3. One that finds none is a mistake, unless it is optional; so is one that may have one and finds several.
-4. `reads:` narrows what a step sees, and never widens it.
-5. A model that is `{from: STEP}` is read of the nearest step of that name above.
+4. `reads:` narrows what a step's ports see, and never widens it.
+5. A model that is `{from: STEP}` is read of the nearest step of that name above; `STEP@2` names a round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.dag.steps import Step, visible
@@ -58,14 +58,13 @@ def wire(steps: Sequence[Step], uses: Mapping[str, Use]) -> Wiring:
     """
     found = Wiring()
     for position, step in enumerate(steps):
-        seen = [above for above in visible(steps[:position]) if step.reads is None or above.section in step.reads]
         passing = [source for source, use in uses.items() if step.takes(use)]
         for source in [None] if step.spec.grain == "run" else passing:
-            wires = _Ports(step, seen, steps[position:], uses, passing, source)
+            wires = _Ports(step, steps[:position], steps[position + 1 :], uses, passing, source)
             reads = {role: wires.reads(port) for role, port in step.spec.reads.items()}
             own = Wire(step, source, {role: names for role, names in (reads | wires.models()).items() if names})
             found.wires[own.name] = own
-            found.problems.extend((step.place, words) for words in wires.problems)
+            found.problems.extend((step.place, step.told(words)) for words in wires.problems)
     return found
 
 
@@ -74,12 +73,17 @@ class _Ports:
     """One step and source, and what it may read of."""
 
     step: Step
-    seen: Sequence[Step]
+    above: Sequence[Step]
     below: Sequence[Step]
     uses: Mapping[str, Use]
     passing: Sequence[str]
     source: str | None
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def seen(self) -> list[Step]:
+        """What the ports may read of."""
+        return [step for step in visible(self.above) if self.step.reads is None or step.section in self.step.reads]
 
     def reads(self, port: Port) -> tuple[str, ...]:
         """The names of what a port takes."""
@@ -89,7 +93,8 @@ class _Ports:
                 self.problems.append(self._missing(port, source))
             elif len(writers) > 1 and not port.many:
                 several = " and ".join(step.name for step in writers)
-                self.problems.append(f"reads {port.kind} of one step, and finds {several}; name one under 'reads:'")
+                words = "list under 'reads:' all that it shall read, and of these one"
+                self.problems.append(f"reads {port.kind} of one step, and finds {several}; {words}")
             names += [place(step.name, source) for step in writers]
         return tuple(names)
 
@@ -107,12 +112,15 @@ class _Ports:
         return self.passing[: self.passing.index(self.source) + 1] if port.above else (self.source,)
 
     def _missing(self, port: Port, source: str | None) -> str:
-        of = f" of the source '{source}'" if source else ""
-        later = next((step.name for step in self.below if step.spec.writes == port.kind), None)
-        if later:
-            return f"reads {port.kind}{of}, which '{later}' below it writes; move that section above '{self.step.name}'"
+        reads = f"reads {port.kind}"
+        if _first(self.seen, port.kind):
+            return f"{reads} of the source '{source}', which passes through no step above that writes them"
+        if left := _first(visible(self.above), port.kind):
+            return f"{reads}, which '{left.section}' writes; its 'reads:' leaves that out, so add it there"
+        if later := _first(self.below, port.kind):
+            return f"{reads}, which '{later.section}' below it writes; move that section above '{self.step.section}'"
         stages = " or ".join(f"'{name}'" for name, spec in STAGES.items() if spec.writes == port.kind)
-        return f"reads {port.kind}{of}, which nothing above it writes; add a section {stages} above it"
+        return f"{reads}, which nothing above it writes; add a section {stages} above it"
 
     def models(self) -> dict[str, tuple[str, ...]]:
         """The steps that a recipe names as models, by the recipe's field."""
@@ -121,10 +129,18 @@ class _Ports:
         return {key: (step.name,) for key, step in found.items() if step}
 
     def _model(self, wanted: str) -> Step | None:
-        above = next((step for step in reversed(self.seen) if wanted in {step.name, step.section}), None)
-        if above is not None and above.spec.writes == CHECKPOINT:
-            return above
-        made = ", ".join(step.name for step in self.seen if step.spec.writes == CHECKPOINT) or "none"
-        why = "which makes no model" if above else "and there is no such step above it"
-        self.problems.append(f"takes its model from '{wanted}', {why}; those above that make models: {made}")
+        named = [step for step in self.above if wanted in {step.name, step.section}]
+        if named and named[-1].spec.writes == CHECKPOINT:
+            return named[-1]
+        if not named and any(wanted in {step.name, step.section} for step in self.below):
+            why = "which stands below it; move that section above"
+        else:
+            made = ", ".join(step.name for step in self.above if step.spec.writes == CHECKPOINT) or "none"
+            why = "which makes no model" if named else "and there is no such step above it"
+            why = f"{why}; those above that make models: {made}"
+        self.problems.append(f"takes its model from '{wanted}', {why}")
         return None
+
+
+def _first(steps: Iterable[Step], kind: str) -> Step | None:
+    return next((step for step in steps if step.spec.writes == kind), None)

@@ -252,9 +252,10 @@ def work_corpus(store: Store, job: Job, name: str, compute: Callable[[CorpusJob]
     started = time.monotonic()
     results = {role: Result(place.artifact(store, name), recipe) for role, (place, recipe) in job.results.items()}
     with scratch_folder() as scratch:
-        checkpoints = f"{job.folder}/{CHECKPOINTS}/{job.data}"
-        read = {LISTINGS: json.dumps({source.source: source.listings(store) for source in job.sources})}
-        output = compute(CorpusJob(list_corpus(store, job.sources), checkpoints, scratch, results))
+        corpus, sources = list_corpus(store, job.sources), tuple(found.source for found in job.sources)
+        read = {LISTINGS: json.dumps({found.source: found.listings(store) for found in job.sources})}
+        work = CorpusJob(corpus, f"{job.folder}/{CHECKPOINTS}/{job.data}", scratch, results, sources)
+        output = compute(work)
         before = replaced(store, job, name, output.table) if job.grain == "source" else None
         job = replace(job, metadata={**job.metadata, **read})
         return commit(store, job, name, output, started, instead_of=before)

@@ -8,6 +8,8 @@ from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wiring, wire
 from pipeline.manifest.errors import Problem
 from stages.contract import LEARNT_FROM, Wired
+from stages.kinds import KINDS
+from stages.registry import STAGES
 from stages.urls.spec import SourceSettings
 
 
@@ -16,22 +18,50 @@ def contradictions(sources: Mapping[str, SourceSettings], steps: Sequence[Step])
     wiring = wire(steps, {name: source.used for name, source in sources.items()})
     found = [*_of_sources(sources), *_unpassed(sources, steps)]
     found += [Problem(place, words) for place, words in wiring.problems]
-    for step in steps:
+    for position, step in enumerate(steps):
         found += _of_step(step, wiring, sources)
+        found += _of_reads(step, steps)
+        found += _unread(position, steps, wiring)
     return list(dict.fromkeys(found))
 
 
 def _of_step(step: Step, wiring: Wiring, sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
     """What the step's stage says of its recipe, and of what it finds."""
-    if step.reads:
-        known = {other.step.section for other in wiring.wires.values()}
-        for name in sorted(step.reads - known):
-            yield Problem((*step.place, "reads"), f'found "{name}"; there is no such section')
-    if step.spec.check is not None:
-        passing = {name: source.used for name, source in sources.items() if step.takes(source.used)}
-        wired = {name: Wired(use, _roles(step, name, wiring)) for name, use in passing.items()}
-        for key, words in step.spec.check(step.recipe, wired):
-            yield Problem((*step.place, *key) if step.place else (), words if step.place else f"{step.name}: {words}")
+    if step.spec.check is None:
+        return
+    passing = {name: source.used for name, source in sources.items() if step.takes(source.used)}
+    wired = {name: Wired(use, _roles(step, name, wiring)) for name, use in passing.items()}
+    for key, words in step.spec.check(step.recipe, wired):
+        yield Problem((*step.place, *key) if step.place else (), step.told(words))
+
+
+def _of_reads(step: Step, steps: Sequence[Step]) -> Iterator[Problem]:
+    """Whether there is what a step shall read."""
+    known = dict.fromkeys(other.section for other in steps)
+    for name in sorted((step.reads or frozenset()) - set(known)):
+        words = f'found "{name}"; there is no such step, the steps are {", ".join(known)}'
+        yield Problem((*step.place, "reads"), words)
+
+
+def _unread(position: int, steps: Sequence[Step], wiring: Wiring) -> Iterator[Problem]:
+    """Whether a step that serves others alone serves any, or would but for somebody's `reads:`."""
+    step, wires = steps[position], wiring.wires.values()
+    kind = step.spec.writes
+    own = {wire.name for wire in wires if wire.step is step}
+    read = any(own.intersection(names) for wire in wires for names in wire.reads.values())
+    if KINDS[kind].end or not own or read or any(_takes(other, kind) for other in steps[position + 1 :]):
+        return
+    if would := [other for other in steps[:position] if other.place and _takes(other, kind)]:
+        section = would[0].section
+        words = f"nothing reads its {kind}, for '{section}' stands above; move this section above '{section}'"
+    else:
+        readers = [name for name, spec in STAGES.items() if any(port.kind == kind for port in spec.reads.values())]
+        words = f"nothing reads its {kind}; leave this section out, or add one below that does: {', '.join(readers)}"
+    yield Problem(step.place, step.told(words))
+
+
+def _takes(step: Step, kind: str) -> bool:
+    return any(port.kind == kind for port in step.spec.reads.values())
 
 
 def _roles(step: Step, source: str, wiring: Wiring) -> frozenset[str]:
@@ -64,6 +94,9 @@ def _of_sources(sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
     for name, source in sources.items():
         if source.human and source.used == "web":
             words = 'found "web", but people wrote these texts; say pairs, both or measure'
+            yield Problem(("sources", name, "use"), words)
+        if not source.human and source.used in {"both", "measure"}:
+            words = f"found \"{source.used}\", but these are the web's texts, not people's; say web or pairs"
             yield Problem(("sources", name, "use"), words)
         for other, measured in sources.items():
             if measured.used == "measure" and source.used in LEARNT_FROM and measured.overlaps(source):

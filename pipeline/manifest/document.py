@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -78,10 +79,17 @@ def stage_of(name: str, value: Any) -> str | None:
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    named = {name: stage for name, value in values.items() if (stage := stage_of(name, value))}
-    wrong = {name for name, value in values.items() if isinstance(value, dict) and "stage" in value} - set(named)
-    known = {**{name: name for name in STAGES}, **named, **dict.fromkeys(wrong - set(Top.model_fields), "")}
+    free = {name: value for name, value in values.items() if _may_be_called(name)}
+    named = {name: stage for name, value in free.items() if (stage := stage_of(name, value))}
+    wrong = {name for name, value in free.items() if isinstance(value, dict) and "stage" in value} - set(named)
+    known = {**{name: name for name in STAGES}, **named, **dict.fromkeys(wrong, "")}
     return {name: (_section(stage) | None, None) for name, stage in known.items()}
+
+
+def _may_be_called(name: str) -> bool:
+    """Whether a section may have a name: one that stands for something else here, or in pydantic, it may not."""
+    known = {*Top.model_fields, ROUNDS, TIMES}
+    return re.fullmatch(r"[a-z][a-z0-9_-]*", name) is not None and name not in known and not hasattr(Top, name)
 
 
 def _section(stage: str) -> type[Settings]:

@@ -83,7 +83,7 @@ def describe(error: Mapping[str, Any], document: type[BaseModel], root: yaml.Nod
     location = tuple(error["loc"])
     kind = str(error["type"])
     if kind == "extra_forbidden":
-        return Problem(location, _unknown_key(location, document))
+        return Problem(location, _unknown_key(location, document, error["input"]))
     if kind == "missing":
         absent = location[-1]
         return Problem(location[:-1], "has too few entries" if isinstance(absent, int) else f"missing key '{absent}'")
@@ -131,9 +131,11 @@ def _shown(value: Any, root: yaml.Node, location: Sequence[str | int]) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
+def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel], value: Any) -> str:
     known = _keys_at(location[:-1], document)
     key = str(location[-1])
+    if isinstance(value, dict) and "stage" in value:
+        return f"'{key}' cannot be a section's name; choose another of lower-case letters, digits, '-' and '_'"
     if key in _keys_at((*location[:-1], "run"), document) and "run" in known:
         return "unknown key; it stands under 'run:'"
     if location[-2:-1] == ("run",) and key in _keys_at(location[:-2], document):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from pipeline.dag.steps import Step
@@ -16,7 +17,8 @@ def with_rounds(values: Mapping[str, Any]) -> dict[str, Any]:
     rounds = values.get(ROUNDS)
     if not isinstance(rounds, dict):
         return dict(values)
-    above = {name: value for name, value in values.items() if name not in Top.model_fields and isinstance(value, dict)}
+    names = takewhile(lambda name: name != ROUNDS, values)
+    above = {name: values[name] for name in names if name not in Top.model_fields and isinstance(values[name], dict)}
     merged = {
         name: {**above[name], **(value or {})} if name in above and isinstance(value, dict | None) else value
         for name, value in rounds.items()

@@ -109,7 +109,7 @@ class LiveDisplay:
     def __init__(self, console: Console, graph: Graph) -> None:
         self._meter = Meter()
         self._remarks = Remarks()
-        self._stages: dict[str, Progress] = {node.spec.name: Progress(total=None) for node in graph.nodes.values()}
+        self._stages: dict[str, Progress] = {node.step: Progress(total=None) for node in graph.nodes.values()}
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
 
     def __enter__(self) -> LiveDisplay:

@@ -74,7 +74,7 @@ class Monitor:
         self._schedule = schedule
         self._display = display
         self._meter = Meter()
-        self._busy = Busy({node.spec.name: node.run.actors for node in graph.nodes.values()})
+        self._busy = Busy({node.step: node.run.actors for node in graph.nodes.values()})
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         self._started = _now()
         self._told = False

@@ -73,6 +73,8 @@ class CorpusJob:
     """An empty local folder for side files, on the host that commits."""
     results: Mapping[str, Result] = field(default_factory=dict)
     """What its input stages made that themselves read all shards of all sources at once, by role."""
+    sources: tuple[str, ...] = ()
+    """All sources that it is about, in the manifest's order; one of whose list no row is left has no shard above."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +89,7 @@ class Dedup:
         """Judge the last of the job's sources; the table is `tables.DUPLICATES`, ordered by shard and key."""
         with _database(work.scratch, self._memory) as database:
             database.execute(_IMAGES)
-            _load(database, work.corpus, with_looks=self._recipe.near is not None)
+            _load(database, work, with_looks=self._recipe.near is not None)
             database.execute(_NUMBER)
             table = self._judge(database)
             own = database.sql("SELECT count(*) FROM numbered WHERE own").fetchall()[0][0]
@@ -133,13 +133,13 @@ def _database(scratch: Path, memory: float) -> Iterator[duckdb.DuckDBPyConnectio
         yield database
 
 
-def _load(database: duckdb.DuckDBPyConnection, corpus: Sequence[CorpusShard], *, with_looks: bool) -> None:
+def _load(database: duckdb.DuckDBPyConnection, work: CorpusJob, *, with_looks: bool) -> None:
     """A row for every downloaded image of the corpus, shard by shard."""
     add = _ADD.format(
         looks="hash" if with_looks else "NULL", hashes="LEFT JOIN hashes USING (key)" if with_looks else ""
     )
-    judged = corpus[-1].source if corpus else ""
-    for shard, tables in side_by_side(_read, corpus, threads=READERS, at_once=READERS):
+    judged = work.sources[-1]
+    for shard, tables in side_by_side(_read, work.corpus, threads=READERS, at_once=READERS):
         for name, table in tables.items():
             database.register(name, table)
         database.execute(add, [shard.shard, shard.source, shard.source == judged])

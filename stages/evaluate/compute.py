@@ -52,8 +52,7 @@ class Evaluate:
         Raises:
             UserError: a model is missing, or a set is too small to measure on.
         """
-        names = dict.fromkeys(shard.source for shard in work.corpus)
-        shards = {name: [shard for shard in work.corpus if shard.source == name] for name in names}
+        shards = {name: [shard for shard in work.corpus if shard.source == name] for name in work.sources}
         broken = {name: find_broken(of_source) for name, of_source in shards.items()}
         benchmarks = {name: read_benchmark(name, shards[name], broken[name]) for name in shards}
         models = load_models(work.results["qformer"], self._run)

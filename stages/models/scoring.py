@@ -70,9 +70,9 @@ def score_shard(scorer: Scorer, shard: Shard, batch_size: int, numbers: NumberFo
         UserError: more than 1 % of the scores are not finite.
         ValueError: the caption table and the downloaded images do not have the same keys.
     """
-    copies = duplicates(shard)
-    captions = read_candidates(shard, ["caption"], copies)
-    scores = score_captions(scorer, shard.one("images"), captions, batch_size, numbers, without=copies)
+    captions = read_candidates(shard, ["caption"])
+    without = duplicates(shard).difference(captions["key"].unique().to_pylist())
+    scores = score_captions(scorer, shard.one("images"), captions, batch_size, numbers, without=without)
     columns = [
         *(captions[name] for name in CANDIDATE),
         pa.array(scores.values, pa.float32()),

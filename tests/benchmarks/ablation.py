@@ -63,14 +63,14 @@ class Outcome:
 
 def raw(shard: CorpusShard, folder: Path) -> CorpusShard:
     """The shard with the web text of every image kept, and nothing else."""
-    table = shard.select.table()
+    table = shard.one("selection").table()
     kept = pc.and_(pc.equal(table["candidate"], 0), pc.not_equal(table["reason"], "empty"))
     rank = pa.array(np.ones(len(table), np.int16), mask=~kept.to_numpy())
     table = table.set_column(table.column_names.index("kept"), "kept", kept)
     table = table.set_column(table.column_names.index("rank"), "rank", rank)
     path = folder / f"{shard.source}-{shard.shard}.parquet"
     pq.write_table(table, path)
-    return replace(shard, inputs={**shard.inputs, "select": Artifact(str(path))})
+    return replace(shard, inputs={**shard.inputs, "selection": (Artifact(str(path)),)})
 
 
 def corpus_of(session: Session, stage: str) -> tuple[CorpusShard, ...]:
@@ -89,8 +89,10 @@ def measure(session: Session, corpus: tuple[CorpusShard, ...], changes: dict[str
         pq.write_table(
             made.table.replace_schema_metadata({"side.safetensors": str(weights)}), folder / "pretrain.parquet"
         )
-        results = {"pretrain": Result(Artifact(str(folder / "pretrain.parquet")), recipe)}
-        work = CorpusJob(corpus_of(session, "evaluate"), str(folder / "judge"), folder, results)
+        results = {"qformer": Result(Artifact(str(folder / "pretrain.parquet")), recipe)}
+        judged = corpus_of(session, "evaluate")
+        sources = tuple(dict.fromkeys(shard.source for shard in judged))
+        work = CorpusJob(judged, str(folder / "judge"), folder, results, sources)
         rows = Evaluate(judge.recipe, judge.run)(work).table.to_pylist()
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
@@ -163,7 +165,8 @@ def main() -> None:
     args = parser.parse_args()
     session = open_session(args.manifest)
     chance = chances(session.graph.nodes["pretrain"].recipe)
-    web = tuple(shard for shard in corpus_of(session, "pretrain") if "caption" in shard.inputs)
+    uses = session.manifest.uses
+    web = tuple(shard for shard in corpus_of(session, "pretrain") if uses[shard.source] == "web")
     trained: dict[str, list[Outcome]] = {}
     with tempfile.TemporaryDirectory() as name:
         corpora = {"raw web texts": tuple(raw(shard, Path(name)) for shard in web), "bootstrapped": web}

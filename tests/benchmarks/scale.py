@@ -58,8 +58,10 @@ def shard_tables(shard: str) -> dict[str, pa.Table]:
         | {"key": key, "url": url, "status": "success" if row else "timeout", "retry": 0}
         for row, (key, url) in enumerate(zip(keys, urls, strict=True))
     ]
-    candidates = [{"key": key, "candidate": number} for key in keys[1:] for number in range(2)]
-    origins = ({"origin": "synthetic" if row["candidate"] else "web", "caption": "a picture"} for row in candidates)
+    candidates = [{"key": key, "writer": "0" * 16, "candidate": number} for key in keys[1:] for number in range(2)]
+    said = {"caption": "a picture"}
+    web = [row | said | {"origin": "web"} for row in candidates if not row["candidate"]]
+    written = [row | said | {"origin": "synthetic"} for row in candidates if row["candidate"]]
     return {
         "urls": pa.Table.from_pylist(
             [
@@ -69,12 +71,11 @@ def shard_tables(shard: str) -> dict[str, pa.Table]:
             tables.URLS,
         ),
         "download": pa.Table.from_pylist(images, tables.IMAGES),
-        "caption": pa.Table.from_pylist(
-            [row | own | {"logprob": None} for row, own in zip(candidates, origins, strict=True)], tables.CAPTIONS
-        ),
-        "rank": pa.Table.from_pylist([row | {"clip_score": 0.25} for row in candidates], tables.RANK),
+        "annotate": pa.Table.from_pylist(web, tables.CAPTIONS),
+        "caption": pa.Table.from_pylist(written, tables.CAPTIONS),
+        "rank": pa.Table.from_pylist([row | {"clip_score": 0.25} for row in candidates], tables.SIMILARITIES),
         "select": pa.Table.from_pylist(
-            [row | {"rank": 1, "kept": True, "reason": "kept"} for row in candidates], tables.SELECT
+            [row | {"rank": 1, "kept": True, "reason": "kept"} for row in candidates], tables.SELECTION
         ),
     }
 

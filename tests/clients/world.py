@@ -48,7 +48,7 @@ def make(folder: Path) -> Path:
         small_models.save_clip(folder / "tower", quick_gelu=True)
     for number in range(2):
         _tar(folder / "pictures", number)
-    (folder / "m.yaml").write_text(yaml.safe_dump(_manifest(folder)))
+    (folder / "m.yaml").write_text(yaml.safe_dump(_manifest(folder), sort_keys=False))
     _capfilt(folder, "run", "m.yaml", "--executor", "local")
     for to, place in (("webdataset", "tars"), ("json", "list.json"), ("hf", "hf"), ("lavis", "clip_L.pth")):
         _capfilt(folder, "export", "m.yaml", place, "--to", to)

@@ -49,5 +49,5 @@ def manifest(tmp_path) -> Path:
         content[stage]["model"] = str(ROOT / content[stage]["model"])
     content["pretrain"]["tokenizer"] = str(ROOT / content["pretrain"]["tokenizer"])
     path = tmp_path / "m.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.session import plan
 from pipeline.store import Store
-from stages.contract import CorpusJob, Grain, Output, Recipe, RunOptions, Shard, StageSpec
+from stages.contract import CorpusJob, Grain, Output, Port, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
 from stages.urls.damage import Damage
 from stages.urls.parts import Part
@@ -64,7 +64,7 @@ class Double:
     def __call__(self, shard: Shard) -> Output:
         time.sleep(self._recipe.seconds)
         misbehave(self._recipe, shard.name)
-        tables = [artifact.table() for artifact in shard.inputs.values()]
+        tables = [artifact.table() for artifacts in shard.inputs.values() for artifact in artifacts]
         total = sum(table.column("value")[0].as_py() for table in tables if "value" in table.column_names)
         side = shard.scratch / "note"
         side.write_text(f"{shard.name} {total}")
@@ -92,7 +92,7 @@ class Gather:
 
     def __call__(self, work: CorpusJob) -> Output:
         misbehave(self._recipe, "corpus")
-        tables = [shard.select.table() for shard in work.corpus]
+        tables = [shard.one("selection").table() for shard in work.corpus]
         tables += [result.artifact.table() for result in work.results.values()]
         assert all(isinstance(result.recipe, StubRecipe) for result in work.results.values())
         total = sum(table.column("value")[0].as_py() for table in tables)
@@ -129,28 +129,28 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def spec(name: str, compute: str, *inputs: str) -> StageSpec:
-    """A stub's declaration."""
-    grain: Grain = "shard" if inputs else "file"
-    return StageSpec(name, 1, inputs, StubRecipe, RunOptions, f"{HERE}:{compute}", grain=grain)
+def spec(name: str, compute: str, writes: str, *reads: str, grain: Grain = "shard") -> StageSpec:
+    """A stub's declaration: what it writes and reads, by kind."""
+    ports = {kind: Port(kind) for kind in reads}
+    return StageSpec(name, 1, ports, writes, StubRecipe, RunOptions, f"{HERE}:{compute}", grain=grain)
 
 
 CHAIN = (
-    spec("urls", "Cut"),
-    spec("download", "Double", "urls"),
-    spec("caption", "Double", "urls", "download"),
-    spec("rank", "Double", "download", "caption"),
-    spec("select", "Double", "caption", "rank"),
+    spec("urls", "Cut", "urls", grain="file"),
+    spec("download", "Double", "images", "urls"),
+    spec("caption", "Double", "captions", "urls", "images"),
+    spec("rank", "Double", "similarities", "images", "captions"),
+    spec("select", "Double", "selection", "captions", "similarities"),
 )
 STAGES = tuple(found.name for found in CHAIN)
 
 
-COMPARE = StageSpec("compare", 1, ("download",), StubRecipe, RunOptions, f"{HERE}:Compare", grain="source")
+COMPARE = spec("compare", "Compare", "duplicates", "images", grain="source")
 """A stage that every shard of its source waits for."""
 
 LAST = (
-    StageSpec("learn", 1, ("select",), StubRecipe, RunOptions, f"{HERE}:Gather", grain="run"),
-    StageSpec("judge", 1, ("select", "learn"), StubRecipe, RunOptions, f"{HERE}:Gather", grain="run"),
+    spec("learn", "Gather", "qformer", "selection", grain="run"),
+    spec("judge", "Gather", "retrieval", "selection", "qformer", grain="run"),
 )
 """Stages that read all shards at once; the second one reads the first one's result too."""
 
@@ -161,8 +161,8 @@ def with_last_stages(graph: Graph, **recipes: StubRecipe) -> Graph:
     options = next(iter(nodes.values())).run
     for found in LAST:
         recipe = recipes.get(found.name, StubRecipe())
-        inputs = tuple(name for name, node in nodes.items() if node.spec.name in found.inputs)
-        nodes[found.name] = _node(found, None, recipe, options, inputs, nodes)
+        reads = {kind: tuple(name for name, node in nodes.items() if node.spec.writes == kind) for kind in found.reads}
+        nodes[found.name] = _node(found, None, recipe, options, reads, nodes)
     return Graph(nodes)
 
 
@@ -170,14 +170,16 @@ def with_compare(graph: Graph, **recipes: StubRecipe) -> Graph:
     """The graph with a stage between `download` and `caption` that works a source, and those above it, at once."""
     nodes: dict[str, Node] = {}
     for name, node in graph.nodes.items():
+        reads = dict(node.reads)
         if node.spec.name == "caption":
             recipe = recipes.get("compare", StubRecipe())
-            inputs = tuple(before for before in nodes if before.startswith("download/"))
-            found = _node(COMPARE, node.source, recipe, node.run, inputs, nodes)
+            above = tuple(before for before in nodes if before.startswith("download/"))
+            found = _node(COMPARE, node.source, recipe, node.run, {"images": above}, nodes)
             nodes[found.name] = found
-        above = (*node.inputs, f"compare/{node.source}") if node.spec.name in ("caption", "rank") else node.inputs
+        if node.spec.name in {"caption", "rank"}:
+            reads["duplicates"] = (f"compare/{node.source}",)
         nodes[name] = (
-            node if node.spec.name == "urls" else _node(node.spec, node.source, node.recipe, node.run, above, nodes)
+            node if node.spec.name == "urls" else _node(node.spec, node.source, node.recipe, node.run, reads, nodes)
         )
     return Graph(nodes)
 
@@ -187,12 +189,16 @@ def _node(
     source: str | None,
     recipe: Recipe,
     run: RunOptions,
-    inputs: tuple[str, ...],
-    nodes: dict[str, Node],
+    reads: Mapping[str, tuple[str, ...]],
+    nodes: Mapping[str, Node],
+    values: Mapping[str, Any] | None = None,
+    parts: tuple[Part, ...] = (),
 ) -> Node:
-    before = {name: nodes[name].fingerprint for name in inputs}
-    identity = stage_identity(found, {"value": recipe.value}, before)
-    return Node(found, source, recipe, run, inputs, identity, fingerprint(identity))
+    """A node whose faults are no part of its identity, so that a run without them goes on where one with them was."""
+    assert isinstance(recipe, StubRecipe)
+    before = {role: [nodes[name].fingerprint for name in names] for role, names in reads.items()}
+    identity = stage_identity(found, {"value": recipe.value, **(values or {})}, before)
+    return Node(found.name, found, source, recipe, run, reads, identity, fingerprint(identity), parts)
 
 
 def make_graph(
@@ -216,15 +222,12 @@ def make_graph(
         parts = tuple(make_part(source, index, count) for index, count in enumerate(counts))
         for place, found in enumerate(chain):
             recipe = recipes.get(found.name, StubRecipe())
-            above = [name for name in found.inputs if name in stages] or [each.name for each in chain[:place][-1:]]
-            inputs = tuple(f"{name}/{source}" for name in above)
-            before: dict[str, str] = {name: nodes[name].fingerprint for name in inputs}
-            values: dict[str, Any] = {"value": recipe.value}
-            if found.name == "urls":
-                values |= {"source": source, "content": counts}
-            identity = stage_identity(found, values, before)
-            own = parts if found.name == "urls" else ()
-            node = Node(found, source, recipe, options, inputs, identity, fingerprint(identity), own)
+            above = {each.writes: (f"{each.name}/{source}",) for each in chain[:place]}
+            reads = {kind: names for kind, names in above.items() if kind in found.reads}
+            reads = reads or dict(list(above.items())[-1:])
+            cuts = found.grain == "file"
+            values = {"source": source, "content": counts} if cuts else {}
+            node = _node(found, source, recipe, options, reads, nodes, values, parts if cuts else ())
             nodes[node.name] = node
     return Graph(nodes)
 

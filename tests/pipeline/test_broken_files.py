@@ -15,10 +15,10 @@ from tests.pipeline.command import capfilt
 MANIFEST = """\
 output: out
 sources: {tars: {format: webdataset, path: "tars/{00000..00002}.tar"}}
+dedup: {}
 caption: {model: org/captioner}
 rank: {model: org/clip}
 select: {itm_threshold: null}
-dedup: {}
 """
 RUN = ("run", "m.yaml", "--executor", "local", "--until", "download")
 

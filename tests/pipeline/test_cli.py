@@ -87,7 +87,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(name, folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("run", "m.yaml", "--until", "captoin"), "m.yaml has no such stage; its stages are urls, download, caption"),
+        (
+            ("run", "m.yaml", "--until", "captoin"),
+            "m.yaml has no such step; its steps are urls, download",
+        ),
         (("run", "m.yaml", "--executor", "local", "--address", "auto"), "leave out --executor local"),
         (("plan", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("query", "m.yaml", "SELEC 1"), "the query is wrong: Parser Error"),

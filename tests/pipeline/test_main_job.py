@@ -29,7 +29,7 @@ def asking(session) -> Ask:
 def session(manifest, s3_folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     content = yaml.safe_load(manifest.read_text()) | {"output": s3_folder}
-    manifest.write_text(yaml.safe_dump(content))
+    manifest.write_text(yaml.safe_dump(content, sort_keys=False))
     session = open_session(manifest)
     outcome = run_session(session, executor="local", address=None, console=Console(quiet=True))
     assert outcome["failed"] == []
@@ -71,7 +71,7 @@ def changed_stages(manifest: Path) -> None:
 
     def left(**changes: dict) -> set[str]:
         changed = manifest.with_name("changed.yaml")
-        changed.write_text(yaml.safe_dump(json.loads(json.dumps(content | changes))))
+        changed.write_text(yaml.safe_dump(json.loads(json.dumps(content | changes)), sort_keys=False))
         return {plan.node.name for plan in open_session(changed).plans if not plan.is_done}
 
     assert left() == set()

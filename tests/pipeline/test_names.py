@@ -27,7 +27,7 @@ from tests.odd_names import ODD, lookalikes, names
 TABLE = pa.table({"key": ["a", "b"], "value": [1, 2]})
 
 
-NODE = Node(STAGES["rank"], "web", Recipe(), RunOptions(), (), {}, "00ff")
+NODE = Node("rank", STAGES["rank"], "web", Recipe(), RunOptions(), {}, {}, "00ff")
 
 
 def count(store: Store, name: str) -> list[tuple]:

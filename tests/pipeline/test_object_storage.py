@@ -38,7 +38,7 @@ def write_manifest(folder: Path, output: str, path: str) -> Path:
         "filter": {"model": str(checkpoints / "itm")},
     }
     manifest = folder / "m.yaml"
-    manifest.write_text(yaml.safe_dump(content))
+    manifest.write_text(yaml.safe_dump(content, sort_keys=False))
     return manifest
 
 

@@ -17,23 +17,26 @@ from stages.select.spec import SelectRecipe
 
 SHARD = "web-00000-00000"
 BROKEN, INFINITE = "cannot be decoded: a header: it is odd", "not finite in float16"
-CANDIDATES: list[dict[str, Any]] = [
-    {"key": "fine", "candidate": 0, "caption": "a cat", "clip_score": 0.3, "itm_score": 0.9},
-    {"key": "fine", "candidate": 1, "caption": "a dog", "clip_score": 0.4, "itm_score": None, "filter_error": INFINITE},
-    {
-        "key": "broken",
-        "candidate": 0,
-        "caption": "a web text",
-        "error": BROKEN,
-        "rank_error": BROKEN,
-        "filter_error": BROKEN,
-    },
-    {"key": "silent", "candidate": 0, "caption": "", "error": BROKEN, "rank_error": BROKEN, "filter_error": BROKEN},
-    {"key": "overflown", "candidate": 0, "caption": "kept", "error": INFINITE, "clip_score": 0.2, "itm_score": 0.8},
-    {"key": "unjudged", "candidate": 0, "caption": "a text", "clip_score": 0.2, "filter_error": INFINITE},
+SCORED_NOT = {"rank_error": BROKEN, "filter_error": BROKEN}
+WEB: list[dict[str, Any]] = [
+    {"key": "fine", "caption": "a cat", "clip_score": 0.3, "itm_score": 0.9},
+    {"key": "broken", "caption": "a web text", **SCORED_NOT},
+    {"key": "silent", "caption": "", **SCORED_NOT},
+    {"key": "overflown", "caption": "kept", "clip_score": 0.2, "itm_score": 0.8},
+    {"key": "unjudged", "caption": "a text", "clip_score": 0.2, "filter_error": INFINITE},
+    {"key": "noise", "caption": ""},
+]
+WRITTEN: list[dict[str, Any]] = [
+    {"key": "fine", "candidate": 1, "caption": "a dog", "clip_score": 0.4, "filter_error": INFINITE},
+    {"key": "broken", "candidate": 0, "caption": "", "error": BROKEN, **SCORED_NOT},
+    {"key": "silent", "candidate": 0, "caption": "", "error": BROKEN, **SCORED_NOT},
+    {"key": "overflown", "candidate": 0, "caption": "", "error": INFINITE},
     {"key": "unjudged", "candidate": 1, "caption": "noise", "clip_score": 0.2, "itm_score": 0.1},
-    {"key": "noise", "candidate": 0, "caption": "", "clip_score": None},
     {"key": "noise", "candidate": 1, "caption": "noise", "clip_score": 0.2, "itm_score": 0.1},
+]
+CANDIDATES = [
+    *({"writer": "web", "candidate": 0, "origin": "web", **row} for row in WEB),
+    *({"writer": "captioner", "origin": "synthetic", **row} for row in WRITTEN),
 ]
 
 
@@ -50,9 +53,7 @@ rank: {model: nowhere/model}
 filter: {model: nowhere/model}
 """)
     session = open_session(Path("m.yaml"))
-    folders = {
-        node.spec.name: session.store.folder(node.spec.name, node.fingerprint) for node in session.graph.nodes.values()
-    }
+    folders = {node.step: session.store.folder_of(node) for node in session.graph.nodes.values()}
 
     def commit(stage: str, table: pa.Table) -> None:
         session.store.commit(folders[stage], SHARD, Output(table), {"stage": stage})
@@ -60,11 +61,15 @@ filter: {model: nowhere/model}
     keys = list(dict.fromkeys(row["key"] for row in CANDIDATES))
     commit("urls", make(tables.URLS, [{"key": key, "source": "web", "url": f"http://x/{key}"} for key in keys]))
     commit("download", make(tables.IMAGES, [{"key": key, "status": "success", "retry": 0} for key in keys]))
-    commit("caption", make(tables.CAPTIONS, [{"origin": "web", **row} for row in CANDIDATES]))
-    for stage, schema in (("rank", tables.RANK), ("filter", tables.FILTER)):
+    for stage, origin in (("annotate", "web"), ("caption", "synthetic")):
+        commit(stage, make(tables.CAPTIONS, [row for row in CANDIDATES if row["origin"] == origin]))
+    for stage, schema in (("rank", tables.SIMILARITIES), ("filter", tables.MATCHES)):
         commit(stage, make(schema, [{**row, "error": row.get(f"{stage}_error")} for row in CANDIDATES]))
-    inputs = {stage: session.store.artifact(folders[stage], SHARD) for stage in ("caption", "rank", "filter")}
-    commit("select", Select(SelectRecipe(), RunOptions())(Shard(SHARD, inputs, tmp_path)).table)
+    roles = {"captions": ("annotate", "caption"), "similarities": ("rank",), "matches": ("filter",)}
+    inputs = {
+        role: tuple(session.store.artifact(folders[stage], SHARD) for stage in stages) for role, stages in roles.items()
+    }
+    commit("select", Select(SelectRecipe(), RunOptions())(Shard(inputs, SHARD, tmp_path)).table)
     catalog = connect(session.graph, session.store)
     return lambda sql: query(catalog, sql)[1]
 
@@ -109,15 +114,18 @@ def test_images_of_which_nothing_is_kept_say_why(ask):
 
 
 def test_captions_have_their_error_and_their_reason(ask):
-    found = ask("SELECT key, candidate, error, reason, kept FROM captions ORDER BY key, candidate")
+    found = ask("SELECT key, origin, candidate, error, reason, kept FROM captions ORDER BY key, origin DESC")
     assert found == [
-        ("broken", 0, BROKEN, "unscored", False),
-        ("fine", 0, None, "kept", True),
-        ("fine", 1, INFINITE, "unscored", False),
-        ("noise", 0, None, "empty", False),
-        ("noise", 1, None, "below_threshold", False),
-        ("overflown", 0, INFINITE, "kept", True),
-        ("silent", 0, BROKEN, "empty", False),
-        ("unjudged", 0, INFINITE, "unscored", False),
-        ("unjudged", 1, None, "below_threshold", False),
+        ("broken", "web", 0, BROKEN, "unscored", False),
+        ("broken", "synthetic", 0, BROKEN, "empty", False),
+        ("fine", "web", 0, None, "kept", True),
+        ("fine", "synthetic", 1, INFINITE, "unscored", False),
+        ("noise", "web", 0, None, "empty", False),
+        ("noise", "synthetic", 1, None, "below_threshold", False),
+        ("overflown", "web", 0, None, "kept", True),
+        ("overflown", "synthetic", 0, INFINITE, "empty", False),
+        ("silent", "web", 0, BROKEN, "empty", False),
+        ("silent", "synthetic", 0, BROKEN, "empty", False),
+        ("unjudged", "web", 0, INFINITE, "unscored", False),
+        ("unjudged", "synthetic", 1, None, "below_threshold", False),
     ]

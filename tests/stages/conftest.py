@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import small_models
 import torch
+from committed import WRITER, only
 from PIL import Image
 
 from stages.contract import Shard
@@ -89,11 +90,11 @@ def make_shard(tmp_path_factory: pytest.TempPathFactory) -> MakeShard:
         folder = tmp_path_factory.mktemp("shard")
         inputs = {
             "urls": _write_urls(folder, list(images), texts or {}),
-            "download": _write_images(folder, images, tar_order or list(images)),
+            "images": _write_images(folder, images, tar_order or list(images)),
         }
         if captions is not None:
-            inputs["caption"] = _write_captions(folder, captions)
-        return Shard("web-0-0", inputs, folder / "scratch")
+            inputs["captions"] = _write_captions(folder, captions)
+        return Shard(only(inputs), "web-0-0", folder / "scratch", WRITER)
 
     return make
 
@@ -134,7 +135,7 @@ def _write_captions(folder: Path, captions: Sequence[tuple[str, str]]) -> Artifa
         candidate = seen.get(key, 0)
         seen[key] = candidate + 1
         origin = "synthetic" if candidate else "web"
-        rows.append({"key": key, "candidate": candidate, "origin": origin, "caption": caption, "logprob": None})
+        rows.append({"key": key, "writer": WRITER, "candidate": candidate, "origin": origin, "caption": caption})
     return _write(folder / "captions.parquet", pa.Table.from_pylist(rows, CAPTIONS))
 
 

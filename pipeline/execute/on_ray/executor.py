@@ -115,7 +115,7 @@ class RayRun:
         pools: dict[str, Pool] = {}
         for name, node in self._execution.graph.nodes.items():
             if not self._execution.is_training(name) and not self._execution.schedule.nodes[name].is_finished:
-                stage, reads_all = node.spec.name, node.spec.at_once
+                stage, reads_all = node.step, node.spec.at_once
                 pools.setdefault(stage, Pool(stage, [], node.run, reads_all)).nodes.append(name)
         return list(pools.values())
 
@@ -382,7 +382,7 @@ def check_room(execution: Execution) -> None:
         for kind, wanted, key in (("CPU", node.run.cpus, "cpus"), ("GPU", node.run.gpus, "gpus")):
             most = max(resources.get(kind, 0) for resources in nodes)
             if wanted > most:
-                where = f"{node.spec.name}.run.{key}"
+                where = f"{node.step}.run.{key}"
                 raise UserError(
                     f"{where}: {wanted:g}, but this machine has {most:g}; set less, or name a cluster by --address"
                 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.dag.graph import Graph, build_graph
-from pipeline.manifest.document import load_manifest
+from pipeline.manifest.load import load_manifest
 from stages.urls.spec import CocoSource, VgSource
 
 MANIFEST = """\
@@ -23,20 +23,21 @@ pretrain:
   pretrained: openai
 """
 TEST = "  people_test: {format: coco, path: coco.json, images: images, splits: [test]}"
-EVALUATE = "evaluate: {sources: [people_test]}\n"
+MEASURED, EVALUATE = TEST.replace("}", ", use: measure}"), "evaluate: {}\n"
 
 
 def graph_of(folder: Path, text: str) -> Graph:
     path = folder / "m.yaml"
     path.write_text(text)
-    return build_graph(load_manifest(path), parts_of=lambda _name, _source: [])
+    manifest = load_manifest(path)
+    return build_graph(manifest.steps, manifest.sources, parts_of=lambda _name, _source: [])
 
 
 def test_what_is_measured_on_is_read_by_evaluate_alone(tmp_path):
-    graph = graph_of(tmp_path, MANIFEST.format(more=TEST) + EVALUATE)
+    graph = graph_of(tmp_path, MANIFEST.format(more=MEASURED) + EVALUATE)
     assert list(graph.nodes) == [
-        *(f"{stage}/people" for stage in ("urls", "download", "annotate", "select")),
-        *(f"{stage}/people_test" for stage in ("urls", "download", "annotate")),
+        *(f"{stage}/{source}" for stage in ("urls", "download", "annotate") for source in ("people", "people_test")),
+        "select/people",
         "pretrain",
         "evaluate",
     ]
@@ -46,7 +47,7 @@ def test_what_is_measured_on_is_read_by_evaluate_alone(tmp_path):
 
 def test_measuring_leaves_the_training_as_it_was(tmp_path):
     without = graph_of(tmp_path, MANIFEST.format(more=""))
-    measured = graph_of(tmp_path, MANIFEST.format(more=TEST) + EVALUATE)
+    measured = graph_of(tmp_path, MANIFEST.format(more=MEASURED) + EVALUATE)
     assert measured.nodes["pretrain"].fingerprint == without.nodes["pretrain"].fingerprint
     trained = graph_of(tmp_path, MANIFEST.format(more=TEST))
     assert trained.nodes["pretrain"].fingerprint != without.nodes["pretrain"].fingerprint

@@ -28,7 +28,7 @@ LONGEST = 600.0
 def with_output(manifest: Path, output: Path) -> Path:
     content = yaml.safe_load(manifest.read_text()) | {"output": str(output)}
     path = output.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 

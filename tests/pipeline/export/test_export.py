@@ -53,7 +53,7 @@ def world(tmp_path_factory) -> Path:
     content["pretrain"] |= {"model": str(small_models.save_clip(folder / "clip", quick_gelu=True))}
     content["pretrain"]["tokenizer"] = str(ROOT / content["pretrain"]["tokenizer"])
     path = folder / "m.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     outcome = run_session(open_session(path), executor="local", address=None, console=Console(quiet=True))
     assert outcome["failed"] == []
     return path
@@ -71,7 +71,9 @@ def copy(world, tmp_path) -> Path:
     shutil.copytree(content["output"], tmp_path / "out", ignore=shutil.ignore_patterns("exports"))
     (tmp_path / "removed.txt").touch()
     (tmp_path / "m.yaml").write_text(
-        yaml.safe_dump(content | {"output": str(tmp_path / "out"), "removed": str(tmp_path / "removed.txt")})
+        yaml.safe_dump(
+            content | {"output": str(tmp_path / "out"), "removed": str(tmp_path / "removed.txt")}, sort_keys=False
+        )
     )
     return tmp_path / "m.yaml"
 
@@ -81,7 +83,7 @@ def changed(manifest: Path, tmp_path: Path, **changes: object) -> Path:
     content = yaml.safe_load(manifest.read_text())
     content["pretrain"] |= changes
     path = tmp_path / "changed.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
@@ -336,9 +338,9 @@ def test_an_export_arrives_in_object_storage(world, capfilt):
 def test_what_is_not_there_yet_is_told_in_one_line(world, capfilt, tmp_path):
     content = yaml.safe_load(world.read_text())
     fresh, corpus_only = tmp_path / "fresh.yaml", tmp_path / "corpus.yaml"
-    fresh.write_text(yaml.safe_dump(content | {"output": str(tmp_path / "nothing")}))
+    fresh.write_text(yaml.safe_dump(content | {"output": str(tmp_path / "nothing")}, sort_keys=False))
     del content["pretrain"]
-    corpus_only.write_text(yaml.safe_dump(content))
+    corpus_only.write_text(yaml.safe_dump(content, sort_keys=False))
     for manifest, to, told in (
         (fresh, "hf", "pretrain is not done (not run yet); finish it with `capfilt run`"),
         (fresh, "json", "sources.human: its list has not been cut; start with `capfilt run`"),

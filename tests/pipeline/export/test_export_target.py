@@ -15,12 +15,12 @@ from pipeline.export.mark import Mark, ShardMark, Subject
 from pipeline.export.place import Target
 from pipeline.export.target import Export, claim
 from pipeline.export.tars import number
-from pipeline.manifest.document import load_manifest
+from pipeline.manifest.load import load_manifest
 from stages.errors import UserError
 
 LIST = Subject("json", 1, "recipe", ("a", "b"))
 MODEL = Subject("hf", 1, "recipe", ("a",))
-MADE_OF = {"web-0-0": {"select": "f/1", "urls": "g/1"}}
+MADE_OF = {"web-0-0": {"select/f": "1", "urls/g": "1"}}
 
 
 class Killed(BaseException):
@@ -59,7 +59,7 @@ def test_an_export_knows_itself_again(subject, root, tmp_path, request):
     assert not again(place, subject).is_made_of(MADE_OF)
     write(place, subject)
     assert again(place, subject).is_made_of(MADE_OF)
-    assert not again(place, subject).is_made_of({"web-0-0": {"select": "f/2", "urls": "g/1"}})
+    assert not again(place, subject).is_made_of({"web-0-0": {"select/f": "2", "urls/g": "1"}})
     assert not again(place, subject).is_made_of(MADE_OF | {"web-0-1": {}})
     write(place, subject, "other")
     with fsspec.open(place if subject is LIST else f"{place}/model.bin", "r") as file:
@@ -138,8 +138,9 @@ def subject(folder: Path, **select: object) -> Subject:
         "select": {"itm_threshold": None, **select},
     }
     (folder / "m.yaml").write_text(json.dumps(content))
-    graph = build_graph(load_manifest(folder / "m.yaml"))
-    return Subject.of(graph, graph.of_stage("select"), "json", 1)
+    manifest = load_manifest(folder / "m.yaml")
+    graph = build_graph(manifest.steps, manifest.sources)
+    return Subject.of(graph, graph.writing("selection"), "json", 1)
 
 
 def test_a_corpus_is_the_same_while_its_recipe_is_and_its_list_grows(tmp_path):

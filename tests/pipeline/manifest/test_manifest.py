@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest.document import Document, load_manifest
+from pipeline.dag.steps import Step
+from pipeline.manifest.document import document_type
+from pipeline.manifest.load import Manifest, load_manifest
 from stages.errors import UserError
+from stages.registry import STAGES
 
 MANIFESTS = sorted(Path("manifests").glob("*.yaml"))
 
@@ -42,9 +45,9 @@ PEOPLE = "  people:\n    format: coco\n    path: coco.json\n    images: images\n
 EVALUATED = (
     GOOD.replace(
         EVALUATED_WEB,
-        EVALUATED_WEB + PEOPLE + PEOPLE.replace("people", "people_test") + "    splits: [test]\n",
+        EVALUATED_WEB + PEOPLE + PEOPLE.replace("people", "people_test") + "    splits: [test]\n    use: measure\n",
     )
-    + "pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\nevaluate:\n  sources: [people_test]\n"
+    + "pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\nevaluate:\n  top_k: 20\n"
 )
 """GOOD, with people's captions to train on and others to measure on."""
 
@@ -58,15 +61,102 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, caption, rank, filter, select, pretrain, evaluate",
+        "annotate, caption, rank, filter, select, pretrain, evaluate, rounds",
+    ),
+    "a section of no stage": (
+        GOOD + "second: {stage: captoin}\n",
+        "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
+        "'caption', 'rank', 'filter', 'select', 'pretrain' or 'evaluate'",
+    ),
+    "a section called like what is none": (
+        GOOD + "removed: {stage: caption, model: x}\n",
+        '18: removed: found {"stage": "caption", "model": "x"}; must be a text; put it in quotes',
+    ),
+    "a section called like a round": (
+        GOOD + "caption@2: {stage: caption, model: x}\n",
+        "18: caption@2: 'caption@2' cannot be a section's name; "
+        "choose another of lower-case letters, digits, '-' and '_'",
+    ),
+    "a section with a name that is taken": (
+        GOOD + "copy: {stage: caption, model: x}\n",
+        "18: copy: 'copy' cannot be a section's name; choose another of lower-case letters, digits, '-' and '_'",
+    ),
+    "a mistyped key of a section with a name of its own": (
+        GOOD.replace("rank:", "second: {stage: caption, model: x, topp: 1}\nrank:"),
+        "11: second.topp: unknown key; did you mean 'top_p'?",
     ),
     "near duplicates without hashes": (
-        GOOD + "dedup: {near: 2}\n",
-        "18: dedup.near: found 2, but there is no 'hash' section; add 'hash: {}'",
+        change("caption:", "dedup: {near: 2}\ncaption:"),
+        "8: dedup.near: found 2, but there is no 'hash' section above; add 'hash: {}'",
     ),
     "hashes that nothing reads": (
-        GOOD + "hash: {}\n",
-        "18: hash: nothing reads these hashes; set 'dedup.near', or leave this section out",
+        change("caption:", "hash: {}\ncaption:"),
+        "8: hash: nothing reads its hashes; leave this section out, or add one below that does: dedup",
+    ),
+    "hashes that nothing compares": (
+        change("caption:", "hash: {}\ndedup: {}\ncaption:"),
+        "9: dedup: 'near' is not set, so that nothing reads the hashes of 'hash'; set it, or leave that section out",
+    ),
+    "copies that are found too late": (
+        GOOD + "dedup: {}\n",
+        "18: dedup: nothing reads its duplicates, for 'caption' stands above; move this section above 'caption'",
+    ),
+    "a filter below the selection": (
+        change("filter:\n  model: Salesforce/blip-itm-large-coco\n", "") + "  itm_threshold: 0.2\nfilter: {model: x}\n",
+        "16: select.itm_threshold: found 0.2, but there is no 'filter' section above; "
+        "add one, or set null to rank by CLIP alone",
+        "17: filter: nothing reads its matches, for 'select' stands above; move this section above 'select'",
+    ),
+    "images that come too late": (
+        change("download:\n  image_size: 384\n", "") + "download:\n  image_size: 384\n",
+        "1: annotate: reads images, which 'download' below it writes; move that section above 'annotate'",
+        "6: caption: reads images, which 'download' below it writes; move that section above 'caption'",
+        "9: rank: reads images, which 'download' below it writes; move that section above 'rank'",
+        "12: filter: reads images, which 'download' below it writes; move that section above 'filter'",
+    ),
+    "two that rank": (
+        change("filter:", "rank2: {stage: rank, model: x}\nfilter:"),
+        "17: select: reads similarities of one step, and finds rank and rank2; "
+        "list under 'reads:' all that it shall read, and of these one",
+    ),
+    "reading of what there is not": (
+        change("k: 2", "reads: [annotate, cpation, rank, filter]"),
+        '17: select.reads: found "cpation"; there is no such step, the steps are '
+        "urls, download, annotate, caption, rank, filter, select",
+    ),
+    "reading too little": (
+        change("k: 2", "reads: [rank, filter]"),
+        "16: select: reads captions, which 'annotate' writes; its 'reads:' leaves that out, so add it there",
+    ),
+    "a model of no step": (
+        change("Salesforce/blip-itm-large-coco", "{from: matcher}"),
+        "14: filter: takes its model from 'matcher', and there is no such step above it; "
+        "those above that make models: none",
+    ),
+    "a model of a step that makes none": (
+        change("Salesforce/blip-itm-large-coco", "{from: caption}"),
+        "14: filter: takes its model from 'caption', which makes no model; those above that make models: none",
+    ),
+    "a model of a step below": (
+        change("Salesforce/blip-itm-large-coco", "{from: select}"),
+        "14: filter: takes its model from 'select', which stands below it; move that section above",
+    ),
+    "a model that is a mapping": (
+        change("Salesforce/blip-itm-large-coco", "{form: caption}"),
+        "15: filter.model: a model is a text, or {from: STEP} with the name of a step above",
+    ),
+    "rounds without a number": (GOOD + "rounds: {rank: {}}\n", "18: rounds: missing key 'times'"),
+    "no round": (GOOD + "rounds: {times: 0}\n", "18: rounds.times: found 0; must be at least 1"),
+    "a mistyped key in the rounds": (
+        GOOD + "rounds:\n  times: 2\n  caption: {topp: 0.3}\n",
+        "20: rounds.caption.topp: unknown key; did you mean 'top_p'?",
+    ),
+    "a round that stands above what it goes on from": (
+        GOOD.replace(
+            "caption:",
+            "rounds:\n  times: 2\n  caption: {}\n  rank: {model: x}\n  select: {itm_threshold: null}\ncaption:",
+        ),
+        "10: rounds.caption: missing key 'model'",
     ),
     "a number out of range": (change("0.9", "1.5"), "10: caption.top_p: found 1.5; must be at most 1"),
     "a number that is none": (change("0.9", "high"), '10: caption.top_p: found "high"; must be a number'),
@@ -124,11 +214,11 @@ WRONG = {
     ),
     "one number of two": (
         MIXED.replace("mixture: {web: 2, people: 1}", "betas: [0.9]"),
-        "30: pretrain.betas: has too few entries",
+        "31: pretrain.betas: has too few entries",
     ),
     "another format's key": (
         change("    format: laion\n", "    format: laion\n    splits: [train]\n"),
-        "5: sources.web.splits: unknown key; the keys here are format, path, where, keep",
+        "5: sources.web.splits: unknown key; the keys here are format, path, where, use, keep",
     ),
     "a bad source name": (
         change("  web:", "  My.Web:"),
@@ -144,43 +234,59 @@ WRONG = {
         "10: caption.run.top_p: unknown key; it stands under 'caption:' itself",
     ),
     "no gpu": (change("  top_p: 0.9", "  run: {gpus: -1}"), "10: caption.run.gpus: found -1; must be at least 0"),
-    "no captioner": (
-        change("caption:\n  model: Salesforce/blip-image-captioning-large\n  top_p: 0.9\n", ""),
-        "1: missing section 'caption'; the web source 'web' needs it",
+    "no ranking": (
+        change("rank:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\n", ""),
+        "14: select.k: found 2, but there is no 'rank' section above; add one, or set null to keep all that pass",
+    ),
+    "no ranking, without a section that says k": (
+        change("rank:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\n", "").replace("select:\n  k: 2\n", ""),
+        "1: select: found 2, but there is no 'rank' section above; add one, or set null to keep all that pass",
     ),
     "a threshold without a filter": (
         change("filter:\n  model: Salesforce/blip-itm-large-coco\n", "").replace("k: 2", "itm_threshold: 0.5"),
-        "15: select.itm_threshold: found 0.5, but there is no 'filter' section; "
+        "15: select.itm_threshold: found 0.5, but there is no 'filter' section above; "
         "add one, or set null to rank by CLIP alone",
     ),
-    "a set that is no source": (
-        EVALUATED.replace("[people_test]", "[peopel_test]"),
-        '31: evaluate.sources.0: found "peopel_test"; must be one of the sources web, people, people_test',
+    "a use that there is not": (
+        EVALUATED.replace("use: measure", "use: test"),
+        "15: sources.people_test.use: found \"test\"; must be one of 'web', 'pairs', 'both' or 'measure'",
     ),
     "a set whose texts are the web's": (
-        EVALUATED.replace("[people_test]", "[people_test, web]"),
-        '31: evaluate.sources.1: found "web", whose texts are the web\'s; name a source that people annotated',
+        EVALUATED.replace("    format: laion\n", "    format: laion\n    use: measure\n"),
+        "5: sources.web.use: found \"measure\", but these are the web's texts, not people's; say web or pairs",
     ),
-    "a set twice": (
-        EVALUATED.replace("[people_test]", "[people_test, people_test]"),
-        '31: evaluate.sources: found ["people_test", "people_test"]; names a source twice',
+    "the web's texts as people's": (
+        change("    format: laion\n", "    format: laion\n    use: both\n"),
+        "5: sources.web.use: found \"both\", but these are the web's texts, not people's; say web or pairs",
     ),
-    "no set": (EVALUATED.replace("[people_test]", "[]"), "31: evaluate.sources: found []; must have at least 1 entry"),
+    "people's texts as the web's": (
+        EVALUATED.replace("use: measure", "use: web"),
+        '15: sources.people_test.use: found "web", but people wrote these texts; say pairs, both or measure',
+        "31: evaluate: takes sources whose 'use' is 'measure', and there is none",
+    ),
+    "no set": (
+        EVALUATED.replace("    use: measure\n", ""),
+        "30: evaluate: takes sources whose 'use' is 'measure', and there is none",
+    ),
+    "a set that nothing measures on": (
+        EVALUATED.replace("evaluate:\n  top_k: 20\n", ""),
+        "10: sources.people_test: its 'use' is 'measure', and no section measures on it; add one that does",
+    ),
     "a set that is also trained on": (
         EVALUATED.replace("splits: [test]", "splits: [restval, test]"),
-        "6: sources.people: its rows are also those of 'people_test', which 'evaluate' measures on and nothing may "
+        "6: sources.people: its rows are also those of 'people_test', which is measured on and nothing may "
         "train on; take other 'splits' here, or tell the two apart by 'where'",
     ),
     "nothing to train on": (
         "output: out\n" + EVALUATED[EVALUATED.index("sources:") :].replace(EVALUATED_WEB, "").replace(PEOPLE, ""),
-        "24: evaluate.sources: takes every source; pretrain needs one to train on",
+        "21: pretrain: takes sources whose 'use' is 'both' or 'pairs' or 'web', and there is none",
     ),
     "nothing to evaluate": (
         EVALUATED.replace("pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\n", ""),
-        "1: missing section 'pretrain'; 'evaluate' measures what it trains",
+        "28: evaluate: reads qformer, which nothing above it writes; add a section 'pretrain' above it",
     ),
     "too few candidates": (
-        EVALUATED + "  top_k: 5\n",
+        EVALUATED.replace("top_k: 20", "top_k: 5"),
         "32: evaluate.top_k: found 5; must be at least 10",
     ),
     "a key twice": (GOOD + "output: other\n", "18: output: this key stands here twice; keep one"),
@@ -298,24 +404,24 @@ WRONG = {
     ),
     "a mixture of no such source": (
         MIXED.replace("people: 1", "poeple: 1"),
-        "30: pretrain.mixture.poeple: there is no such source; the sources to train on are web, people",
-        "30: pretrain.mixture: has no share for people; give each of web, people its share",
+        "31: pretrain.mixture.poeple: there is no such source to train on; these are web, people",
+        "31: pretrain.mixture: has no share for people; give each of web, people its share",
     ),
     "a mixture of what is measured on": (
         MIXED.replace("people: 1", "people: 1, people_test: 1"),
-        "30: pretrain.mixture.people_test: 'evaluate' measures on it; the sources to train on are web, people",
+        "31: pretrain.mixture.people_test: there is no such source to train on; these are web, people",
     ),
     "an empty mixture": (
         MIXED.replace("web: 2, people: 1", ""),
-        "30: pretrain.mixture: has no share for web, people; give each of web, people its share",
+        "31: pretrain.mixture: has no share for web, people; give each of web, people its share",
     ),
     "a share of nothing": (
         MIXED.replace("people: 1", "people: 0"),
-        "30: pretrain.mixture.people: found 0; must be at least 1e-06",
+        "31: pretrain.mixture.people: found 0; must be at least 1e-06",
     ),
     "a measurement of nothing": (
         MIXED.replace("mixture: {web: 2, people: 1}", "holdout: 0\n  evaluate_every: 5"),
-        "27: pretrain: evaluate_every measures on `holdout`, which is 0; leave it out, or hold images out",
+        "28: pretrain: evaluate_every measures on `holdout`, which is 0; leave it out, or hold images out",
     ),
     "a section that is a word": (
         change("select:\n  k: 2", "select: two"),
@@ -358,15 +464,48 @@ def test_a_file_that_is_no_manifest(make, expected, tmp_path):
     assert str(caught.value) == f"{path}: {expected}"
 
 
+def step_of(manifest: Manifest, name: str) -> Step:
+    (found,) = (step for step in manifest.steps if step.name == name)
+    return found
+
+
 def test_a_right_manifest_has_its_recipes_apart_from_its_run_options(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text(change("  top_p: 0.9", "  top_p: 0.8\n  run: {actors: 4, gpus: 0.5}"))
     manifest = load_manifest(path)
-    assert list(manifest.stages) == ["urls", "download", "caption", "rank", "filter", "select"]
-    recipe, run = manifest.stages["caption"]
-    assert recipe.model_dump()["top_p"] == 0.8
-    assert (run.actors, run.gpus) == (4, 0.5)
-    assert "run" not in recipe.model_dump()
+    names = [step.name for step in manifest.steps]
+    assert names == ["urls", "download", "annotate", "caption", "rank", "filter", "select"]
+    step = step_of(manifest, "caption")
+    assert step.recipe.model_dump()["top_p"] == 0.8
+    assert (step.run.model_dump()["actors"], step.run.gpus) == (4, 0.5)
+    assert type(step.recipe) is step.spec.recipe
+    assert not {"run", "stage", "reads"} & set(step.recipe.model_dump())
+
+
+def test_a_web_source_needs_no_captioner(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(change("caption:\n  model: Salesforce/blip-image-captioning-large\n  top_p: 0.9\n", ""))
+    assert [step.name for step in load_manifest(path).steps][-3:] == ["rank", "filter", "select"]
+
+
+def test_nothing_under_a_name_is_no_section(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(change("caption:", "hash:\ncaption:"))
+    assert "hash" not in [step.name for step in load_manifest(path).steps]
+
+
+def test_a_section_of_the_rounds_has_the_keys_of_the_one_above_of_its_name(tmp_path):
+    path = tmp_path / "m.yaml"
+    sections = "  caption: {seed: 7}\n  rank: {}\n  filter: {}\n  select: {k: 1}\n"
+    path.write_text(GOOD + "rounds:\n  times: 2\n" + sections)
+    manifest = load_manifest(path)
+    first, again = (step_of(manifest, name).recipe.model_dump() for name in ("caption", "caption@2"))
+    assert again == first | {"seed": 7}
+    assert step_of(manifest, "caption@1").recipe == step_of(manifest, "caption@2").recipe
+    assert step_of(manifest, "rank@1").recipe == step_of(manifest, "rank").recipe
+    assert [step.name for step in manifest.steps][-8:] == [
+        f"{section}@{number}" for number in (1, 2) for section in ("caption", "rank", "filter", "select")
+    ]
 
 
 PLAIN = {
@@ -387,7 +526,7 @@ def test_plain_words_mean_what_people_mean(name, tmp_path):
     old, new, key, expected = PLAIN[name]
     path = tmp_path / "m.yaml"
     path.write_text(change(old, new))
-    found = load_manifest(path).stages["caption"][0].model_dump()[key]
+    found = step_of(load_manifest(path), "caption").recipe.model_dump()[key]
     assert (found, type(found)) == (expected, type(expected))
 
 
@@ -400,12 +539,14 @@ def test_a_key_is_a_text_whatever_it_says(tmp_path):
 def test_a_mixture_that_names_every_source_is_right(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text(MIXED)
-    assert load_manifest(path).stages["pretrain"][0].model_dump()["mixture"] == {"web": 2, "people": 1}
+    assert step_of(load_manifest(path), "pretrain").recipe.model_dump()["mixture"] == {"web": 2, "people": 1}
 
 
 def test_every_number_of_a_manifest_has_bounds():
     """Without them a slip of the pen is found by whatever library meets it first."""
-    without = [name for name, schema in numbers(Document.model_json_schema()) if not BOUNDS.issubset(kinds(schema))]
+    schema = document_type({"rounds": {}}).model_json_schema()
+    assert set(STAGES) <= set(schema["properties"])
+    without = [name for name, found in numbers(schema) if not BOUNDS.issubset(kinds(found))]
     assert without == []
 
 

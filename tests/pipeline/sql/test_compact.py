@@ -16,8 +16,9 @@ from picture_web import Web
 
 from pipeline.session import open_session
 from pipeline.sql import compaction
-from pipeline.sql.catalog import JOINED, RAW
+from pipeline.sql.catalog import JOINED
 from pipeline.upkeep.clean import clean
+from stages.kinds import KINDS
 from tests.pipeline.command import capfilt
 from tests.pipeline.test_cli import LOCAL
 
@@ -50,8 +51,9 @@ select: {itm_threshold: null}
 
 
 def columns() -> dict[str, set[str]]:
+    views = (*(kind.view for kind in KINDS.values()), *JOINED)
     with duckdb.connect("out/catalog.duckdb", read_only=True) as connection:
-        return {view: set(connection.sql(f"FROM {view}").columns) for view in (*RAW, *JOINED)}
+        return {view: set(connection.sql(f"FROM {view}").columns) for view in views}
 
 
 def by_name() -> dict[str, list[dict[str, Any]]]:

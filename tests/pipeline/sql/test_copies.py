@@ -10,8 +10,8 @@ import pytest
 import yaml
 from picture_web import Web
 
-from pipeline.dag.graph import build_graph
-from pipeline.manifest.document import load_manifest
+from pipeline.dag.graph import Graph, build_graph
+from pipeline.manifest.load import load_manifest
 from pipeline.session import open_session
 from tests.pipeline.command import capfilt
 from tests.pipeline.conftest import ROOT
@@ -56,6 +56,11 @@ def write_manifest(sources: list[str]) -> None:
     Path("m.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+def graph_now() -> Graph:
+    manifest = load_manifest(Path("m.yaml"))
+    return build_graph(manifest.steps, manifest.sources)
+
+
 def ask(capsys: pytest.CaptureFixture[str], sql: str) -> list[dict[str, Any]]:
     code, out, err = capfilt(capsys, "query", "m.yaml", sql, "--json")
     assert code == 0, err
@@ -92,14 +97,14 @@ def test_copies_are_named_and_get_no_captions(folder, web, capsys):
 
 
 def test_a_source_below_leaves_those_above_as_they_are(folder):
-    both = build_graph(load_manifest(Path("m.yaml")))
+    both = graph_now()
     write_manifest(["first"])
-    one = build_graph(load_manifest(Path("m.yaml")))
+    one = graph_now()
     assert {name: node.fingerprint for name, node in both.nodes.items() if node.source == "first"} == {
         name: node.fingerprint for name, node in one.nodes.items()
     }
     write_manifest(["second", "first"])
-    turned = build_graph(load_manifest(Path("m.yaml")))
+    turned = graph_now()
     assert turned.nodes["caption/first"].fingerprint != both.nodes["caption/first"].fingerprint
     assert turned.nodes["download/first"].fingerprint == both.nodes["download/first"].fingerprint
 

@@ -19,7 +19,7 @@ from pipeline.upkeep.forget import forget
 from stages.contract import Output
 from stages.errors import UserError
 from stages.io.shards import read_images
-from stages.tables import CAPTIONS, RANK
+from stages.tables import CAPTIONS, SIMILARITIES
 
 PATHS = ["/1", "/2", "/again/1", "/3", "/4", "/to/2"]
 
@@ -55,11 +55,11 @@ select: {{itm_threshold: null}}
 
 def commit_captions() -> None:
     session = open_session(Path("m.yaml"))
-    for stage, schema in (("caption", CAPTIONS), ("rank", RANK)):
+    for stage, schema in (("caption", CAPTIONS), ("rank", SIMILARITIES)):
         node = session.graph.nodes[f"{stage}/web"]
         place = session.store.folder(stage, node.fingerprint)
         session.store.record_recipe(place, {"source": "web", "identity": node.identity})
-        values = {"candidate": 0, "origin": "web", "caption": "a text", "clip_score": 0.5}
+        values = {"writer": "w", "candidate": 0, "origin": "web", "caption": "a text", "clip_score": 0.5}
         for shard, count in (("web-00000-00000", 3), ("web-00000-00001", 3)):
             rows = [{"key": f"{shard}-{row:05d}", **values} for row in range(count)]
             session.store.commit(place, shard, Output(pa.Table.from_pylist(rows, schema)), {"stage": stage})

@@ -55,18 +55,18 @@ def make_captions_and_training() -> None:
     """Results under some recipe, as earlier manifests may have left them."""
     session = open_session(Path("m.yaml"))
     download = session.graph.nodes["download/web"]
-    _make(session.store, "caption", {"download/web": download.fingerprint}, SHARDS)
+    _make(session.store, "caption", {"images": [download.fingerprint]}, SHARDS)
     caption = session.store.fingerprints("caption")[0]
-    _make(session.store, "select", {"caption/web": caption}, SHARDS)
+    _make(session.store, "select", {"captions": [caption]}, SHARDS)
     select = session.store.fingerprints("select")[0]
-    _make(session.store, "pretrain", {"select/web": select}, ["corpus"])
+    _make(session.store, "pretrain", {"selection": [select]}, ["corpus"])
     checkpoint = Path("out/pretrain", session.store.fingerprints("pretrain")[0], "checkpoints", "step-1")
     checkpoint.parent.mkdir()
     checkpoint.touch()
-    _make(session.store, "rank", {"caption/web": "0" * 16}, SHARDS)  # of another download
+    _make(session.store, "rank", {"captions": ["0" * 16]}, SHARDS)  # of another download
 
 
-def _make(store: Store, stage: str, inputs: dict[str, str], shards: list[str]) -> None:
+def _make(store: Store, stage: str, inputs: dict[str, list[str]], shards: list[str]) -> None:
     identity = stage_identity(STAGES[stage], {}, inputs)
     folder = store.folder(stage, fingerprint(identity))
     store.record_recipe(folder, {"source": "web", "identity": identity})

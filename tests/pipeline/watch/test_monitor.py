@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pynvml
 import pytest
 from rich.console import Console
 
+from pipeline.dag.graph import Graph
 from pipeline.execute import gpu
 from pipeline.execute.events import Event
 from pipeline.execute.gpu import GpuWatch, visible_gpus
@@ -91,6 +93,21 @@ def test_storage_that_fails_is_told_once_and_ends_no_run(tmp_path):
         time.sleep(0.2)
     (said,) = screen.said
     assert said.startswith("'capfilt status' cannot be told how far this run is: ")
+
+
+def test_two_steps_of_one_stage_are_told_apart(tmp_path):
+    graph = make_graph({"a": [1]})
+    second = replace(graph.nodes["caption/a"], step="second")
+    graph = Graph({**graph.nodes, second.name: second})
+    schedule = fresh(graph)
+    schedule.succeeded(schedule.take("urls/a"))
+    schedule.cut("a", shards_of(graph, "a"))
+    running = Monitor(Store.open(str(tmp_path)), graph, schedule, Screen())
+    running(Event("started", "second/a", "a-00000-00000"), schedule)
+    stages = {row["stage"]: row for row in running.state()["stages"]}
+    assert (stages["second"]["total"], stages["caption"]["total"]) == (1, 1)
+    assert stages["second"]["workers_busy"] is not None
+    assert stages["caption"]["workers_busy"] is None
 
 
 def test_the_share_of_the_workers_time():

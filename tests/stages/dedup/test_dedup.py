@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from committed import write
+from committed import only, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,15 +80,15 @@ def job(images: list[Image], folder: Path, *, with_looks: bool) -> CorpusJob:
             | {"sha256": hashlib.sha256(image.content.encode()).hexdigest() if image.status == "success" else None}
             for image in own
         ]
-        inputs = {"download": write(folder / f"{shard}.parquet", rows, IMAGES)}
+        inputs = {"images": write(folder / f"{shard}.parquet", rows, IMAGES)}
         if with_looks:
             seen = [image for image in own if image.status == "success" and image.looks is not None]
             hashed = [{"key": image.key, "hash": image.looks} for image in seen]
-            inputs["hash"] = write(folder / f"{shard}.hash.parquet", hashed, HASHES)
-        corpus.append(CorpusShard(source, shard, inputs))
+            inputs["hashes"] = write(folder / f"{shard}.hash.parquet", hashed, HASHES)
+        corpus.append(CorpusShard(only(inputs), source, shard))
     scratch = folder / "scratch"
     scratch.mkdir()
-    return CorpusJob(tuple(corpus), "", scratch)
+    return CorpusJob(tuple(corpus), "", scratch, sources=SOURCES)
 
 
 def as_defined(images: list[Image], recipe: DedupRecipe) -> list[dict[str, str]]:
@@ -136,6 +136,13 @@ def test_copies_are_those_of_the_definition(images, url, content, near):
         assert output.counts[rule] == sum(row["rule"] == rule for row in expected)
 
 
+def test_a_source_without_a_row_has_no_copies_and_is_not_taken_for_the_one_above(tmp_path):
+    twins = [Image("above", "above-0", f"above-0-{number}", "http://x/1", "a", 1, 0, "success") for number in range(2)]
+    output = Dedup(DedupRecipe(near=1), DedupRun())(job(twins, tmp_path, with_looks=True))
+    assert output.table.num_rows == 0
+    assert output.counts["images"] == 0
+
+
 @pytest.mark.parametrize("memory", [0.05, 4.0])
 def test_a_larger_source_whatever_the_memory(memory, tmp_path):
     images = [
@@ -165,7 +172,7 @@ def test_a_shard_reads_its_own_copies(tmp_path):
     ]
     path = tmp_path / "corpus.parquet"
     pq.write_table(pa.Table.from_pylist(rows, DUPLICATES), path)
-    shard = Shard("s-1", {"dedup": Artifact(str(path))}, tmp_path)
-    assert duplicates(shard) == {"s-1-0", "s-1-1"}
-    assert duplicates(Shard("s-9", {"dedup": Artifact(str(path))}, tmp_path)) == set()
-    assert duplicates(Shard("s-1", {}, tmp_path)) == set()
+    inputs = only({"duplicates": Artifact(str(path))})
+    assert duplicates(Shard(inputs, "s-1", tmp_path)) == {"s-1-0", "s-1-1"}
+    assert duplicates(Shard(inputs, "s-9", tmp_path)) == set()
+    assert duplicates(Shard({}, "s-1", tmp_path)) == set()

@@ -53,7 +53,7 @@ def download(tmp_path: Path) -> Run:
             DownloadRecipe(**{"timeout": 5, "allow_addresses": ["127.0.0.1"], **recipe}),
             DownloadRun(**{"threads": 8, "images": images, **(run or {})}),
         )
-        output = compute(Shard("s-0", {"urls": Artifact(str(folder / "urls.parquet"))}, scratch))
+        output = compute(Shard({"urls": (Artifact(str(folder / "urls.parquet")),)}, "s-0", scratch))
         assert output.table.schema == IMAGES
         for name in ("key", "url"):
             assert output.table[name].to_pylist() == table[name].to_pylist()

@@ -31,7 +31,7 @@ def main() -> None:
     scratch.mkdir()
     compute = Download(DownloadRecipe(**json.loads(sys.argv[3])), DownloadRun(**json.loads(sys.argv[4])))
     started = time.monotonic()
-    output = compute(Shard("s", {"urls": Artifact(str(folder / "urls.parquet"))}, scratch))
+    output = compute(Shard({"urls": (Artifact(str(folder / "urls.parquet")),)}, "s", scratch))
     print(
         json.dumps(
             {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import small_models
 import torch
-from committed import write
+from committed import WRITER, only, write
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -70,17 +70,14 @@ def make_shard(tmp_path_factory) -> MakeShard:
                     image["sha256"] = hashlib.sha256(content).hexdigest()
                 images.append(image)
                 captions += [
-                    {"key": key, "candidate": place, "origin": "human", "caption": text, "logprob": None}
+                    {"key": key, "writer": WRITER, "candidate": place, "origin": "human", "caption": text}
                     for place, text in enumerate(said, start=1)
                 ]
-        return CorpusShard(
-            "people",
-            name,
-            {
-                "download": write(folder / "images.parquet", images, IMAGES, {"side.tar": "images.1.tar"}),
-                "annotate": write(folder / "captions.parquet", captions, CAPTIONS),
-            },
-        )
+        inputs = {
+            "images": write(folder / "images.parquet", images, IMAGES, {"side.tar": "images.1.tar"}),
+            "captions": write(folder / "captions.parquet", captions, CAPTIONS),
+        }
+        return CorpusShard(only(inputs), "people", name)
 
     return make
 

@@ -29,9 +29,9 @@ Recalls = dict[tuple[str, str, int], float]
 
 def evaluate(shards, pretrained, scratch: Path, **run: object) -> list[dict]:
     scratch.mkdir(exist_ok=True)
-    recipe = EvaluateRecipe(sources=("people",), top_k=TOP_K)
+    recipe = EvaluateRecipe(top_k=TOP_K)
     options = EvaluateRun.model_validate({"device": "cpu", "threads": 1, "batch_size": 5, **run})
-    work = CorpusJob(tuple(shards), str(scratch), scratch, {"pretrain": pretrained})
+    work = CorpusJob(tuple(shards), str(scratch), scratch, {"qformer": pretrained}, ("people",))
     output = Evaluate(recipe, options)(work)
     assert output.table.schema == RETRIEVAL
     assert dict(output.counts) == {"images": 22, "texts": output.table["texts"][0].as_py()}
@@ -122,9 +122,9 @@ def test_images_that_cannot_be_decoded_are_left_out(described, make_shard, pretr
     broken = ("people-2", "people-9", "people-24")  # the last shows what the first row shows
     rows = [(key, b"no picture" if key in broken else content, said) for key, content, said in described]
     kept = [row for row in described if row[0] not in broken]
-    recipe, run = EvaluateRecipe(sources=("people",), top_k=TOP_K), EvaluateRun(device="cpu", threads=1)
+    recipe, run = EvaluateRecipe(top_k=TOP_K), EvaluateRun(device="cpu", threads=1)
     outputs = [
-        Evaluate(recipe, run)(CorpusJob((make_shard(some, "0"),), "", tmp_path, {"pretrain": pretrained}))
+        Evaluate(recipe, run)(CorpusJob((make_shard(some, "0"),), "", tmp_path, {"qformer": pretrained}, ("people",)))
         for some in (rows, kept)
     ]
     assert outputs[0].table.equals(outputs[1].table)
@@ -134,8 +134,8 @@ def test_images_that_cannot_be_decoded_are_left_out(described, make_shard, pretr
 
 def test_sets_are_measured_each_by_itself(described, make_shard, shards, pretrained, tmp_path):
     other = replace(make_shard(described[8:20], "0"), source="others")
-    recipe = EvaluateRecipe(sources=("others", "people"), top_k=TOP_K)
-    work = CorpusJob((*shards, other), str(tmp_path), tmp_path, {"pretrain": pretrained})
+    recipe = EvaluateRecipe(top_k=TOP_K)
+    work = CorpusJob((*shards, other), str(tmp_path), tmp_path, {"qformer": pretrained}, ("others", "people"))
     rows = Evaluate(recipe, EvaluateRun(device="cpu", threads=1))(work).table.to_pylist()
     assert [row for row in rows if row["source"] == "people"] == evaluate(shards, pretrained, tmp_path)
     assert {row["images"] for row in rows if row["source"] == "others"} == {12}
@@ -161,8 +161,10 @@ def test_a_set_has_its_different_images_and_texts(described, shards):
 
 def test_a_set_too_small_to_measure_on_is_refused(make_shard, pretrained, tmp_path):
     shard = make_shard([("people-0", None, [])], "0")
-    with pytest.raises(UserError, match=r"^evaluate.sources: 'people' has 0 image\(s\) and 0 caption\(s\) that differ"):
+    with pytest.raises(UserError, match=r"^sources.people: it has 0 image\(s\) and 0 caption\(s\) that differ"):
         evaluate([shard], pretrained, tmp_path)
+    with pytest.raises(UserError, match=r"^sources.people: it has 0 image"):  # of its list no row was left
+        evaluate([], pretrained, tmp_path)
 
 
 @pytest.mark.parametrize(

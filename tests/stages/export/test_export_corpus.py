@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from committed import write
+from committed import WRITER, only, write
 from PIL import Image
 
 from stages.contract import CorpusShard
@@ -24,7 +24,7 @@ from stages.corpus import kept_captions
 from stages.export.pairs import pairs, write_list
 from stages.export.sample import as_json
 from stages.export.tars import write_shard
-from stages.tables import CAPTIONS, FILTER, IMAGES, RANK, SELECT, URLS
+from stages.tables import CAPTIONS, IMAGES, MATCHES, SELECTION, SIMILARITIES, URLS
 
 
 def encoded(colour: str, kind: str) -> bytes:
@@ -45,9 +45,9 @@ CHOSEN = [  # key, candidate, caption, rank, kept, clip, itm
     ("web-0-0-0", 2, "A red flag, »rouge«", 1, True, 0.5, math.nan),
     ("web-0-0-1", 1, "a blue field", 1, True, 0.75, None),
     ("web-0-0-2", 1, "a dog", 1, False, 0.0, 0.0),
-    ("web-0-0-3", 1, "night", None, True, None, None),
-    ("web-0-0-3", 2, "darkness", None, True, None, None),
-    ("web-0-0-3", 3, "a black cat", None, True, None, None),
+    ("web-0-0-3", 1, "night", 1, True, None, None),
+    ("web-0-0-3", 2, "darkness", 2, True, None, None),
+    ("web-0-0-3", 3, "a black cat", 3, True, None, None),
 ]
 OWN = pa.schema(
     [
@@ -62,7 +62,7 @@ OWN = pa.schema(
 
 @pytest.fixture
 def shard(tmp_path) -> CorpusShard:
-    """Three images are kept; the last comes from people, whose captions have no rank."""
+    """Three images are kept; the last comes from people, whose captions have no scores."""
     with tarfile.open(tmp_path / "images.1.tar", "w") as tar:
         for key, (ending, content) in PICTURES.items():
             member = tarfile.TarInfo(f"{key}.{ending}")
@@ -77,24 +77,25 @@ def shard(tmp_path) -> CorpusShard:
         for key, (ending, _) in PICTURES.items()
     ]
     images[0] |= {"sha256": "ab", "md5": "cd", "width": 40, "height": 30, "original_width": 80, "original_height": 60}
+    by = {"writer": WRITER}
     said = [
-        {"key": key, "candidate": number, "origin": "synthetic" if number else "web", "caption": caption}
+        {**by, "key": key, "candidate": number, "origin": "synthetic" if number else "web", "caption": caption}
         for key, number, caption, *_ in CHOSEN
     ]
     chosen = [
-        {"key": key, "candidate": number, "rank": rank, "kept": kept, "reason": "kept" if kept else "outranked"}
+        {**by, "key": key, "candidate": number, "rank": rank, "kept": kept, "reason": "kept" if kept else "outranked"}
         for key, number, _, rank, kept, *_ in reversed(CHOSEN)  # in no particular order
     ]
-    scores = [{"key": row[0], "candidate": row[1], "clip_score": row[5], "itm_score": row[6]} for row in CHOSEN]
+    scores = [{**by, "key": row[0], "candidate": row[1], "clip_score": row[5], "itm_score": row[6]} for row in CHOSEN]
     tables = {
         "urls": write(tmp_path / "urls.parquet", urls, pa.schema([*URLS, *OWN])),
-        "download": write(tmp_path / "images.parquet", images, IMAGES, {"side.tar": "images.1.tar"}),
-        "caption": write(tmp_path / "captions.parquet", said, CAPTIONS),
-        "rank": write(tmp_path / "rank.parquet", scores, RANK),
-        "filter": write(tmp_path / "filter.parquet", scores, FILTER),
-        "select": write(tmp_path / "select.parquet", chosen, SELECT),
+        "images": write(tmp_path / "images.parquet", images, IMAGES, {"side.tar": "images.1.tar"}),
+        "captions": write(tmp_path / "captions.parquet", said, CAPTIONS),
+        "similarities": write(tmp_path / "rank.parquet", scores, SIMILARITIES),
+        "matches": write(tmp_path / "filter.parquet", scores, MATCHES),
+        "selection": write(tmp_path / "select.parquet", chosen, SELECTION),
     }
-    return CorpusShard("web", "web-0-0", tables)
+    return CorpusShard(only(tables), "web", "web-0-0")
 
 
 def members(path: str) -> dict[str, bytes]:
@@ -165,8 +166,8 @@ def test_the_page_shows_the_object_as_it_is(shard, tmp_path):
 
 
 def test_without_scores_every_caption_has_none(shard, tmp_path):
-    tables = {stage: table for stage, table in shard.inputs.items() if stage not in {"rank", "filter"}}
-    write_shard(CorpusShard("web", "web-0-0", tables), str(tmp_path / "a.tar"))
+    tables = {role: found for role, found in shard.inputs.items() if role not in {"similarities", "matches"}}
+    write_shard(CorpusShard(tables, "web", "web-0-0"), str(tmp_path / "a.tar"))
     found = json.loads(members(tmp_path / "a.tar")["web-0-0-0.json"])
     assert found["captions"] == ["A red flag, »rouge«", "a red field"]
     assert found["clip_scores"] == found["itm_scores"] == [None, None]
@@ -262,7 +263,7 @@ def test_pairs_are_the_list_that_blip_reads(shard, tmp_path):
 
 
 def test_tables_that_do_not_belong_together_are_told(shard):
-    captions = shard.captions.table().slice(0, 2)
-    pq.write_table(captions, shard.captions.url)
+    captions = shard.one("captions")
+    pq.write_table(captions.table().slice(0, 2), captions.url)
     with pytest.raises(ValueError, match=r"lacks 5 caption\(s\) that were kept"):
         kept_captions(shard)

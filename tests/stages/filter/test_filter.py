@@ -7,7 +7,7 @@ from PIL import Image
 from stages.contract import ModelRunOptions, Shard
 from stages.filter.compute import Filter
 from stages.filter.spec import FilterRecipe
-from stages.tables import FILTER
+from stages.tables import MATCHES
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_the_table(
 ) -> None:
     captions = [(key, text) for key in pictures for text in ("Red dog!", "red dog", "", "...", "the cat")]
     output = judge()(make_shard({**pictures, "dead": None}, captions=captions))
-    assert output.table.schema == FILTER
+    assert output.table.schema == MATCHES
     assert output.counts == {"scored": 28, "empty": 7, "failed": 0}
     rows = output.table.to_pylist()
     assert [(row["key"], row["candidate"]) for row in rows] == [(key, n) for key in pictures for n in range(5)]
@@ -46,5 +46,5 @@ def test_scores_do_not_depend_on_the_batch(
 
 def test_a_shard_without_images(judge: Callable[..., Filter], make_shard: Callable[..., Shard]) -> None:
     output = judge()(make_shard({"dead": None}, captions=[]))
-    assert output.table.schema == FILTER
+    assert output.table.schema == MATCHES
     assert output.table.num_rows == 0

@@ -70,7 +70,7 @@ def test_the_order_is_that_of_the_tar_however_many_threads(make_shard):
     images = {f"k{number}": scene(number, (20, 20)) for number in range(40)}
     shard = make_shard({**images, "dead": None})
     output = Hash(HashRecipe(), HashRun(threads=3))(shard)
-    assert output.table["key"].to_pylist() == [key for key, _ in read_images(shard.inputs["download"])]
+    assert output.table["key"].to_pylist() == [key for key, _ in read_images(shard.one("images"))]
 
 
 def test_an_image_that_cannot_be_decoded_costs_itself(make_shard, caplog):

@@ -28,7 +28,7 @@ def mean_colour(image: Image.Image) -> Tensor:
 def test_every_image_comes_once_in_the_tars_order(make_shard: Callable, pictures: dict[str, Image.Image]) -> None:
     order = sorted(pictures, reverse=True)
     shard = make_shard({**pictures, "dead": None}, tar_order=[*order, "dead"])
-    found = list(batches(shard.inputs["download"], mean_colour, batch_size=3))
+    found = list(batches(shard.one("images"), mean_colour, batch_size=3))
     assert [batch.keys for batch in found] == [order[:3], order[3:6], order[6:]]
     for batch in found:
         assert torch.equal(batch.pixels, torch.stack([mean_colour(pictures[key]) for key in batch.keys]))
@@ -36,20 +36,20 @@ def test_every_image_comes_once_in_the_tars_order(make_shard: Callable, pictures
 
 
 def test_a_shard_without_images_gives_no_batch(make_shard: Callable) -> None:
-    assert list(batches(make_shard({"dead": None}).inputs["download"], mean_colour, batch_size=3)) == []
+    assert list(batches(make_shard({"dead": None}).one("images"), mean_colour, batch_size=3)) == []
 
 
 def test_images_of_any_mode_come_as_rgb(make_shard: Callable, pictures: dict[str, Image.Image]) -> None:
     picture = next(iter(pictures.values()))
     modes = {mode: picture.convert(mode) for mode in ("L", "RGBA", "P", "LA", "1")}
-    (batch,) = batches(make_shard(modes).inputs["download"], mean_colour, batch_size=8)
+    (batch,) = batches(make_shard(modes).one("images"), mean_colour, batch_size=8)
     assert batch.pixels.shape == (len(modes), 3)
 
 
 def looked_at(shard: Shard, preprocess: Preprocess = mean_colour, size: int = 3) -> tuple[dict[str, Tensor], dict]:
     """The pixels of the images that there are, and the reasons of the others."""
     pixels, broken = {}, {}
-    for batch in batches(shard.inputs["download"], preprocess, size):
+    for batch in batches(shard.one("images"), preprocess, size):
         pixels |= zip(batch.keys, batch.pixels, strict=True)
         broken |= batch.broken
     return pixels, broken
@@ -89,13 +89,13 @@ def test_an_image_that_the_tar_has_no_longer_costs_its_own_row(
     shard = make_shard(pictures, tar_order=list(pictures)[2:])
     pixels, broken = looked_at(shard)
     assert list(pixels) == list(pictures)[2:]
-    tar = shard.inputs["download"].side("tar")
+    tar = shard.one("images").side("tar")
     assert broken == dict.fromkeys(list(pictures)[:2], f"not in its tar: {tar}")
 
 
 def test_a_tar_that_is_cut_off_loses_what_lies_behind(make_shard: Callable, pictures: dict[str, Image.Image]) -> None:
     shard = make_shard(pictures)
-    tar = Path(shard.inputs["download"].side("tar"))
+    tar = Path(shard.one("images").side("tar"))
     with tarfile.open(tar) as archive:
         third = archive.getmembers()[2]
     os.truncate(tar, third.offset_data + third.size // 2)
@@ -106,17 +106,17 @@ def test_a_tar_that_is_cut_off_loses_what_lies_behind(make_shard: Callable, pict
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100])
 def test_a_tar_that_is_none_is_an_error(make_shard: Callable, pictures: dict[str, Image.Image], content: bytes) -> None:
     shard = make_shard(pictures)
-    Path(shard.inputs["download"].side("tar")).write_bytes(content)
+    Path(shard.one("images").side("tar")).write_bytes(content)
     with pytest.raises(tarfile.ReadError):
         looked_at(shard)
-    Path(shard.inputs["download"].side("tar")).unlink()
+    Path(shard.one("images").side("tar")).unlink()
     with pytest.raises(FileNotFoundError):
         looked_at(shard)
 
 
 def test_rows_of_one_member_all_get_it(make_shard: Callable, pictures: dict[str, Image.Image]) -> None:
     shard = make_shard(dict.fromkeys(("a", "b"), pictures["web-0-0-0"]))
-    images = shard.inputs["download"]
+    images = shard.one("images")
     table = images.table().to_pylist()
     table[1]["member"] = table[0]["member"]
     pq.write_table(pa.Table.from_pylist(table, IMAGES).replace_schema_metadata(images.metadata()), images.url)

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from committed import only, write
 from PIL import Image
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.finite import NumberFormat, unit
 from stages.models.scoring import Scores, score_captions, score_shard
-from stages.tables import FILTER
+from stages.tables import DUPLICATES, MATCHES
 
 
 class Lengths:
@@ -44,7 +47,7 @@ NUMBERS = NumberFormat("filter", "float16")
 
 def scores_of(make_shard: Callable, scorer: Lengths, batch_size: int = 2, **inputs: object) -> Scores:
     shard = make_shard(**{"images": {**IMAGES, "dead": None}, "captions": CAPTIONS} | inputs)
-    return score_captions(scorer, shard.inputs["download"], shard.inputs["caption"].table(), batch_size, NUMBERS)
+    return score_captions(scorer, shard.one("images"), shard.one("captions").table(), batch_size, NUMBERS)
 
 
 def scored(make_shard: Callable, scorer: Lengths, batch_size: int = 2, **inputs: object) -> list[float | None]:
@@ -126,14 +129,24 @@ def test_more_than_one_in_a_hundred_fail_the_shard(make_shard: Callable) -> None
 
 def test_the_table_of_a_shard(make_shard: Callable) -> None:
     shard = make_shard(images={**IMAGES, "b": b"", "d": IMAGES["a"]}, captions=[*many(100), ("d", "")])
-    output = score_shard(Doubtful({"text 7": math.nan}), shard, 2, NUMBERS, FILTER)
-    assert output.table.schema == FILTER
+    output = score_shard(Doubtful({"text 7": math.nan}), shard, 2, NUMBERS, MATCHES)
+    assert output.table.schema == MATCHES
     assert output.counts == {"scored": 99, "empty": 4, "failed": 2}
     failed = [row for row in output.table.to_pylist() if row["error"]]
     assert [(row["key"], row["itm_score"], row["error"][:10]) for row in failed] == [
         ("a", None, "not finite"),
         ("b", None, "cannot be "),
     ]
+
+
+def test_copies_are_not_looked_at_unless_they_have_captions(make_shard: Callable, tmp_path: Path) -> None:
+    copies = [{"key": key, "shard": "web-0-0", "original": "o", "rule": "url"} for key in "ab"]
+    verdicts = only({"duplicates": write(tmp_path / "duplicates.parquet", copies, DUPLICATES)})
+    shard = make_shard(images={**IMAGES, "b": b"no picture"}, captions=[("a", "dog"), ("c", "a dog")])
+    scorer = Lengths()
+    output = score_shard(scorer, replace(shard, inputs={**shard.inputs, **verdicts}), 2, NUMBERS, MATCHES)
+    assert scorer.asked == [(2, [["dog"], ["a dog"]])]
+    assert output.counts == {"scored": 2, "empty": 0, "failed": 0}
 
 
 @pytest.mark.parametrize(

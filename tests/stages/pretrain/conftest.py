@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import pytest
-from committed import write
+from committed import WRITER, only, write
 from pair import Pair, running
 from PIL import Image, ImageDraw
 
 from stages.contract import CorpusJob, CorpusShard
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
-from stages.tables import CAPTIONS, IMAGES, SELECT
+from stages.tables import CAPTIONS, IMAGES, SELECTION
 
 COLOURS = ("red", "green", "blue", "black")
 SHAPES = ("circle", "square")
@@ -61,22 +61,20 @@ def make_corpus_shard(tmp_path_factory) -> MakeShard:
                 tar.addfile(member, io.BytesIO(content))
                 row.update(status="success", member=member.name, sha256=(digests or {}).get(row["key"], row["key"]))
         said = [
-            {"key": key, "candidate": candidate, "origin": "synthetic", "caption": caption, "logprob": None}
+            {"key": key, "writer": WRITER, "candidate": candidate, "origin": "synthetic", "caption": caption}
             for key, candidate, caption, _, _ in captions
         ]
         chosen = [
-            {"key": key, "candidate": candidate, "rank": rank, "kept": kept, "reason": "kept" if kept else "outranked"}
+            {"key": key, "writer": WRITER, "candidate": candidate, "rank": rank, "kept": kept}
+            | {"reason": "kept" if kept else "outranked"}
             for key, candidate, _, rank, kept in captions
         ]
-        return CorpusShard(
-            "web",
-            name,
-            {
-                "download": write(folder / "images.parquet", rows, IMAGES, {"side.tar": "images.1.tar"}),
-                "caption": write(folder / "captions.parquet", said, CAPTIONS),
-                "select": write(folder / "select.parquet", chosen, SELECT),
-            },
-        )
+        inputs = {
+            "images": write(folder / "images.parquet", rows, IMAGES, {"side.tar": "images.1.tar"}),
+            "captions": write(folder / "captions.parquet", said, CAPTIONS),
+            "selection": write(folder / "select.parquet", chosen, SELECTION),
+        }
+        return CorpusShard(only(inputs), "web", name)
 
     return make
 

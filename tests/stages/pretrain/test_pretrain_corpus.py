@@ -28,8 +28,8 @@ def test_kept_captions_come_by_rank_and_cleaned(make_corpus_shard):
     assert found.holdout == ()
 
 
-def test_human_captions_have_no_rank_and_keep_their_order(make_corpus_shard):
-    shard = make_corpus_shard({"a": b"1"}, [("a", 2, "two", None, True), ("a", 1, "one", None, True)])
+def test_captions_come_by_rank_whatever_their_numbers(make_corpus_shard):
+    shard = make_corpus_shard({"a": b"1"}, [("a", 1, "two", 2, True), ("a", 2, "one", 1, True)])
     assert read_shard(shard, holdout=0).training[0].captions == ("one", "two")
 
 
@@ -37,7 +37,7 @@ def test_a_kept_caption_that_is_missing_is_an_error(make_corpus_shard):
     shard = make_corpus_shard({"a": b"1"}, [("a", 1, "one", 1, True), ("a", 2, "two", 2, True)])
     lacking = make_corpus_shard({"a": b"1"}, [("a", 1, "one", 1, True)])
     with pytest.raises(ValueError, match="lacks 1 caption"):
-        read_shard(replace(shard, inputs={**shard.inputs, "caption": lacking.captions}), holdout=0)
+        read_shard(replace(shard, inputs={**shard.inputs, "captions": lacking.all("captions")}), holdout=0)
 
 
 def test_every_image_is_found_in_its_tar(corpus):
@@ -99,6 +99,6 @@ def test_a_source_is_a_line_without_its_empty_shards(make_corpus_shard):
 def test_a_tar_that_lacks_an_image_is_named(make_corpus_shard):
     whole = make_corpus_shard({"a": b"1", "b": b"2"}, [("a", 1, "x", 1, True), ("b", 1, "y", 1, True)])
     lacking = make_corpus_shard({"a": b"1"}, [])
-    Path(whole.images.side("tar")).write_bytes(Path(lacking.images.side("tar")).read_bytes())
+    Path(whole.one("images").side("tar")).write_bytes(Path(lacking.one("images").side("tar")).read_bytes())
     with pytest.raises(ValueError, match=r"lacks 1 image.*b\.png first"):
         read_shard(whole, holdout=0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import MappingProxyType
 
 import pyarrow as pa
 import pytest
+from committed import WRITER
 from repeating import repeatable
 
 from pipeline.execute.worker import Job
@@ -40,8 +40,7 @@ def alone(corpus, make_recipe, run, tmp_path_factory) -> pa.Table:
 
 
 def job_of(recipe: PretrainRecipe, run: PretrainRun, work: CorpusJob, compute: str = SPEC.compute) -> Job:
-    nothing: MappingProxyType = MappingProxyType({})
-    return Job("pretrain", compute, recipe, run, work.checkpoints, dict(nothing), dict(nothing), dict(nothing))
+    return Job("pretrain", compute, recipe, run, work.checkpoints, WRITER, inputs={}, metadata={}, parts={})
 
 
 def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_job, run, alone):

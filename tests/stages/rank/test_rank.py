@@ -7,7 +7,7 @@ from PIL import Image
 from stages.contract import ModelRunOptions, Shard
 from stages.rank.compute import Rank
 from stages.rank.spec import RankRecipe
-from stages.tables import RANK
+from stages.tables import SIMILARITIES
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_the_table(
 ) -> None:
     captions = [(key, text) for key in pictures for text in ("Red dog", "a red dog", "", "a red dog", "the cat")]
     output = rank()(make_shard({**pictures, "dead": None}, captions=captions))
-    assert output.table.schema == RANK
+    assert output.table.schema == SIMILARITIES
     assert output.counts == {"scored": 28, "empty": 7, "failed": 0}
     rows = output.table.to_pylist()
     assert [(row["key"], row["candidate"]) for row in rows] == [(key, n) for key in pictures for n in range(5)]
@@ -45,5 +45,5 @@ def test_scores_do_not_depend_on_the_batch(
 
 def test_a_shard_without_images(rank: Callable[..., Rank], make_shard: Callable[..., Shard]) -> None:
     output = rank()(make_shard({"dead": None}, captions=[]))
-    assert output.table.schema == RANK
+    assert output.table.schema == SIMILARITIES
     assert output.table.num_rows == 0

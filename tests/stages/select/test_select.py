@@ -18,7 +18,7 @@ from stages.contract import Output, RunOptions, Shard
 from stages.io.shards import Artifact
 from stages.select.compute import Select
 from stages.select.spec import SelectRecipe
-from stages.tables import CAPTIONS, FILTER, RANK, SELECT
+from stages.tables import CAPTIONS, MATCHES, SELECTION, SIMILARITIES
 
 Row = dict[str, Any]
 
@@ -28,23 +28,26 @@ def row(key: str, candidate: int, caption: str, clip: float | None = 0.0, itm: f
 
 
 def table(rows: list[Row], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist([{"origin": "web", **one} for one in rows], schema=schema)
+    return pa.Table.from_pylist([{"origin": "web", "writer": "w", **one} for one in rows], schema=schema)
 
 
-def select(tables: dict[str, pa.Table], **recipe: Any) -> Output:
+def select(tables: dict[str, pa.Table | list[pa.Table]], **recipe: Any) -> Output:
     with tempfile.TemporaryDirectory() as folder:
         inputs = {}
-        for name, content in tables.items():
-            pq.write_table(content, Path(folder) / name)
-            inputs[name] = Artifact(str(Path(folder) / name))
-        output = Select(SelectRecipe(**recipe), RunOptions())(Shard("s", inputs, Path(folder)))
-    assert output.table.schema == SELECT
+        for role, content in tables.items():
+            several = content if isinstance(content, list) else [content]
+            paths = [Path(folder) / f"{role}-{number}" for number in range(len(several))]
+            for one, path in zip(several, paths, strict=True):
+                pq.write_table(one, path)
+            inputs[role] = tuple(Artifact(str(path)) for path in paths)
+        output = Select(SelectRecipe(**recipe), RunOptions())(Shard(inputs, "s", Path(folder)))
+    assert output.table.schema == SELECTION
     return output
 
 
-def web_tables(rows: list[Row], *, filtered: bool = True) -> dict[str, pa.Table]:
-    tables = {"caption": table(rows, CAPTIONS), "rank": table(rows, RANK)}
-    return tables | ({"filter": table(rows, FILTER)} if filtered else {})
+def web_tables(rows: list[Row], *, filtered: bool = True) -> dict[str, pa.Table | list[pa.Table]]:
+    tables: dict[str, Any] = {"captions": table(rows, CAPTIONS), "similarities": table(rows, SIMILARITIES)}
+    return tables | ({"matches": table(rows, MATCHES)} if filtered else {})
 
 
 def verdicts(rows: list[Row], **recipe: Any) -> list[tuple[int | None, str]]:
@@ -152,13 +155,11 @@ def test_no_threshold_and_no_filter() -> None:
     for filtered in (True, False):
         output = select(web_tables(rows, filtered=filtered), itm_threshold=None, k=1)
         assert output.table["reason"].to_pylist() == ["outranked", "kept"]
-    with pytest.raises(ValueError, match="no filter stage"):
-        select(web_tables(rows, filtered=False))
 
 
 def test_human_captions_are_all_kept() -> None:
     rows = [row("a", 1, "x"), row("b", 2, "X"), row("b", 1, "x")]
-    output = select({"annotate": table(rows, CAPTIONS)})
+    output = select({"captions": table([one | {"origin": "human"} for one in rows], CAPTIONS)})
     assert output.table["reason"].to_pylist() == ["human"] * 3
     assert output.table["rank"].to_pylist() == [1, 2, 1]
     assert output.table["kept"].to_pylist() == [True] * 3
@@ -167,20 +168,21 @@ def test_human_captions_are_all_kept() -> None:
 
 def test_no_candidates() -> None:
     assert select(web_tables([])).table.num_rows == 0
-    assert select({"annotate": table([], CAPTIONS)}).table.num_rows == 0
+    assert select({"captions": table([], CAPTIONS)}).table.num_rows == 0
 
 
+SCHEMAS = {"similarities": SIMILARITIES, "matches": MATCHES}
 ROWS = [row("a", 0, "x"), row("a", 1, "y"), row("b", 0, "z")]
 
 
-@pytest.mark.parametrize("name", ["rank", "filter"])
+@pytest.mark.parametrize("name", ["similarities", "matches"])
 @pytest.mark.parametrize(
     "other",
     [ROWS[:2], [*ROWS, row("b", 1, "")], [*ROWS[:2], row("c", 0, "")], [*ROWS[:2], ROWS[1]], [*ROWS, ROWS[0]], []],
 )
 def test_other_candidates_are_refused(name: str, other: list[Row]) -> None:
     tables = web_tables(ROWS)
-    tables[name] = table(other, tables[name].schema)
+    tables[name] = table(other, SCHEMAS[name])
     with pytest.raises(ValueError, match="does not cover"):
         select(tables)
 
@@ -238,10 +240,10 @@ CANDIDATES = st.lists(
 )
 def test_the_rules_whatever_the_tables_order(rows: list[Row], k: int, threshold: float | None, random: Any) -> None:
     tables = web_tables(rows)
-    for name in ("rank", "filter"):
+    for name in ("similarities", "matches"):
         shuffled = list(rows)
         random.shuffle(shuffled)
-        tables[name] = table(shuffled, tables[name].schema)
+        tables[name] = table(shuffled, SCHEMAS[name])
     output = select(tables, k=k, itm_threshold=threshold)
     found = list(zip(output.table["rank"].to_pylist(), output.table["reason"].to_pylist(), strict=True))
     assert found == expected(rows, k, threshold)
