@@ -54,10 +54,6 @@ def without_wiring(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in {"run", "stage", "reads"}}
 
 
-SECTIONS: Final[Mapping[str, type[Recipe]]] = {name: section(spec) for name, spec in STAGES.items()}
-"""By stage."""
-
-
 def document_type(values: Mapping[str, Any]) -> type[Settings]:
     """The shape of the file that has these values: a section for every stage, and for every name that says its own."""
     fields = _fields(values)
@@ -95,6 +91,6 @@ def _may_be_called(name: str) -> bool:
 def _section(stage: str) -> type[Settings]:
     """The section of a stage; of one that there is not, one that says so."""
     if stage:
-        return SECTIONS[stage]
+        return section(STAGES[stage])
     choice: Any = (Literal[tuple(STAGES)], ...)
     return create_model("UnknownSection", __base__=Settings, stage=choice)

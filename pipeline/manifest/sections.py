@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from pipeline.dag.steps import Step
-from pipeline.manifest.document import ROUNDS, SECTIONS, TIMES, Top, stage_of, without_wiring
+from pipeline.manifest.document import ROUNDS, TIMES, Top, section, stage_of, without_wiring
 from stages.contract import StageSpec, Use
 from stages.registry import STAGES
 
@@ -70,5 +70,5 @@ def _with_implied(steps: Sequence[Step], uses: set[Use]) -> list[Step]:
     for name, spec in STAGES.items():
         if spec.implied and spec.uses & uses and not any(step.spec is spec for step in steps):
             later = (at for at, step in enumerate(found) if order.index(step.spec.name) > order.index(name))
-            found.insert(next(later, len(found)), _made(spec, SECTIONS[name](), name, ()))
+            found.insert(next(later, len(found)), _made(spec, section(spec)(), name, ()))
     return found

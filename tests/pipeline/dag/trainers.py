@@ -1,17 +1,22 @@
-"""Stages that train, for manifests of several rounds: declared, and never run."""
+"""Stages that train, for manifests of several rounds. What they make of their data is a model that is there already."""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
 
+import pyarrow as pa
 import pytest
 
-from pipeline.dag.wiring import CHECKPOINT
-from pipeline.manifest.document import SECTIONS, section
-from stages.contract import LEARNT_FROM, ModelRef, Port, Recipe, RunOptions, StageSpec
-from stages.kinds import KINDS, Kind
+import stages.demo
+from stages.candidates import read_candidates
+from stages.contract import LEARNT_FROM, CorpusJob, ModelRef, Output, Port, Recipe, RunOptions, StageSpec
 from stages.registry import STAGES
-from stages.tables import SELECTION
+from stages.tables import CHECKPOINT, TRAINING
+
+CHECKPOINTS = Path(stages.demo.__path__[0]) / "checkpoints"
 
 PAIRS = {"images": Port("images"), "captions": Port("captions", many=True)}
 
@@ -30,6 +35,24 @@ class FinetuneRecipe(Recipe):
     init: ModelRef
 
 
+class Copy:
+    """Counts what it is given, and copies a checkpoint; what it begins with must be a model's folder."""
+
+    def __init__(self, recipe: Any, run: RunOptions) -> None:
+        self._recipe = recipe
+
+    def __call__(self, work: CorpusJob) -> Output:
+        if isinstance(self._recipe, FinetuneRecipe):
+            assert json.loads((Path(self._recipe.init) / "config.json").read_text())["model_type"]
+        texts = sum(read_candidates(shard, []).num_rows for shard in work.corpus)
+        shutil.copytree(CHECKPOINTS / TAUGHT[getattr(self._recipe, "task", None)], work.scratch / "model")
+        table = pa.Table.from_pylist([{"step": 1, "measure": "texts", "value": texts}], schema=TRAINING)
+        return Output(table, sides={CHECKPOINT: work.scratch / "model"}, counts={"images": len(work.corpus)})
+
+
+TAUGHT = {None: "itm", "captioning": "captioner", "retrieval": "itm"}
+"""The checkpoint that is copied, by task."""
+
 MED = StageSpec(
     name="med",
     version=1,
@@ -37,7 +60,7 @@ MED = StageSpec(
     writes=CHECKPOINT,
     recipe=MedRecipe,
     run=RunOptions,
-    compute="tests.nowhere:Med",
+    compute="tests.pipeline.dag.trainers:Copy",
     uses=LEARNT_FROM,
     grain="run",
 )
@@ -48,7 +71,7 @@ FINETUNE = StageSpec(
     writes=CHECKPOINT,
     recipe=FinetuneRecipe,
     run=RunOptions,
-    compute="tests.nowhere:Finetune",
+    compute="tests.pipeline.dag.trainers:Copy",
     uses=frozenset({"pairs", "both"}),
     grain="run",
 )
@@ -56,8 +79,5 @@ FINETUNE = StageSpec(
 
 def register(patch: pytest.MonkeyPatch) -> None:
     """Make the two known, for one test."""
-    patch.setitem(KINDS, CHECKPOINT, Kind(SELECTION, "checkpoints"))  # type: ignore[arg-type] - a dictionary, in truth
     for spec in (MED, FINETUNE):
         patch.setitem(STAGES, spec.name, spec)
-    for spec in (MED, FINETUNE):
-        patch.setitem(SECTIONS, spec.name, section(spec))  # type: ignore[arg-type]

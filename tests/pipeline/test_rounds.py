@@ -1,0 +1,116 @@
+"""Two rounds: a model is trained, captioners and filters are made of it, and of what they keep comes the next one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from picture_web import picture
+
+from pipeline.session import open_session
+from pipeline.store import Store
+from tests.pipeline.command import capfilt
+from tests.pipeline.dag.trainers import CHECKPOINTS, register
+from tests.pipeline.test_cli import LOCAL
+
+MANIFEST = f"""\
+output: out
+sources:
+  web: {{format: csv, path: web.csv}}
+  people: {{format: coco, path: people.json, images: pictures, use: both}}
+download: {{allow_addresses: [127.0.0.1], retries: 0}}
+med: {{vision: {CHECKPOINTS}/itm, text: {CHECKPOINTS}/itm}}
+captioner: {{stage: finetune, task: captioning, init: {{from: med}}, reads: [download, annotate]}}
+matcher: {{stage: finetune, task: retrieval, init: {{from: med}}, reads: [download, annotate]}}
+rounds:
+  times: 2
+  caption: {{model: {{from: captioner}}, candidates: 1}}
+  caption_b: {{stage: caption, model: {CHECKPOINTS}/captioner, candidates: 2, seed: 3}}
+  filter: {{model: {{from: matcher}}}}
+  filter_b: {{stage: filter, model: {CHECKPOINTS}/itm, dtype: bfloat16}}
+  select: {{k: null, itm_threshold: 0.2, join: mean}}
+  med: {{}}
+  captioner: {{}}
+  matcher: {{}}
+"""
+STEPS = ["urls", "download", "annotate", "med", "captioner", "matcher"]
+ROUND = ["caption", "caption_b", "filter", "filter_b", "select", "med", "captioner", "matcher"]
+CANDIDATES = 'SELECT key, writer, candidate, caption, kept, reason, "score_filter@2" FROM captions ORDER BY ALL'
+
+
+class KilledError(BaseException):
+    """Nothing in the program catches it."""
+
+
+@pytest.fixture
+def folder(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    register(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{web.url(f'/{number}')},text {number}" for number in range(1, 5)]
+    Path("web.csv").write_text("\n".join(["URL,TEXT", *rows]) + "\n")
+    Path("pictures").mkdir()
+    images = []
+    for number in range(2):
+        Path(f"pictures/{number}.png").write_bytes(picture(number))
+        sentences = [{"raw": f"what people said of {number}"}]
+        images.append({"filename": f"{number}.png", "split": "train", "cocoid": number, "sentences": sentences})
+    Path("people.json").write_text(json.dumps({"images": images}))
+    Path("m.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+def ask(capsys: pytest.CaptureFixture[str], sql: str) -> list[dict[str, Any]]:
+    code, out, err = capfilt(capsys, "query", "m.yaml", sql, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def done(steps: list[str] | None = None) -> Counter[str]:
+    """How many shards of every step are done."""
+    found = Counter[str]()
+    for left in open_session(Path("m.yaml")).plans:
+        found[left.node.step] += len(left.done)
+    return found
+
+
+def test_it_goes_on_after_a_kill_in_every_kind_of_step_and_a_captioner_moves_what_reads_it(folder, capsys, monkeypatch):
+    killed: set[str] = set()
+    land = Store._land
+
+    def die_once(store: Store, url: str, *rest: Any) -> bool:
+        stage = url.removeprefix(f"{store.root}/").partition("/")[0]
+        if stage not in killed:
+            killed.add(stage)
+            raise KilledError
+        return land(store, url, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_land", die_once)
+        runs = 0
+        while True:
+            runs += 1
+            try:
+                code, out, err = capfilt(capsys, *LOCAL, "--json")
+            except KilledError:
+                continue
+            break
+    assert code == 0, err
+    assert killed == {"urls", "download", "annotate", "med", "finetune", "caption", "filter", "select"}
+    assert runs == 1 + len(killed)
+    assert list(done()) == [*STEPS, *(f"{step}@{number}" for number in (1, 2) for step in ROUND)]
+    assert set(done().values()) == {1, 2}
+    disturbed = ask(capsys, CANDIDATES)
+    # the second round of the captioner that is not trained is the first one again
+    assert {row["writer"] for row in disturbed} == {"annotate", "caption@1", "caption@2", "caption_b@2"}
+    Path("m.yaml").write_text(MANIFEST.replace("output: out", "output: again"))
+    assert capfilt(capsys, *LOCAL)[0] == 0
+    assert ask(capsys, CANDIDATES) == disturbed
+    before = done()
+    Path("m.yaml").write_text(
+        MANIFEST.replace("out\n", "again\n").replace("candidates: 2, seed: 3", "candidates: 2, top_p: 0.8")
+    )
+    now = done()
+    assert {step for step in before if not now[step]} == {*before} - {*STEPS, "caption@1"}
