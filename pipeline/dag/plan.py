@@ -55,7 +55,7 @@ def make_plan(  # noqa: PLR0913, PLR0917 - what the store shows, each with its n
     broken = _broken(graph, failed)
     for name, node in graph.nodes.items():
         expected = _expected(node, shards)
-        done = committed[name] & frozenset(expected) if expected is not None else frozenset()
+        done = committed[name] if expected is None else committed[name] & frozenset(expected)
         plan = NodePlan(node, expected, done, "")
         if not plan.is_done:
             changed = [before for before in node.inputs if plans[before].reason and not _is_continued(plans[before])]
@@ -93,10 +93,12 @@ def _expected(node: Node, shards: Mapping[str, Sequence[str] | None]) -> tuple[s
 
 
 def _is_continued(plan: NodePlan) -> bool:
-    return plan.reason.startswith("resumes")
+    return plan.reason.startswith(("resumes", "works"))
 
 
 def _reason(plan: NodePlan, changed: Sequence[str], earlier: Sequence[Mapping[str, Any]]) -> str:
+    if plan.done and plan.shards is None:
+        return "works what is new in the list"
     if plan.done:
         return f"resumes: {len(plan.done)} of {len(plan.shards or ())} shards are done"
     own = [found for before in earlier if (found := difference(before, plan.node.identity))]

@@ -93,7 +93,7 @@ def test_it_goes_on_after_a_kill_in_every_kind_of_step_and_a_captioner_moves_wha
         while True:
             runs += 1
             try:
-                code, out, err = capfilt(capsys, *LOCAL, "--json")
+                code, _, err = capfilt(capsys, *LOCAL, "--json")
             except KilledError:
                 continue
             break

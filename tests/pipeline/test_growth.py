@@ -1,0 +1,135 @@
+"""A list that grows, and shrinks: only what is new is worked, and what one sees is what a new run would show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from picture_web import Web
+
+from tests.pipeline.command import capfilt
+from tests.pipeline.conftest import ROOT
+from tests.pipeline.test_cli import LOCAL
+
+MODELS = ROOT / "stages/demo/checkpoints"
+MANIFEST = f"""\
+output: OUT
+sources: {{web: {{format: csv, path: PATH, where: "URL not like '%/hidden%'", keep: [note]}}}}
+urls: {{shard_size: SIZE}}
+download: {{image_size: 32, allow_addresses: [127.0.0.1], retries: 0}}
+caption: {{model: {MODELS}/captioner, candidates: 2}}
+rank: {{model: {MODELS}/clip}}
+filter: {{model: {MODELS}/itm}}
+select: {{k: 1, itm_threshold: 0.1}}
+"""
+VIEWS = ("urls", "images", "captions", "corpus", "losses", "funnel", "round")
+
+
+@pytest.fixture
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lists").mkdir()
+
+
+def write(web: Web, name: str, numbers: Iterable[int]) -> None:
+    rows = [f"{web.url(f'/{number}')},text of {number},note {number}" for number in numbers]
+    Path(f"lists/{name}.csv").write_text("\n".join(["URL,TEXT,note", *rows]) + "\n")
+
+
+def manifest(out: str, size: int = 3, path: str = "lists/*.csv") -> str:
+    Path(f"{out}.yaml").write_text(MANIFEST.replace("OUT", out).replace("SIZE", str(size)).replace("PATH", path))
+    return f"{out}.yaml"
+
+
+def run(capsys: pytest.CaptureFixture[str], name: str, *more: str) -> dict[str, Any]:
+    code, out, err = capfilt(capsys, "run", name, *LOCAL[2:], "--json", *more)
+    assert code == 0, err
+    return json.loads(out)
+
+
+def views(capsys: pytest.CaptureFixture[str], name: str) -> dict[str, list[dict[str, Any]]]:
+    """All rows of the views, but for the shard that a row lies in, which is the run's own affair."""
+    found = {}
+    for view in VIEWS:
+        own = " EXCLUDE (shard)" if view in {"urls", "images", "captions"} else ""
+        own = " EXCLUDE (shard, member, retry)" if view == "images" else own
+        code, out, err = capfilt(capsys, "query", name, f"SELECT *{own} FROM {view} ORDER BY ALL", "--json")
+        assert code == 0, err
+        found[view] = json.loads(out)
+    return found
+
+
+def nearly(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows to compare with: how many images a matrix product takes at once shows in the last digits of scores."""
+    return [
+        {name: pytest.approx(value, abs=1e-4) if isinstance(value, float) else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def rows_of(stage: str) -> int:
+    """How many rows the tables of a stage hold, counted or not."""
+    return sum(pq.read_metadata(path).num_rows for path in Path("out", stage).glob("*/*.parquet"))
+
+
+@pytest.mark.usefixtures("_here")
+def test_only_what_is_new_is_worked_and_what_is_gone_counts_no_more(web: Web, capsys) -> None:
+    write(web, "a", range(1, 6))
+    write(web, "b", [11, 12, 12, 13])  # the same row twice
+    write(web, "c", range(21, 25))
+    web.down |= {"/3", "/22"}
+    name = manifest("out")
+    run(capsys, name)
+    captioned = rows_of("caption")
+    assert captioned == 2 * (13 - 2)
+    web.asked.clear()
+
+    write(web, "b", [14, 12, 11, 12, 13, 15])  # rows put in front and behind, and another order
+    write(web, "d", [31, 32])
+    Path("lists/c.csv").unlink()
+    manifest("out", size=2, path="[lists/d.csv, lists/b.csv, lists/a.csv]")
+    told = capfilt(capsys, "plan", name)[1]
+    assert "1 file added: d.csv; 1 file changed: b.csv; 1 file gone: c.csv" in " ".join(told.split())
+    run(capsys, name)
+    assert web.asked == {"/14": 1, "/15": 1, "/31": 1, "/32": 1}
+    assert rows_of("caption") == captioned + 2 * 4
+
+    web.asked.clear()
+    web.down.clear()
+    code, _, err = capfilt(capsys, "retry", name, *LOCAL[2:])
+    assert code == 0
+    assert "1 rows of 1 shards are tried again" in err
+    assert web.asked == {"/3": 1}
+    assert rows_of("caption") == captioned + 2 * 5
+    grown = views(capsys, name)
+    run(capsys, manifest("new", path="[lists/d.csv, lists/b.csv, lists/a.csv]"))
+    assert views(capsys, "new.yaml") == {view: nearly(rows) for view, rows in grown.items()}
+
+    web.asked.clear()
+    write(web, "c", range(21, 25))  # the file is back, and with it what was made of it
+    manifest("out")
+    run(capsys, name)
+    assert web.asked == {}
+    assert capfilt(capsys, "query", name, "SELECT count(*) AS n FROM corpus", "--json")[1].count("14") == 1
+
+
+@pytest.mark.usefixtures("_here")
+def test_more_rows_of_a_list_that_was_cut_off_are_new_rows(web: Web, capsys) -> None:
+    write(web, "a", range(1, 4))
+    write(web, "b", range(4, 9))
+    write(web, "c", range(9, 12))
+    name = manifest("out")
+    until = ("--until", "download")
+    assert run(capsys, name, *until, "--limit", "5")["funnel"][0]["count"] == 5
+    assert sorted(web.asked) == [f"/{number}" for number in range(1, 6)]
+    web.asked.clear()
+    assert run(capsys, name, *until, "--limit", "7")["funnel"][0]["count"] == 7
+    assert sorted(web.asked) == ["/6", "/7"]
+    assert run(capsys, name, *until, "--limit", "2")["funnel"][0]["count"] == 2
+    web.asked.clear()
+    assert run(capsys, name, *until)["funnel"][0]["count"] == 11
+    assert sorted(web.asked) == ["/10", "/11", "/8", "/9"]
