@@ -114,7 +114,9 @@ def test_only_what_is_new_is_worked_and_what_is_gone_counts_no_more(web: Web, ca
     manifest("out")
     run(capsys, name)
     assert web.asked == {}
-    code, out, _ = capfilt(capsys, "query", name, "SELECT status, count(*) AS n FROM images GROUP BY 1 ORDER BY 1", "--json")
+    code, out, _ = capfilt(
+        capsys, "query", name, "SELECT status, count(*) AS n FROM images GROUP BY 1 ORDER BY 1", "--json"
+    )
     assert json.loads(out) == [{"status": "http_5xx", "n": 1}, {"status": "success", "n": 16}]
 
 
