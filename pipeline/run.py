@@ -27,6 +27,7 @@ from pipeline.watch.console import Console
 from pipeline.watch.display import duration, make_display
 from pipeline.watch.monitor import Monitor
 from pipeline.watch.report import failed_shards, funnel, retrieval
+from stages.io.outages import patience, patiently
 
 
 def run_session(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
@@ -47,8 +48,11 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         Stopped: a signal ended the run.
         RunLostError: what it ran on is gone, or the output can be written no more.
     """
+    if not all(left.is_done for left in session.plans):
+        write_recipes(session)
     try:
-        return _run(session, executor=executor, address=address, console=console)
+        with patience(partial(_tell, console), session.store.probe):
+            return _run(session, executor=executor, address=address, console=console)
     except OSError as error:  # a shard's own were listed with it; this one came where the run itself is written down
         raise RunLostError(
             f"output: {session.store.root} can be written no more: {one_line(error)}; "
@@ -59,8 +63,6 @@ def run_session(session: Session, *, executor: str, address: str | None, console
 def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
     started = time.monotonic()
     removed = absolute(session.manifest.removed)
-    if not all(left.is_done for left in session.plans):
-        write_recipes(session)
     for words in apply_list(session.store, removed):
         console.print(words)
     work = partial(_work, executor=_executor(executor, address), console=console)
@@ -72,7 +74,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
-    catalog = connect(session.graph, session.store)
+    catalog = patiently(lambda: connect(session.graph, session.store))
     return {
         "session": session,
         "views": catalog,
@@ -80,12 +82,18 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "shards_done": new + newer,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
+        "stopped": {name: state.stopped for name, state in schedule.nodes.items() if state.stopped},
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),
         "output": session.store.root,
-        "catalog": write_catalog(session.graph, session.store),
+        "catalog": patiently(lambda: write_catalog(session.graph, session.store)),
     }
+
+
+def _tell(console: Console, trouble: str) -> None:
+    """Say that storage is in trouble, or ("") is no longer."""
+    console.print(trouble or "storage answers again", style="yellow", soft_wrap=True)
 
 
 def _work(

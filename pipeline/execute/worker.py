@@ -27,6 +27,7 @@ from pipeline.store import Store
 from stages.contract import CorpusJob, Grain, Output, Recipe, Result, Retry, RunOptions, Shard
 from stages.errors import UserError
 from stages.io.files import scratch_folder
+from stages.io.outages import is_outage, patiently
 from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
@@ -130,8 +131,21 @@ class Worker:
         """
         self._compute(self._jobs[node])
 
+    def renew(self, node: str) -> None:
+        """Build the node's compute anew before its next shard."""
+        self._computes.pop(_key(self._jobs[node]), None)
+
     def work(self, node: str, shard: str) -> Report:
-        """Work one shard and commit it; for a `urls` node `shard` is a file of the source."""
+        """Work one shard and commit it; for a node of grain `file`, `shard` is a file of the source.
+
+        A shard that fails because storage does is begun anew when that answers again.
+
+        Raises:
+            StorageLostError: it has not for a long time.
+        """
+        return patiently(lambda: self._watched(node, shard), passes=is_outage)
+
+    def _watched(self, node: str, shard: str) -> Report:
         with GpuWatch() as watch:
             report = self._work(node, shard)
         return replace(report, gpu=watch.share)
@@ -192,10 +206,15 @@ class Worker:
         return Report(sum(rows), time.monotonic() - started, counts, tuple(names), damage.words)
 
     def _compute(self, job: Job) -> Any:
-        key = (job.compute, job.recipe.model_dump_json(), job.run.model_dump_json())
+        key = _key(job)
         if key not in self._computes:
             self._computes[key] = load_compute(job.compute)(job.recipe, job.run)
         return self._computes[key]
+
+
+def _key(job: Job) -> tuple[str, str, str]:
+    """What makes the compute of two jobs the same."""
+    return job.compute, job.recipe.model_dump_json(), job.run.model_dump_json()
 
 
 def _successes(images: pa.Table) -> int:

@@ -172,6 +172,12 @@ def print_failed_shards(console: Console, session: Session) -> None:
         console.print(text, style="red", soft_wrap=True)
 
 
+def print_stopped(console: Console, stopped: Mapping[str, str]) -> None:
+    """A line for every stage that has stopped, with the reason."""
+    for stage, reason in {name.split("/")[0]: reason for name, reason in stopped.items()}.items():
+        console.print(f"stopped: {stage}: {reason}", style="red", soft_wrap=True)
+
+
 def print_blocked(
     console: Console, graph: Graph, blocked: Collection[str], failed: Sequence[Mapping[str, Any]]
 ) -> None:

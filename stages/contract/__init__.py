@@ -5,7 +5,18 @@ and costs pydantic alone to import; its `compute.py` may import torch and is imp
 """
 
 from stages.contract.models import ModelField, ModelName, PretrainedRecipe, QFormerRecipe
-from stages.contract.settings import Count, Dtype, ModelRunOptions, Recipe, RunOptions, Seconds, Seed, Settings, Threads
+from stages.contract.settings import (
+    Count,
+    Dtype,
+    GroupRunOptions,
+    ModelRunOptions,
+    Recipe,
+    RunOptions,
+    Seconds,
+    Seed,
+    Settings,
+    Threads,
+)
 from stages.contract.stage import Compute, Grain, StageSpec, Workers
 from stages.contract.work import CorpusJob, CorpusShard, Output, Result, Retry, Shard
 
@@ -16,6 +27,7 @@ __all__ = [
     "Count",
     "Dtype",
     "Grain",
+    "GroupRunOptions",
     "ModelField",
     "ModelName",
     "ModelRunOptions",

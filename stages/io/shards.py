@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from stages.io import tars
 from stages.io.files import open_bytes
+from stages.io.outages import patient
 
 if TYPE_CHECKING:
     from stages.contract import Shard
@@ -38,11 +39,13 @@ class Artifact:
     url: str
     """fsspec URL of the Parquet table."""
 
+    @patient
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the whole table, or the columns named."""
         with open_bytes(self.url) as file:
             return pq.read_table(file, columns=list(columns) if columns is not None else None)
 
+    @patient
     def metadata(self) -> dict[str, str]:
         """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""
         with open_bytes(self.url) as file:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import Count, ModelField, QFormerRecipe, RunOptions, Seed, StageSpec, Threads
+from stages.contract import Count, GroupRunOptions, ModelField, QFormerRecipe, Seed, StageSpec, Threads
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
 """Of a part of the model."""
@@ -77,11 +77,9 @@ class PretrainRecipe(QFormerRecipe):
         return self
 
 
-class PretrainRun(RunOptions):
-    """Where and how fast the Q-Former is trained. `cpus` and `gpus` are those of one worker."""
+class PretrainRun(GroupRunOptions):
+    """Where and how fast the Q-Former is trained. Each of the workers takes its part of every batch."""
 
-    workers: Annotated[int, Field(ge=1, le=100_000)] = 1
-    """Processes that train together (Ray executor); each takes its part of every batch."""
     device: str = "auto"
     """`auto` (a GPU where the worker has one), or a torch device such as `cpu` or `cuda:0`."""
     threads: Threads | None = None

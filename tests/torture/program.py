@@ -15,6 +15,7 @@ from pipeline.execute.stop import Stopped, stop_at_sigterm
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
+from stages.io.outages import StorageLostError
 from tests.pipeline.stubs import StubRecipe, make_execution, make_graph
 
 SECONDS = 0.15
@@ -38,7 +39,10 @@ def main() -> int:
         run_on_ray(execution, lambda *_: None, address=address)
     except KeyboardInterrupt as stopped:
         return stopped.exit_code if isinstance(stopped, Stopped) else 130
-    except (RunLostError, UserError) as error:
+    except (RunLostError, StorageLostError) as error:
+        print(error)
+        return 1
+    except UserError as error:
         print(error)
         return 2
     nodes = execution.schedule.nodes.values()

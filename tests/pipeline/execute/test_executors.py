@@ -17,7 +17,8 @@ from pipeline.dag.listing import done_folder
 from pipeline.execute.events import Event, Listener
 from pipeline.execute.execution import Execution
 from pipeline.execute.local import run_locally
-from pipeline.execute.schedule import LOST_WORKERS, Schedule
+from pipeline.execute.retries import LOST_WORKERS
+from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stopped
 from pipeline.session import plan
 from pipeline.store import Store
@@ -39,7 +40,8 @@ def run(request) -> Run:
 
 @pytest.fixture(scope="module")
 def ray_run(ray_home) -> Iterator[Run]:
-    from pipeline.execute.on_ray.executor import RayRun, ray_session
+    from pipeline.execute.on_ray.cluster import ray_session
+    from pipeline.execute.on_ray.executor import RayRun
 
     def run(execution: Execution, listener: Listener) -> None:
         with execution.stop.listening():
@@ -222,7 +224,7 @@ def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_p
 
 @pytest.mark.ray
 def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
-    from pipeline.execute.on_ray.executor import check_room
+    from pipeline.execute.on_ray.cluster import check_room
 
     graph, store = make_graph({"a": [1]}, RunOptions(gpus=64)), Store.open(str(tmp_path))
     execution = make_execution(graph, store)
@@ -232,7 +234,7 @@ def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
 
 @pytest.mark.ray
 def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.execute.on_ray.executor.STALLED", 0.5)
+    monkeypatch.setattr("pipeline.execute.on_ray.staff.STALLED", 0.5)
     monkeypatch.setattr("pipeline.execute.on_ray.executor.PATIENCE", 0.2)
     whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
     graph = make_graph({"a": [6]}, whole_machine, ("urls", "caption", "select"))

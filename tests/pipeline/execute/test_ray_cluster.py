@@ -11,8 +11,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.execute.events import Event
-from pipeline.execute.on_ray import executor as ray_executor
-from pipeline.execute.on_ray.executor import RayRun, ray_session
+from pipeline.execute.on_ray import staff
+from pipeline.execute.on_ray.cluster import ray_session
+from pipeline.execute.on_ray.executor import RayRun
 from pipeline.execute.schedule import Schedule
 from pipeline.store import Store
 from stages.contract import RunOptions
@@ -74,7 +75,7 @@ def execute(
 
 
 def test_a_stage_that_fits_nowhere_says_so_and_begins_when_a_node_comes(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_executor, "ROOMLESS", 1.0)
+    monkeypatch.setattr(staff, "ROOMLESS", 1.0)
 
     def react(event: Event, _: Schedule) -> None:
         if event.kind == "waiting" and event.node == "caption/a":

@@ -1,0 +1,126 @@
+"""The workers of one stage on Ray: hired when there is work for them, replaced one by one, sent home together."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+
+import ray
+
+from pipeline.execute.execution import Execution
+from pipeline.execute.on_ray.cluster import resources_of, workers_of
+from pipeline.execute.on_ray.train import GroupActor
+from pipeline.execute.on_ray.worker import StageActor
+from pipeline.execute.task import Hand
+
+DEATHS: Final = 10
+"""How many workers in a row may die before their first shard, until the stage stops."""
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two hires where one worker after the other is sick, or dies."""
+_NUMBERS = count()
+
+
+@dataclass(eq=False)
+class Worker:
+    """One actor."""
+
+    actor: Any
+    hand: Hand
+    """Its host is "" until it has arrived there."""
+    is_set_up: bool = False
+    """Whether it has what it needs for a shard."""
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether Ray has found room for it."""
+        return bool(self.hand.host)
+
+
+@dataclass(eq=False)
+class Pool:
+    """The workers of one stage."""
+
+    stage: str
+    nodes: list[str]
+    """Whose shards they work."""
+    execution: Execution
+    workers: list[Worker] = field(default_factory=list)
+    idle: list[Worker] = field(default_factory=list)
+    """Those that can be given a shard."""
+    refusals: dict[str, Exception] = field(default_factory=dict)
+    """Workers that cannot be set up because of a mistake, as it seems, of the user's."""
+    deaths: int = 0
+    """Workers that have died before their first shard, in a row."""
+    hires_from: float = 0.0
+    """When the next worker may be hired."""
+    succeeded: float = 0.0
+    """When a shard was worked last."""
+    hungry_since: float | None = None
+    """Since when there are shards to work, and not one worker that has arrived."""
+    told: bool = False
+    """Whether somebody was told of that."""
+
+    def __post_init__(self) -> None:
+        self.run = self.execution.graph.nodes[self.nodes[0]].run
+        self.is_group = self.execution.is_training(self.nodes[0])
+        self.crew = self.execution.crew(self.stage)
+
+    @property
+    def ready(self) -> list[str]:
+        """The nodes that have shards to be worked."""
+        return [name for name in self.nodes if self.execution.schedule.nodes[name].ready]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen here."""
+        return all(self.execution.schedule.nodes[name].is_finished for name in self.nodes)
+
+    @property
+    def is_staffed(self) -> bool:
+        """Whether a worker has arrived."""
+        return any(worker.has_arrived for worker in self.workers)
+
+    def others(self, worker: Worker) -> list[Hand]:
+        """The workers beside one, as far as they have arrived."""
+        return [other.hand for other in self.workers if other is not worker and other.has_arrived]
+
+    def hire(self) -> list[Worker]:
+        """Ask Ray for workers, as many as have something to do; they come to life as resources allow."""
+        states = [self.execution.schedule.nodes[name] for name in self.nodes]
+        shards = sum(len(state.ready) + len(state.running) for state in states)
+        wanted = shards + self.crew.is_in_doubt if shards else 0  # a shard that failed is to be tried by another one
+        lacks = min(self.run.actors, wanted) - len(self.workers)
+        if lacks <= 0 or time.monotonic() < self.hires_from:
+            return []
+        hired = [self._hire() for _ in range(lacks)]
+        self.workers += hired
+        return hired
+
+    def _hire(self) -> Worker:
+        jobs = {name: self.execution.jobs[name] for name in self.nodes}
+        name = f"{self.stage}-{next(_NUMBERS)}"
+        options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+        if workers_of(self.run) > 1 and self.is_group:
+            kind: Any = ray.remote(GroupActor).options(num_cpus=0, **options)
+        else:
+            taken = resources_of(self.run)
+            kind = ray.remote(StageActor).options(num_cpus=taken["CPU"], num_gpus=taken.get("GPU", 0), **options)
+        self.crew.joined(name)
+        return Worker(kind.remote(self.execution.store, jobs, name), Hand(name))
+
+    def send_home(self, worker: Worker) -> None:
+        """Give its place to others; it was not at a shard."""
+        ray.kill(worker.actor)
+        self.workers.remove(worker)
+        self.refusals.pop(worker.hand.name, None)
+        if worker in self.idle:
+            self.idle.remove(worker)
+
+    def dismiss(self, worker: Worker) -> None:
+        """Have another one take its place, the later the more of them have been dismissed in a row."""
+        self.send_home(worker)
+        self.crew.dismissed(worker.hand.name)
+        in_a_row = self.crew.replaced + self.deaths
+        self.hires_from = time.monotonic() + min(2.0 ** (in_a_row - 2), LONGEST_PAUSE) if in_a_row > 1 else 0.0
