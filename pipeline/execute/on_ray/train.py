@@ -70,10 +70,11 @@ def train_together(room: PlacementGroup, job: Job, work: CorpusJob) -> Output:
         Exception: what one of them raised.
     """
     size = workers_of(job.run)
-    kind = ray.remote(Member).options(num_cpus=job.run.cpus, num_gpus=job.run.gpus)
+    taken = {"num_cpus": job.run.cpus, "num_gpus": job.run.gpus}
     places = [PlacementGroupSchedulingStrategy(room, rank) for rank in range(size)]
     members: list[Any] = [
-        kind.options(scheduling_strategy=place).remote(rank, size) for rank, place in enumerate(places)
+        ray.remote(Member).options(scheduling_strategy=place, **taken).remote(rank, size)
+        for rank, place in enumerate(places)
     ]
     try:
         address = ray.get(members[0].listen.remote())
