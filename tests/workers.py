@@ -14,6 +14,7 @@ GROUPS = {
         "test_pretrain_on_ray",
         "test_ray_asks_nobody",
         "test_ray_cluster",
+        "test_sick_workers",
         "test_torture",
     ),
     "pair": ("test_pretrain_objective", "test_pretrain_training", "test_pretrain_workers"),

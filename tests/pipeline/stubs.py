@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,7 @@ class Double:
         self._recipe = recipe
 
     def __call__(self, shard: Shard) -> Output:
+        be_sick(self._recipe)
         time.sleep(self._recipe.seconds)
         misbehave(self._recipe, shard.name)
         tables = [artifact.table() for artifact in shard.inputs.values()]
@@ -119,6 +123,23 @@ def misbehave(recipe: StubRecipe, shard: str) -> None:
         wait_for(Path(recipe.folder) / GO)
     if fault == "user_error":
         raise UserError(f"{shard}: line 3 has one field, it needs two")
+
+
+SICK = "workers"
+"""The fault that is a worker's: `first`, or `all`. What it says stands for every shard."""
+
+
+def be_sick(recipe: StubRecipe) -> None:
+    """Fail at once if this process has a full disk: the first one that comes here, or every one."""
+    fault = recipe.faults.get(SICK)
+    if fault is None:
+        return
+    mark = Path(recipe.folder) / "sick"
+    if fault == "first" and not mark.exists():
+        with suppress(FileExistsError), mark.open("x") as file:
+            file.write(str(os.getpid()))
+    if fault == "all" or mark.read_text() == str(os.getpid()):
+        raise OSError(errno.ENOSPC, "No space left on device", tempfile.gettempdir())
 
 
 def wait_for(path: Path) -> None:

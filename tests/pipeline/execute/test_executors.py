@@ -24,7 +24,7 @@ from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_compare, with_last_stages
+from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph, with_compare, with_last_stages
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
 SHORT = ("urls", "caption")
@@ -198,6 +198,17 @@ def test_a_killed_worker_costs_its_shard_one_more_attempt(ray_run, tmp_path):
     retried = [event for event in events if event.kind == "retried"]
     assert [event.shard for event in retried] == ["a-00000-00001"]
     assert "the worker died" in retried[0].error
+
+
+@pytest.mark.ray
+def test_a_sick_worker_is_replaced_and_costs_no_shard_and_bad_ones_beside_it_are_told_apart(ray_run, tmp_path):
+    bad = {"a-00000-00001": "raise", "a-00000-00006": "raise"}
+    recipe = StubRecipe(faults={SICK: "first", **bad}, folder=str(tmp_path), seconds=0.02)
+    graph = make_graph({"a": [10]}, RunOptions(cpus=0.1, actors=2), SHORT, caption=recipe)
+    schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
+    assert schedule.nodes["caption/a"].failed == {shard: f"ValueError: {shard} is bad" for shard in bad}
+    assert len(schedule.nodes["caption/a"].done) == 8
+    assert any("No space left on device" in event.error for event in events if event.kind == "retried")
 
 
 @pytest.mark.ray
