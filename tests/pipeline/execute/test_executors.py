@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +41,8 @@ def run(request) -> Run:
 
 
 @pytest.fixture(scope="module")
-def ray_run(ray_home) -> Iterator[Run]:
+def ray_run(ray_home, tmp_path_factory) -> Iterator[Run]:
+    """It is started where somebody keeps programs of the same names."""
     from pipeline.execute.on_ray.cluster import ray_session
     from pipeline.execute.on_ray.executor import RayRun
 
@@ -47,7 +50,11 @@ def ray_run(ray_home) -> Iterator[Run]:
         with execution.stop.listening():
             RayRun(execution, listener).run()
 
-    with ray_session(None):
+    here = tmp_path_factory.mktemp("here")
+    (here / "pipeline.py").write_text("raise ImportError('not this one')\n")
+    (here / "stages").mkdir()
+    (here / "stages" / "__init__.py").touch()
+    with contextlib.chdir(here), ray_session(None):
         yield run
 
 
@@ -185,6 +192,15 @@ def test_a_stage_that_cannot_be_set_up_stops_the_run_with_the_reason(run, tmp_pa
     graph = make_graph({"a": [1]}, stages=SHORT, caption=StubRecipe(faults={"setup": "user_error"}))
     with pytest.raises(UserError, match=r"caption.model: no folder 'nowhere'"):
         execute(run, graph, Store.open(str(tmp_path)))
+
+
+@pytest.mark.ray
+def test_workers_find_nothing_where_the_user_stands(ray_run):
+    import ray
+
+    found = ray.get(ray.remote(lambda: [str(Path.cwd()), *sys.path]).remote())
+    assert (Path(found[0]) / "pipeline.py").exists()
+    assert not any((Path(folder) / "pipeline.py").exists() for folder in found[1:])
 
 
 @pytest.mark.ray

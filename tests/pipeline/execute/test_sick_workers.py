@@ -44,9 +44,10 @@ def run_on_ray(execution: Execution) -> list[Event]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
 @pytest.mark.slow
 @pytest.mark.parametrize(("actors", "shards"), [(2, 12), (1, 4)])
-def test_a_sick_worker_is_replaced_and_no_shard_is_given_up(_ray, tmp_path, actors, shards):
+def test_a_sick_worker_is_replaced_and_no_shard_is_given_up(tmp_path, actors, shards):
     execution = execution_of(tmp_path, shards, actors, **{SICK: "first"})
     events = run_on_ray(execution)
     assert len(execution.schedule.nodes["select/a"].done) == shards
@@ -68,8 +69,9 @@ def stops_with_its_reason(execution: Execution, events: list[Event], shards: int
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
 @pytest.mark.slow
-def test_a_stage_whose_workers_all_fail_alike_stops_with_the_reason(_ray, tmp_path, monkeypatch):
+def test_a_stage_whose_workers_all_fail_alike_stops_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.execute.on_ray.pool.LONGEST_PAUSE", 0.1)
     execution = execution_of(tmp_path, 40, 2, **{SICK: "all"})
     stops_with_its_reason(execution, run_on_ray(execution), 40)

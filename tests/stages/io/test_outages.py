@@ -111,7 +111,7 @@ def test_an_outage_is_outlasted_and_told_once(said):
 
 
 def test_one_that_lasts_ends_with_its_reason(said):
-    with pytest.raises(StorageLostError, match="^503 SlowDown") as lost:
+    with pytest.raises(StorageLostError, match=r"^503 SlowDown") as lost:
         patiently(failing(10**6, BUSY))
     assert str(pickle.loads(pickle.dumps(lost.value))) == str(lost.value)
     assert len(said) == 1
