@@ -126,13 +126,22 @@ def misbehave(recipe: StubRecipe, shard: str) -> None:
 
 
 SICK = "workers"
-"""The fault that is a worker's: `first`, or `all`. What it says stands for every shard."""
+"""The fault that is a worker's: the `first` one has it, `all` have, or those that somebody has `marked` so."""
+
+
+def mark_sick(folder: Path, process: int) -> None:
+    """Have a process fail from now on."""
+    (folder / f"sick.{process}").touch()
 
 
 def be_sick(recipe: StubRecipe) -> None:
-    """Fail at once if this process has a full disk: the first one that comes here, or every one."""
+    """Fail at once if this process's disk is full."""
     fault = recipe.faults.get(SICK)
     if fault is None:
+        return
+    if fault == "marked":
+        if (Path(recipe.folder) / f"sick.{os.getpid()}").exists():
+            raise OSError(errno.ENOSPC, "No space left on device", recipe.folder)
         return
     mark = Path(recipe.folder) / "sick"
     if fault == "first" and not mark.exists():
