@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 GROUPS = {
     "ray": (
         "test_executors",
+        "test_groups",
         "test_job_submit",
         "test_kill",
         "test_pretrain_on_ray",

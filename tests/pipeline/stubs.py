@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.session import plan
 from pipeline.store import Store
-from stages.contract import CorpusJob, Grain, Output, Recipe, RunOptions, Shard, StageSpec
+from stages.contract import CorpusJob, Grain, GroupRunOptions, Output, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
+from stages.io.files import write_whole
 from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
@@ -102,6 +104,20 @@ class Gather:
         total = sum(table.column("value")[0].as_py() for table in tables)
         shards = [f"{shard.source}/{shard.shard}" for shard in work.corpus]
         return Output(pa.table({"value": [total + self._recipe.value], "shards": [shards]}))
+
+
+class Together(Gather):
+    """As `Gather`, but a group does it, each of whom leaves its rank beside the checkpoints."""
+
+    def __call__(self, work: CorpusJob) -> Output:
+        if not Path(work.checkpoints).exists():
+            self.train(work)
+        return super().__call__(work)
+
+    def train(self, work: CorpusJob, *, rank: int = 0, world_size: int = 1, device: str | None = None) -> None:
+        write_whole(f"{work.checkpoints}/{world_size}-{rank}", b"")
+        if rank == world_size - 1:
+            misbehave(self._recipe, "group")
 
 
 def misbehave(recipe: StubRecipe, shard: str) -> None:
@@ -185,11 +201,12 @@ LAST = (
 """Stages that read all shards at once; the second one reads the first one's result too."""
 
 
-def with_last_stages(graph: Graph, **recipes: StubRecipe) -> Graph:
-    """The graph with two more stages, each of which reads all shards at once."""
+def with_last_stages(graph: Graph, group: GroupRunOptions | None = None, **recipes: StubRecipe) -> Graph:
+    """The graph with two more stages, each of which reads all shards at once; with `group`, several workers do it."""
     nodes = dict(graph.nodes)
-    options = next(iter(nodes.values())).run
-    for found in LAST:
+    options = group or next(iter(nodes.values())).run
+    for declared in LAST:
+        found = replace(declared, compute=f"{HERE}:Together", workers="group") if group else declared
         recipe = recipes.get(found.name, StubRecipe())
         inputs = tuple(name for name, node in nodes.items() if node.spec.name in found.inputs)
         nodes[found.name] = _node(found, None, recipe, options, inputs, nodes)

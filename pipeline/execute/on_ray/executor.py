@@ -61,6 +61,7 @@ class RayRun:
             self._enforce_deadlines()
         if stop.requested and any(call.task for call in self._staff.calls.values()):
             stop.now()  # a training, which goes on from its last checkpoint
+        self._staff.release_finished_pools()
 
     def _at_shards(self) -> bool:
         """Whether shards are under way that will be over before long."""

@@ -8,10 +8,11 @@ from itertools import count
 from typing import Any, Final
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from pipeline.execute.execution import Execution
-from pipeline.execute.on_ray.cluster import resources_of, workers_of
-from pipeline.execute.on_ray.train import GroupActor
+from pipeline.execute.on_ray.cluster import workers_of
+from pipeline.execute.on_ray.train import GroupActor, reserve
 from pipeline.execute.on_ray.worker import StageActor
 from pipeline.execute.task import Hand
 
@@ -29,6 +30,8 @@ class Worker:
     actor: Any
     hand: Hand
     """Its host is "" until it has arrived there."""
+    room: PlacementGroup | None = None
+    """What is reserved for a group."""
     is_set_up: bool = False
     """Whether it has what it needs for a shard."""
 
@@ -101,18 +104,19 @@ class Pool:
     def _hire(self) -> Worker:
         jobs = {name: self.execution.jobs[name] for name in self.nodes}
         name = f"{self.stage}-{next(_NUMBERS)}"
-        options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
-        if workers_of(self.run) > 1 and self.is_group:
-            kind: Any = ray.remote(GroupActor).options(num_cpus=0, **options)
-        else:
-            taken = resources_of(self.run)
-            kind = ray.remote(StageActor).options(num_cpus=taken["CPU"], num_gpus=taken.get("GPU", 0), **options)
+        room = reserve(self.run) if self.is_group and workers_of(self.run) > 1 else None
+        taken = {"num_cpus": 0 if room else self.run.cpus, "num_gpus": 0 if room else self.run.gpus}
+        kind: Any = ray.remote(GroupActor if room else StageActor)
+        kind = kind.options(max_restarts=0, max_task_retries=0, **taken)
         self.crew.joined(name)
-        return Worker(kind.remote(self.execution.store, jobs, name), Hand(name))
+        actor = kind.remote(self.execution.store, jobs, name, *([room] if room else []))
+        return Worker(actor, Hand(name), room)
 
     def send_home(self, worker: Worker) -> None:
         """Give its place to others; it was not at a shard."""
         ray.kill(worker.actor)
+        if worker.room:
+            remove_placement_group(worker.room)
         self.workers.remove(worker)
         self.refusals.pop(worker.hand.name, None)
         if worker in self.idle:

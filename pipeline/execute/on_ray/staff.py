@@ -51,13 +51,13 @@ class Staff:
 
     def arrange(self) -> None:
         """Hire for what can be worked now; send home who is not needed, or stands where others must."""
-        self._release_finished_pools()
+        self.release_finished_pools()
         self._hire()
         self._leave_draining_nodes()
         self._make_room()
         self._tell_who_waits()
 
-    def _release_finished_pools(self) -> None:
+    def release_finished_pools(self) -> None:
         """Give a finished stage's CPUs and GPUs to those that wait for some."""
         for pool in [pool for pool in self.pools if pool.is_finished]:
             for worker in list(pool.workers):

@@ -1,7 +1,7 @@
 """Workers that do one piece of work together, as in a training: seen from outside they are one worker.
 
-A small process reserves the room for all of them at once, wherever nodes have some, starts them there, and sees that
-they live: if one is lost or raises, all end. What they resume from is theirs: a training takes up its own newest
+Room is reserved for all of them at once, wherever nodes have some; a small process starts them there and sees that they
+live: if one is lost or raises, all end. What they resume from is theirs: a training takes up its own newest
 checkpoint, so a lost worker, a lost driver and a new run are the same case. (Ray Train would do the same; it takes ten
 seconds to begin, asks for its room unseen, and hears Ctrl-C itself.)
 """
@@ -9,6 +9,7 @@ seconds to begin, asks for its room unseen, and hears Ctrl-C itself.)
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from pipeline.execute.on_ray.cluster import resources_of, workers_of
 from pipeline.execute.on_ray.worker import StageActor
 from pipeline.execute.worker import Job, Report, load_compute, work_corpus
+from pipeline.store import Store
 from stages.contract import CorpusJob, Output, RunOptions
 from stages.errors import UserError
 from stages.io.outages import is_outage, patiently
@@ -114,11 +116,14 @@ def _error(training: Any) -> Exception | None:
 
 
 class GroupActor(StageActor):
-    """What stands for all of them."""
+    """What stands for all of them. The driver gives the room back: Ray would not, when this process ends (2.60)."""
+
+    def __init__(self, store: Store, jobs: Mapping[str, Job], name: str, room: PlacementGroup) -> None:
+        super().__init__(store, jobs, name)
+        self._room = room
 
     def arrive(self) -> str:
         """Wait until there is room for all."""
-        self._room = reserve(next(iter(self._jobs.values())).run)
         ray.get(self._room.ready())
         return super().arrive()
 
