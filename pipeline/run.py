@@ -27,7 +27,7 @@ from pipeline.watch.console import Console
 from pipeline.watch.display import duration, make_display
 from pipeline.watch.monitor import Monitor
 from pipeline.watch.report import failed_shards, funnel, retrieval
-from stages.io.outages import patience, patiently
+from stages.io.outages import hurry, patience, patiently
 
 
 def run_session(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
@@ -120,7 +120,8 @@ def _work(
 def _compact(session: Session, console: Console) -> None:
     """Make queries fast; without room for it they are slow, and say the same."""
     try:
-        compact(session.graph, session.store, least=MANY)
+        with hurry():
+            compact(session.graph, session.store, least=MANY)
     except (OSError, duckdb.IOException) as error:
         console.print(f"queries will read every small table: {one_line(error)}")
 

@@ -13,6 +13,7 @@ from pipeline.execute.events import Event, Listener, one_line
 from pipeline.execute.execution import Execution, hopeless
 from pipeline.execute.task import HERE, Task
 from pipeline.execute.worker import Worker
+from stages.errors import UserError
 from stages.io.outages import StorageLostError
 
 LOOK: Final = 0.1
@@ -39,13 +40,20 @@ def run_locally(execution: Execution, listener: Listener) -> None:
 
 def _work(execution: Execution, worker: Worker, task: Task, listener: Listener) -> None:
     listener(Event("started", task.node, task.shard), execution.schedule)
-    worker.prepare(task.node)
+    stage = execution.stage_of(task.node)
+    try:
+        worker.prepare(task.node)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the other stages go on
+        execution.schedule.again(task)
+        execution.stop_stage(stage, f"it cannot be set up: {one_line(error)}; the same command goes on", listener)
+        return
     try:
         report = worker.work(task.node, task.shard)
     except StorageLostError:
         raise
     except Exception as error:  # noqa: BLE001 - a failed shard is listed, the run goes on
-        stage = execution.stage_of(task.node)
         verdict = execution.failed(task, error, listener)
         if verdict == "hopeless":
             execution.stop_stage(stage, hopeless(one_line(error)), listener)

@@ -187,6 +187,8 @@ def print_blocked(
             continue
         needed = graph.needed_by({name})
         lacks = [_name(graph, failure) for failure in failed if failure["node"] in needed]
+        if not lacks:  # a stage above it has stopped, which is told
+            continue
         more = f" and {len(lacks) - NAMED} more" if len(lacks) > NAMED else ""
         text = f"blocked: {name} reads all shards at once, and lacks {', '.join(lacks[:NAMED])}{more}"
         console.print(text, style="red", soft_wrap=True)

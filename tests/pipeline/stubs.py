@@ -62,8 +62,13 @@ class Double:
     """Adds the stage's value to what its inputs say."""
 
     def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
-        if recipe.faults.get("setup") == "user_error":
+        fault = recipe.faults.get("setup")
+        if fault == "user_error" or (fault == "user_error_first" and is_first(recipe)):
             raise UserError("caption.model: no folder 'nowhere'; give a local folder or a hub name")
+        if fault == "raise":
+            raise ValueError("no kernel image is available")
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         self._recipe = recipe
 
     def __call__(self, shard: Shard) -> Output:
@@ -159,12 +164,16 @@ def be_sick(recipe: StubRecipe) -> None:
         if (Path(recipe.folder) / f"sick.{os.getpid()}").exists():
             raise OSError(errno.ENOSPC, "No space left on device", recipe.folder)
         return
-    mark = Path(recipe.folder) / "sick"
-    if fault == "first" and not mark.exists():
-        with suppress(FileExistsError), mark.open("x") as file:
-            file.write(str(os.getpid()))
-    if fault == "all" or mark.read_text() == str(os.getpid()):
+    if fault == "all" or is_first(recipe):
         raise OSError(errno.ENOSPC, "No space left on device", tempfile.gettempdir())
+
+
+def is_first(recipe: StubRecipe) -> bool:
+    """Whether this process is the first one that has asked."""
+    mark = Path(recipe.folder) / "first"
+    with suppress(FileExistsError), mark.open("x") as file:
+        file.write(str(os.getpid()))
+    return mark.read_text() == str(os.getpid())
 
 
 def wait_for(path: Path) -> None:

@@ -57,6 +57,8 @@ class RayRun:
                 self._staff.arrange()
                 self._feed()
             self._collect()
+            for pool in self._staff.pools:
+                pool.check_refusals()
             self._mind_storage()
             self._enforce_deadlines()
         if stop.requested and any(call.task for call in self._staff.calls.values()):
@@ -173,13 +175,11 @@ class RayRun:
 
     def _after_no_set_up(self, pool: Pool, worker: Worker, error: Exception) -> None:
         """A worker cannot be set up: a mistake of the user's where none can, and else the worker's own trouble."""
-        others = pool.others(worker)
         if isinstance(error, UserError) and not any(other.is_set_up for other in pool.workers):
-            pool.refusals[worker.hand.name] = error
-            if all(other.name in pool.refusals for other in others):
-                raise error
-            return  # the others will show
-        verdict = pool.crew.failed(worker.hand.name, None, [other.name for other in others])
+            pool.refuse(worker, error)
+            return
+        others = [other.name for other in pool.others(worker)]
+        verdict = pool.crew.failed(worker.hand.name, None, others)
         self._judge(pool, worker, verdict, error)
 
     def _judge(self, pool: Pool, worker: Worker, verdict: str, error: Exception) -> None:

@@ -15,9 +15,12 @@ from pipeline.execute.on_ray.cluster import workers_of
 from pipeline.execute.on_ray.train import GroupActor, reserve
 from pipeline.execute.on_ray.worker import StageActor
 from pipeline.execute.task import Hand
+from stages.errors import UserError
 
 DEATHS: Final = 10
 """How many workers in a row may die before their first shard, until the stage stops."""
+SECOND_OPINION: Final = 10.0
+"""Seconds in which another worker may arrive that can be set up where the first could not."""
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two hires where one worker after the other is sick, or dies."""
 _NUMBERS = count()
@@ -52,8 +55,10 @@ class Pool:
     workers: list[Worker] = field(default_factory=list)
     idle: list[Worker] = field(default_factory=list)
     """Those that can be given a shard."""
-    refusals: dict[str, Exception] = field(default_factory=dict)
+    refusals: dict[str, UserError] = field(default_factory=dict)
     """Workers that cannot be set up because of a mistake, as it seems, of the user's."""
+    refused: float = 0.0
+    """When the first of them said so."""
     deaths: int = 0
     """Workers that have died before their first shard, in a row."""
     hires_from: float = 0.0
@@ -89,11 +94,32 @@ class Pool:
         """The workers beside one, as far as they have arrived."""
         return [other.hand for other in self.workers if other is not worker and other.has_arrived]
 
+    def refuse(self, worker: Worker, mistake: UserError) -> None:
+        """A worker cannot be set up, and says that it is the user's mistake."""
+        if not self.refusals:
+            self.refused = time.monotonic()
+        self.refusals[worker.hand.name] = mistake
+
+    def check_refusals(self) -> None:
+        """See that some worker can be set up, or may be.
+
+        Raises:
+            UserError: none can; those that find no room are not waited for.
+        """
+        if not self.refusals or any(other.is_set_up for other in self.workers):
+            return
+        others = [worker for worker in self.workers if worker.hand.name not in self.refusals]
+        may_come = len(self.workers) < min(self.run.actors, 2) or any(not other.has_arrived for other in others)
+        in_time = time.monotonic() - self.refused < SECOND_OPINION
+        if not any(other.has_arrived for other in others) and not (may_come and in_time):
+            raise next(iter(self.refusals.values()))
+
     def hire(self) -> list[Worker]:
         """Ask Ray for workers, as many as have something to do; they come to life as resources allow."""
         states = [self.execution.schedule.nodes[name] for name in self.nodes]
         shards = sum(len(state.ready) + len(state.running) for state in states)
-        wanted = shards + self.crew.is_in_doubt if shards else 0  # a shard that failed is to be tried by another one
+        in_doubt = self.crew.is_in_doubt or bool(self.refusals)
+        wanted = shards + in_doubt if shards else 0  # another one is to show whether it is the first one's trouble
         lacks = min(self.run.actors, wanted) - len(self.workers)
         if lacks <= 0 or time.monotonic() < self.hires_from:
             return []

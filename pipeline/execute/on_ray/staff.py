@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pipeline.execute.events import Event, Listener
 from pipeline.execute.execution import Execution
@@ -13,6 +13,8 @@ from pipeline.execute.on_ray.cluster import draining_nodes, offers, wants
 from pipeline.execute.on_ray.pool import Pool, Worker
 from pipeline.execute.task import Task
 
+EVERY: Final = 1.0
+"""Seconds between two looks at which nodes are drained."""
 STALLED = 5.0
 """Seconds for which a stage waits for its first worker before idle ones of others give up their place."""
 ROOMLESS = 30.0
@@ -40,6 +42,7 @@ class Staff:
         self.board = Board()
         self.calls: dict[Any, Call] = {}
         self.pools = self._make_pools()
+        self._looked = 0.0
 
     def _make_pools(self) -> list[Pool]:
         """A pool for every stage that has work left, in the order of the DAG."""
@@ -87,9 +90,9 @@ class Staff:
 
     def _leave_draining_nodes(self) -> None:
         """Give no shard to a worker whose node will soon be gone; Ray starts its successor on another one."""
-        if not any(pool.idle for pool in self.pools):
+        if (now := time.monotonic()) - self._looked < EVERY:
             return
-        going = draining_nodes()
+        self._looked, going = now, draining_nodes()
         for pool in self.pools:
             for worker in [worker for worker in pool.idle if worker.hand.host in going]:
                 self.send_home(pool, worker)

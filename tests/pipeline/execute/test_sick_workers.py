@@ -11,8 +11,10 @@ from pipeline.dag.listing import done_folder
 from pipeline.execute.events import Event
 from pipeline.execute.execution import Execution
 from pipeline.execute.local import run_locally
+from pipeline.execute.task import Hand, Task
 from pipeline.store import Store
 from stages.contract import RunOptions
+from stages.errors import UserError
 from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph
 
 FULL = "OSError: [Errno 28] No space left on device"
@@ -53,6 +55,40 @@ def test_a_sick_worker_is_replaced_and_no_shard_is_given_up(tmp_path, actors, sh
     assert len(execution.schedule.nodes["select/a"].done) == shards
     assert any(FULL in event.error for event in events if event.kind == "retried")
     assert not any(event.kind in {"failed", "stopped"} for event in events)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_a_mistake_of_the_users_that_one_worker_alone_finds_is_that_workers(tmp_path):
+    execution = execution_of(tmp_path, 8, 2, setup="user_error_first")
+    run_on_ray(execution)
+    assert len(execution.schedule.nodes["select/a"].done) == 8
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("raise", "none is well: ValueError: no kernel image"), ("kill", "its workers die before their first shard: ")],
+)
+def test_a_stage_that_no_worker_can_be_set_up_for_stops_and_the_others_go_on(tmp_path, monkeypatch, fault, said):
+    monkeypatch.setattr("pipeline.execute.on_ray.pool.LONGEST_PAUSE", 0.1)
+    execution = execution_of(tmp_path, 4, 2, setup=fault)
+    (stopped,) = (event for event in run_on_ray(execution) if event.kind == "stopped")
+    assert said in stopped.error
+    assert len(execution.schedule.nodes["caption/a"].blocked) == 4
+
+
+def test_a_users_mistake_in_a_shard_is_confirmed_by_another_worker_where_there_is_one(tmp_path):
+    execution, kinds = execution_of(tmp_path, 2, 2), []
+    task, one, two = Task("urls/a", "a-00000"), Hand("one", "here"), Hand("two", "there")
+    for by, other in ((one, two), (two, one)):
+        assert execution.schedule.take("urls/a") == task
+        mistake = UserError("2.txt: line 3 has one field")
+        execution.failed(task, mistake, lambda event, _: kinds.append(event.kind), by=by, others=[other])
+    assert kinds == ["retried", "failed"]
 
 
 def stops_with_its_reason(execution: Execution, events: list[Event], shards: int) -> None:
