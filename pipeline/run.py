@@ -27,6 +27,7 @@ from pipeline.watch.console import Console
 from pipeline.watch.display import duration, make_display
 from pipeline.watch.monitor import Monitor
 from pipeline.watch.report import failed_shards, funnel, retrieval
+from stages.io import outages
 from stages.io.outages import hurry, patience, patiently
 
 
@@ -93,7 +94,8 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
 
 def _tell(console: Console, trouble: str) -> None:
     """Say that storage is in trouble, or ("") is no longer."""
-    console.print(trouble or "storage answers again", style="yellow", soft_wrap=True)
+    waits = f"storage answers with errors: {trouble}; it is tried again for {outages.PATIENCE / 60:g} min"
+    console.print(waits if trouble else "storage answers again", style="yellow", soft_wrap=True)
 
 
 def _work(

@@ -55,7 +55,8 @@ def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         ValueError: there is no such filesystem.
     """
     if is_url(url) and not url.startswith(LOCAL):
-        filesystem, path = fsspec.core.url_to_fs(url)
+        # a remembered listing knows nothing of what other processes have written since
+        filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
         return filesystem, path
     for prefix in LOCAL:
         url = url.removeprefix(prefix)

@@ -62,7 +62,7 @@ def be_patient(say: Callable[[str], None] | None, probe: Callable[[], object] | 
     """From now on this process waits for storage, or (None) does not.
 
     Args:
-        say: hears of every outage, and "" when it is over.
+        say: hears of every outage, as what the storage says, and "" when it is over.
         probe: does something harmless with the storage, and raises what is amiss with it.
     """
     _WAITING.say, _WAITING.probe = say, probe
@@ -159,7 +159,7 @@ def told(trouble: str, who: str = "") -> None:
         begins = not _WAITING.troubled
         _WAITING.troubled.add(who)
     if begins and _WAITING.say:
-        _WAITING.say(f"storage answers with errors: {trouble}; it is tried again for {PATIENCE / 60:g} min")
+        _WAITING.say(trouble)
 
 
 def over(who: str = "") -> None:
