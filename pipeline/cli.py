@@ -410,7 +410,14 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(outcome)
         return
-    from pipeline.watch.report import print_blocked, print_damaged, print_failed_shards, print_funnel, print_retrieval
+    from pipeline.watch.report import (
+        print_blocked,
+        print_damaged,
+        print_failed_shards,
+        print_funnel,
+        print_retrieval,
+        print_stopped,
+    )
 
     console = Console()
     console.print(outcome["summary"])
@@ -419,6 +426,7 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     print_retrieval(console, outcome["retrieval"])
     print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)
+    print_stopped(Console(stderr=True), outcome["stopped"])
     print_blocked(Console(stderr=True), session.graph, outcome["blocked"], outcome["failed"])
     console.print(f"\ntables: {outcome['output']}\nask them: duckdb {shlex.quote(outcome['catalog'])}", soft_wrap=True)
 

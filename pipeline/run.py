@@ -22,6 +22,8 @@ from pipeline.watch.console import Console
 from pipeline.watch.display import duration, make_display
 from pipeline.watch.monitor import Monitor
 from pipeline.watch.report import failed_shards, funnel, retrieval
+from stages.io import outages
+from stages.io.outages import hurry, patience, patiently
 
 
 def run_session(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
@@ -42,8 +44,10 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         Stopped: a signal ended the run.
         RunLostError: what it ran on is gone, or the output can be written no more.
     """
+    write_session(session)
     try:
-        return _run(session, executor=executor, address=address, console=console)
+        with patience(partial(_tell, console), session.store.probe):
+            return _run(session, executor=executor, address=address, console=console)
     except OSError as error:  # a shard's own were listed with it; this one came where the run itself is written down
         raise RunLostError(
             f"output: {session.store.root} can be written no more: {one_line(error)}; "
@@ -53,7 +57,6 @@ def run_session(session: Session, *, executor: str, address: str | None, console
 
 def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
     started = time.monotonic()
-    write_session(session)
     for words in apply_list(session.store, session.removed):
         console.print(words)
     new, schedule = _work(session, executor=_executor(executor, address), console=console)
@@ -65,7 +68,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     apply_list(session.store, session.removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
-    catalog = connect(session.graph, session.store)
+    catalog = patiently(lambda: connect(session.graph, session.store))
     return {
         "session": session,
         "views": catalog,
@@ -73,12 +76,19 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "shards_done": new,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
+        "stopped": {name: state.stopped for name, state in schedule.nodes.items() if state.stopped},
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),
         "output": session.store.root,
-        "catalog": write_catalog(session.graph, session.store, session.others()),
+        "catalog": patiently(lambda: write_catalog(session.graph, session.store, session.others())),
     }
+
+
+def _tell(console: Console, trouble: str) -> None:
+    """Say that storage is in trouble, or ("") is no longer."""
+    waits = f"storage answers with errors: {trouble}; it is tried again for {outages.PATIENCE / 60:g} min"
+    console.print(waits if trouble else "storage answers again", style="yellow", soft_wrap=True)
 
 
 def _work(session: Session, *, executor: Executor, console: Console) -> tuple[int, Schedule]:
@@ -107,7 +117,8 @@ def _is_undone(left: NodePlan, schedule: Schedule) -> bool:
 def _compact(session: Session, console: Console) -> None:
     """Make queries fast; without room for it they are slow, and say the same."""
     try:
-        compact(session.graph, session.store, least=MANY)
+        with hurry():
+            compact(session.graph, session.store, least=MANY)
     except (OSError, duckdb.IOException) as error:
         console.print(f"queries will read every small table: {one_line(error)}")
 

@@ -33,6 +33,7 @@ from fsspec.implementations.local import LocalFileSystem
 from stages.contract import Output
 from stages.errors import UserError
 from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
+from stages.io.outages import patient, patiently
 from stages.io.shards import Artifact
 
 if TYPE_CHECKING:
@@ -97,15 +98,18 @@ class Store:
                 "name; set it to another one"
             )
         try:
-            self.filesystem.ls(self.root, refresh=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            self.probe()
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - every kind of storage has errors of its own
             reason = str(error).partition("\n")[0] or type(error).__name__
             hint = "check its permissions" if self.is_local else "the address and the credentials in the environment"
             raise UserError(f"output: {self.root} cannot be reached ({reason}); check {hint}") from None
+
+    def probe(self) -> None:
+        """See that the output answers at all; what it raises says why not."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self.filesystem.ls(self.root, refresh=True)
 
     @property
     def is_local(self) -> bool:
@@ -168,7 +172,7 @@ class Store:
                 another table lies there it stays, and this output is dropped: another host has done the same meanwhile.
         """
         attempt = uuid.uuid4().hex[:12]
-        self.filesystem.makedirs(folder, exist_ok=True)
+        patiently(lambda: self.filesystem.makedirs(folder, exist_ok=True))
         own = {ending: f"{shard}.{attempt}.{ending}" for ending in output.sides}
         url = f"{folder}/{shard}{TABLE}"
         try:
@@ -182,13 +186,13 @@ class Store:
         try:
             landed = self._land(url, _parquet(table), attempt, instead_of)
         except BaseException:
-            if self.is_local and not self.filesystem.exists(url):  # elsewhere, a PUT without an answer may still arrive
+            if self.is_local and not self._exists(url):  # elsewhere, a PUT without an answer may still arrive
                 self._take_back(folder, own.values())
             raise
         if not landed:
             self._take_back(folder, own.values())
-        if self.filesystem.exists(f"{folder}/{shard}{FAILURE}"):
-            self.filesystem.rm_file(f"{folder}/{shard}{FAILURE}")
+        if self._exists(f"{folder}/{shard}{FAILURE}"):
+            self._remove(f"{folder}/{shard}{FAILURE}")
 
     def _land(self, url: str, content: bytes, attempt: str, instead_of: str | None) -> bool:
         """Write the table; whether it is this attempt's that lies there now."""
@@ -203,9 +207,9 @@ class Store:
     def remove(self, folder: str, shard: str) -> None:
         """Remove a shard's table, if there is one, and then its side files: it is not done any more."""
         url = f"{folder}/{shard}{TABLE}"
-        if self.filesystem.exists(url):
+        if self._exists(url):
             self._drop_compaction(folder)
-            self.filesystem.rm_file(url)
+            self._remove(url)
         self.remove_strays(folder, shard)
 
     def compacted(self, folder: str) -> list[str]:
@@ -215,20 +219,20 @@ class Store:
     def _drop_compaction(self, folder: str) -> None:
         """A table is about to change: its rows must not be read, nor lie, anywhere else."""
         with suppress(FileNotFoundError):
-            self.filesystem.rm_file(f"{folder}/{COMPACTED}.json")
+            self._remove(f"{folder}/{COMPACTED}.json")
         if self.compacted(folder):
             remove(f"{folder}/{COMPACTED}")
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder and all below it, if it is there."""
-        if self.filesystem.exists(folder):
+        if self._exists(folder):
             remove(folder)
 
     def _take_back(self, folder: str, names: Iterable[str]) -> None:
         """Remove side files that no table names."""
         for name in names:
             with suppress(FileNotFoundError):
-                remove(f"{folder}/{name}")
+                self._remove_side(f"{folder}/{name}")
 
     def record_failure(self, folder: str, shard: str, failure: Mapping[str, Any]) -> None:
         """Say beside the tables why a shard has none."""
@@ -236,13 +240,13 @@ class Store:
 
     def record_recipe(self, folder: str, identity: Mapping[str, Any]) -> None:
         """Write what was hashed into the folder's fingerprint, once."""
-        if not self.filesystem.exists(f"{folder}/{RECIPE}"):
+        if not self._exists(f"{folder}/{RECIPE}"):
             write_whole(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
 
     def recipe(self, folder: str) -> dict[str, Any] | None:
         """What was hashed into the folder's fingerprint, None where nobody wrote it."""
         url = f"{folder}/{RECIPE}"
-        return self.read_json(url) if self.filesystem.exists(url) else None
+        return self.read_json(url) if self._exists(url) else None
 
     def strays(self, folder: str, shard: str | None = None) -> list[str]:
         """The names in a folder that nothing reads: what is not whole, and side files that no table names.
@@ -266,7 +270,7 @@ class Store:
     def remove_strays(self, folder: str, shard: str) -> None:
         """Remove the side files of a shard that its table does not name: what attempts without a table left."""
         for name in self.strays(folder, shard):
-            remove(f"{folder}/{name}")
+            self._remove_side(f"{folder}/{name}")
 
     def record_removals(self, digest: str) -> None:
         """Write down which removal list the tables have been cleared of."""
@@ -275,7 +279,7 @@ class Store:
     def removals(self) -> str | None:
         """Which removal list the tables have been cleared of, None if of none."""
         url = f"{self.root}/{REMOVALS}"
-        return str(self.read_json(url)["sha256"]) if self.filesystem.exists(url) else None
+        return str(self.read_json(url)["sha256"]) if self._exists(url) else None
 
     def record_run(self, name: str, state: Mapping[str, Any]) -> None:
         """Say how far a run is that is under way."""
@@ -284,7 +288,7 @@ class Store:
     def end_run(self, name: str) -> None:
         """It is under way no more."""
         with suppress(FileNotFoundError):
-            self.filesystem.rm_file(f"{self.root}/{RUNS}/{name}.json")
+            self._remove(f"{self.root}/{RUNS}/{name}.json")
 
     def run_files(self) -> list[str]:
         """The locations of what runs under way have said, and of what killed ones have left."""
@@ -300,13 +304,30 @@ class Store:
 
     def read_json(self, url: str) -> dict[str, Any]:
         """A JSON object of the store's own."""
-        found: dict[str, Any] = json.loads(self.filesystem.cat_file(url))
+        found: dict[str, Any] = json.loads(patiently(lambda: self.filesystem.cat_file(url)))
         return found
+
+    @patient
+    def _exists(self, url: str) -> bool:
+        try:
+            self.filesystem.info(url)  # its `exists` takes every error for "no"
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    @patient
+    def _remove(self, url: str) -> None:
+        self.filesystem.rm_file(url)
+
+    @patient
+    def _remove_side(self, url: str) -> None:
+        """A file, or a folder."""
+        remove(url)
 
     def names(self, folder: str) -> list[str]:
         """The names of what lies in a folder, sorted; nothing where there is none."""
         try:
-            found = self.filesystem.ls(folder, detail=False, refresh=True)
+            found = patiently(lambda: self.filesystem.ls(folder, detail=False, refresh=True))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError:

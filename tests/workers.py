@@ -9,11 +9,13 @@ from xdist.scheduler import LoadScopeScheduling
 GROUPS = {
     "ray": (
         "test_executors",
+        "test_groups",
         "test_job_submit",
         "test_kill",
         "test_pretrain_on_ray",
         "test_ray_asks_nobody",
         "test_ray_cluster",
+        "test_sick_workers",
         "test_torture",
     ),
     "pair": ("test_pretrain_objective", "test_pretrain_training", "test_pretrain_workers"),

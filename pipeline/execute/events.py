@@ -8,20 +8,22 @@ from typing import Literal, Protocol
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.worker import Report
 from stages.errors import UserError
+from stages.io.outages import StorageLostError
 
 
 @dataclass(frozen=True)
 class Event:
-    """A change in a shard's state, or (`waiting`) a stage that cannot begin."""
+    """A change in a shard's state, or a stage that cannot begin (`waiting`) or has no hope (`stopped`)."""
 
-    kind: Literal["started", "done", "retried", "failed", "waiting"]
+    kind: Literal["started", "done", "retried", "failed", "waiting", "stopped"]
     node: str
+    """A stage, where all its nodes are meant."""
     shard: str = ""
-    """Of which shard; "" with `waiting`."""
+    """Of which shard; "" with `waiting` and `stopped`."""
     report: Report | None = None
     """With `done`."""
     error: str = ""
-    """With `retried`, `failed` and `waiting`: one line."""
+    """One line, with all that are not well."""
 
     @property
     def trouble(self) -> str:
@@ -45,6 +47,6 @@ class Listener(Protocol):
 def one_line(error: BaseException) -> str:
     """An exception as one line: its type, unless it was written for people, and the first line that says something."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | StorageLostError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,28 +2,19 @@
 
 A shard of a node is ready when the same shard of every input node is done, or the whole of one that works all shards at
 once. A node is not fed while a node that reads from it has a full queue, so that no stage runs far ahead of the next
-one and fills the disk. Every step of a shard costs O(inputs + readers), whatever the number of shards.
+one and fills the disk.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.dag.graph import Graph
 from pipeline.dag.plan import NodePlan
-
-LOST_WORKERS = 5
-"""How many workers may die under one shard before it is set aside: it may be what kills them."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One shard of one node."""
-
-    node: str
-    shard: str
+from pipeline.execute.task import Task
+from pipeline.execute.waiting import Waiting
 
 
 @dataclass
@@ -36,9 +27,11 @@ class NodeState:
     failed: dict[str, str] = field(default_factory=dict)
     """Shard -> what went wrong."""
     blocked: set[str] = field(default_factory=set)
-    """Shards that can not run because an input of theirs failed, and files of the source that could not be cut."""
+    """Shards that can not run: an input of theirs failed, their stage has stopped, or their file could not be cut."""
     total: int | None = None
     """How many shards there are; None while the source has not been cut."""
+    stopped: str = ""
+    """Why no shard of it is begun any more, as one line."""
 
     @property
     def is_finished(self) -> bool:
@@ -47,20 +40,13 @@ class NodeState:
 
 
 class Schedule:
-    """The run's state. An executor asks `take`, and tells `succeeded`, `failed` or `lost`."""
+    """The run's state. An executor asks `take`, and tells `succeeded`, `again` or `failed`."""
 
     def __init__(self, graph: Graph, plans: Sequence[NodePlan]) -> None:
         self._graph = graph
-        self._readers: dict[str, list[str]] = {name: [] for name in graph.nodes}
-        for name, node in graph.nodes.items():
-            for before in node.inputs:
-                self._readers[before].append(name)
-        self._waits: dict[tuple[str, str], int] = {}
-        self._errors: dict[Task, int] = {}
-        self._losses: dict[Task, int] = {}
+        self._waiting = Waiting(graph)
         self.nodes: dict[str, NodeState] = {name: NodeState() for name in graph.nodes}
         self._uncut = {plan.node.source for plan in plans if plan.node.spec.grain == "file" and not plan.is_done}
-        self._shards: dict[str, Sequence[str]] = {}
         self._done = {plan.node.name: plan.done for plan in plans}
         for plan in plans:
             self._open(plan)
@@ -94,108 +80,83 @@ class Schedule:
         self._offer_readers_of_all()
 
     def _add(self, name: str, shards: Sequence[str], failed: Collection[str]) -> None:
-        state, inputs = self.nodes[name], self._graph.nodes[name].inputs
+        state = self.nodes[name]
         state.total = len(shards) + len(failed)
         state.blocked.update(failed)
-        self._shards[name] = shards
+        self._waiting.open(name, shards)
         for shard in shards:
+            task = Task(name, shard)
             if shard in self._done[name]:
                 state.done.add(shard)
-                continue
-            waits = sum(not self._is_done(before, shard) for before in inputs)
-            if any(self._shard_of(before, shard) in self.nodes[before].blocked for before in inputs):
+            elif state.stopped or any(
+                need.shard in self.nodes[need.node].blocked for need in self._waiting.needs(task)
+            ):
                 state.blocked.add(shard)
-            elif waits:
-                self._waits[name, shard] = waits
-            else:
+            elif not self._waiting.hold(task, self._is_done):
                 state.ready.append(shard)
 
-    def _is_done(self, name: str, shard: str) -> bool:
-        return self._graph.nodes[name].spec.grain == "file" or self._shard_of(name, shard) in self.nodes[name].done
+    def _is_done(self, task: Task) -> bool:
+        return self._graph.nodes[task.node].spec.grain == "file" or task.shard in self.nodes[task.node].done
 
-    def _shard_of(self, name: str, shard: str) -> str:
-        """What of a node a reader of this shard waits for."""
-        node = self._graph.nodes[name]
-        return node.whole if node.spec.at_once else shard
-
-    def _waiting_for(self, task: Task) -> list[tuple[str, str]]:
-        """The nodes and shards that wait for it."""
-        at_once = self._graph.nodes[task.node].spec.at_once
-        waiting = [
-            (reader, shard)
-            for reader in self._readers[task.node]
-            for shard in (self._shards.get(reader, ()) if at_once else (task.shard,))
-        ]
-        return [pair for pair in waiting if pair in self._waits]
-
-    def take(self, name: str, *, limit: Mapping[str, int] | None = None) -> Task | None:
-        """The node's next shard, now running; None if none is ready or a reader's queue is full.
+    def take(
+        self, name: str, *, limit: Mapping[str, int] | None = None, fits: Callable[[Task], bool] = lambda _: True
+    ) -> Task | None:
+        """The node's next shard, now running; None if there is none, or a reader's queue is full.
 
         Args:
             name: a node.
             limit: how many ready shards each reading node may have waiting; a node that is not named has no limit.
+            fits: whether a ready shard is one that is wanted now.
         """
         state = self.nodes[name]
-        if not state.ready:
-            return None
-        for reader in self._readers[name]:
+        for reader in self._waiting.readers[name]:
             if limit and reader in limit and len(self.nodes[reader].ready) >= limit[reader]:
                 return None
-        shard = state.ready.popleft()
-        state.running.add(shard)
-        return Task(name, shard)
+        for place, shard in enumerate(state.ready):
+            if fits(Task(name, shard)):
+                del state.ready[place]
+                state.running.add(shard)
+                return Task(name, shard)
+        return None
 
     def succeeded(self, task: Task) -> None:
         """The shard is committed."""
         state = self.nodes[task.node]
         state.running.discard(task.shard)
         state.done.add(task.shard)
-        for reader, shard in self._waiting_for(task):
-            self._waits[reader, shard] -= 1
-            if not self._waits[reader, shard]:
-                del self._waits[reader, shard]
-                self.nodes[reader].ready.append(shard)
+        for ready in self._waiting.done(task):
+            self.nodes[ready.node].ready.append(ready.shard)
         if state.is_finished:
             self._offer_readers_of_all()
 
-    def failed(self, task: Task, error: str, *, attempts: int) -> bool:
-        """An attempt raised, or ran past its deadline.
-
-        Returns:
-            Whether the shard is tried again; after `attempts` it is failed for good, and what reads it is blocked.
-        """
-        self._errors[task] = self._errors.get(task, 0) + 1
-        return self._again_or_fail(task, error, self._errors[task] < attempts)
-
-    def lost(self, task: Task, error: str) -> bool:
-        """The worker died under the shard; counted apart, since a lost host is no fault of the shard's.
-
-        Returns:
-            Whether the shard is tried again.
-        """
-        self._losses[task] = self._losses.get(task, 0) + 1
-        return self._again_or_fail(task, error, self._losses[task] < LOST_WORKERS)
-
-    def attempts(self, task: Task) -> int:
-        """How often the shard has been tried without success."""
-        return self._errors.get(task, 0) + self._losses.get(task, 0)
-
-    def _again_or_fail(self, task: Task, error: str, again: bool) -> bool:  # noqa: FBT001
+    def again(self, task: Task) -> None:
+        """An attempt failed, and there will be another one."""
         state = self.nodes[task.node]
         state.running.discard(task.shard)
-        if again:
-            state.ready.append(task.shard)
+        if state.stopped:
+            self._block([task, *self._waiting.never(task)])
         else:
-            state.failed[task.shard] = error
-            self._block_readers(task)
-            self._offer_readers_of_all()
-        return again
+            state.ready.append(task.shard)
 
-    def _block_readers(self, task: Task) -> None:
-        for reader, shard in self._waiting_for(task):
-            if self._waits.pop((reader, shard), None) is not None:  # it may have been blocked by another way
-                self.nodes[reader].blocked.add(shard)
-                self._block_readers(Task(reader, shard))
+    def failed(self, task: Task, error: str) -> None:
+        """The shard has failed for good. What reads it is blocked."""
+        state = self.nodes[task.node]
+        state.running.discard(task.shard)
+        state.failed[task.shard] = error
+        self._block(self._waiting.never(task))
+
+    def stop(self, name: str, reason: str) -> None:
+        """Begin no shard of a node any more: those that are not under way are blocked, and what reads them."""
+        state = self.nodes[name]
+        state.stopped = reason
+        left = [Task(name, shard) for shard in state.ready] + self._waiting.drop(name)
+        state.ready.clear()
+        self._block([*left, *(reader for task in left for reader in self._waiting.never(task))])
+
+    def _block(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.nodes[task.node].blocked.add(task.shard)
+        self._offer_readers_of_all()
 
     def _offer_readers_of_all(self) -> None:
         for name, node in self._graph.nodes.items():
@@ -209,12 +170,11 @@ class Schedule:
             return
         inputs = [self.nodes[before] for before in self._graph.nodes[name].inputs]
         if all(found.is_finished for found in inputs):
-            whole = not any(found.failed or found.blocked for found in inputs)
-            if whole:
-                state.ready.append(self._graph.nodes[name].whole)
+            if state.stopped or any(found.failed or found.blocked for found in inputs):
+                task = Task(name, self._graph.nodes[name].whole)
+                self._block([task, *self._waiting.never(task)])
             else:
-                state.blocked.add(self._graph.nodes[name].whole)
-                self._block_readers(Task(name, self._graph.nodes[name].whole))
+                state.ready.append(self._graph.nodes[name].whole)
 
     @property
     def is_finished(self) -> bool:

@@ -26,6 +26,7 @@ from pipeline.store import Store
 from stages.contract import CorpusJob, Grain, Output, Recipe, Result, RunOptions, Shard, models_from
 from stages.errors import UserError
 from stages.io.files import SCRATCH, scratch_folder
+from stages.io.outages import is_outage, patiently
 from stages.io.shards import Artifact
 from stages.tables import CHECKPOINT, RETRY
 from stages.urls.damage import Damage
@@ -140,7 +141,7 @@ class Worker:
     def __init__(self, store: Store, jobs: Mapping[str, Job]) -> None:
         self._store = store
         self._jobs = jobs
-        self._computes: dict[tuple[str, str, str], Any] = {}
+        self._computes: dict[tuple[str, str, str, str], Any] = {}
         self._models = Models(store)
 
     def prepare(self, node: str) -> None:
@@ -151,8 +152,21 @@ class Worker:
         """
         self._compute(self._jobs[node])
 
+    def renew(self, node: str) -> None:
+        """Build the node's compute anew before its next shard."""
+        self._computes.pop(_key(self._jobs[node]), None)
+
     def work(self, node: str, shard: str) -> Report:
-        """Work one shard and commit it; for a `urls` node `shard` is a file of the source."""
+        """Work one shard and commit it; for a node of grain `file`, `shard` is a file of the source.
+
+        A shard that fails because storage does is begun anew when that answers again.
+
+        Raises:
+            StorageLostError: it has not for a long time.
+        """
+        return patiently(lambda: self._watched(node, shard), passes=is_outage)
+
+    def _watched(self, node: str, shard: str) -> Report:
         with GpuWatch() as watch:
             report = self._work(node, shard)
         return replace(report, gpu=watch.share)
@@ -205,11 +219,16 @@ class Worker:
         return Known(part.file, {name: table["key"].to_pylist() for name, table in tables.items()}, retries)
 
     def _compute(self, job: Job) -> Any:
-        recipe = self._models.found(job)
-        key = (job.compute, recipe.model_dump_json(), job.run.model_dump_json())
+        key = _key(job)
         if key not in self._computes:
-            self._computes[key] = load_compute(job.compute)(recipe, job.run)
+            self._computes[key] = load_compute(job.compute)(self._models.found(job), job.run)
         return self._computes[key]
+
+
+def _key(job: Job) -> tuple[str, str, str, str]:
+    """What makes the compute of two jobs the same."""
+    models = json.dumps({role: [place.folder, place.whole] for role, (place, _) in job.results.items()})
+    return job.compute, job.recipe.model_dump_json(), job.run.model_dump_json(), models
 
 
 class Models:

@@ -23,6 +23,7 @@ from pipeline.execute.events import Event, one_line
 from pipeline.execute.schedule import Schedule
 from pipeline.store import Store
 from pipeline.watch.display import LiveDisplay, Meter, PlainDisplay, progress_of
+from stages.io.outages import hurry, may_pass
 
 EVERY: Final = 10.0
 """Seconds between two writes."""
@@ -103,11 +104,12 @@ class Monitor:
     def _try(self, write: Callable[[], None]) -> None:
         """A run does not end because nobody can look on."""
         try:
-            write()
+            with hurry():
+                write()
         except Exception as error:  # noqa: BLE001 - every kind of storage has errors of its own
-            if not self._told:
+            if not self._told and not may_pass(error):  # else it is told as an outage
                 self._display.say(f"'capfilt status' cannot be told how far this run is: {one_line(error)}")
-            self._told = True
+                self._told = True
 
     def state(self) -> dict[str, Any]:
         """The file's content."""

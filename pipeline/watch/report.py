@@ -175,6 +175,12 @@ def print_failed_shards(console: Console, session: Session) -> None:
         console.print(text, style="red", soft_wrap=True)
 
 
+def print_stopped(console: Console, stopped: Mapping[str, str]) -> None:
+    """A line for every stage that has stopped, with the reason."""
+    for stage, reason in {name.split("/")[0]: reason for name, reason in stopped.items()}.items():
+        console.print(f"stopped: {stage}: {reason}", style="red", soft_wrap=True)
+
+
 def print_blocked(
     console: Console, graph: Graph, blocked: Collection[str], failed: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -184,6 +190,8 @@ def print_blocked(
             continue
         needed = graph.needed_by({name})
         lacks = [_name(graph, failure) for failure in failed if failure["node"] in needed]
+        if not lacks:  # a stage above it has stopped, which is told
+            continue
         more = f" and {len(lacks) - NAMED} more" if len(lacks) > NAMED else ""
         text = f"blocked: {name} reads all shards at once, and lacks {', '.join(lacks[:NAMED])}{more}"
         console.print(text, style="red", soft_wrap=True)

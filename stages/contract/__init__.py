@@ -14,7 +14,18 @@ from stages.contract.models import (
     models_from,
 )
 from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
-from stages.contract.settings import Count, Dtype, ModelRunOptions, Recipe, RunOptions, Seconds, Seed, Settings, Threads
+from stages.contract.settings import (
+    Count,
+    Dtype,
+    GroupRunOptions,
+    ModelRunOptions,
+    Recipe,
+    RunOptions,
+    Seconds,
+    Seed,
+    Settings,
+    Threads,
+)
 from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Trainer, Wired, Workers
 from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Shard
 
@@ -30,6 +41,7 @@ __all__ = [
     "Count",
     "Dtype",
     "Grain",
+    "GroupRunOptions",
     "Inputs",
     "ModelRef",
     "ModelRunOptions",

@@ -49,6 +49,15 @@ class RunOptions(Settings):
         return gpus
 
 
+class GroupRunOptions(RunOptions):
+    """How a stage runs of which several workers do a piece of the work together. `cpus` and `gpus` are those of one."""
+
+    workers: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Processes that work together (Ray executor)."""
+    deadline: Seconds = 30 * 86_400.0
+    """Seconds that one attempt may take; then all workers are replaced and the attempt counts as failed."""
+
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 

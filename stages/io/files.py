@@ -22,6 +22,8 @@ from typing import IO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from stages.io.outages import patient, patiently
+
 SCRATCH = "capfilt-"
 """How the names of scratch folders begin, in the system's folder for temporary files; the process follows."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}")
@@ -53,7 +55,8 @@ def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         ValueError: there is no such filesystem.
     """
     if is_url(url) and not url.startswith(LOCAL):
-        filesystem, path = fsspec.core.url_to_fs(url)
+        # a remembered listing knows nothing of what other processes have written since
+        filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
         return filesystem, path
     for prefix in LOCAL:
         url = url.removeprefix(prefix)
@@ -64,10 +67,11 @@ def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def open_bytes(url: str) -> Iterator[IO[bytes]]:
     """Open a file for reading."""
     filesystem, path = locate(url)
-    with filesystem.open(path, "rb") as file:
+    with patiently(lambda: filesystem.open(path, "rb")) as file:
         yield file
 
 
+@patient
 def remove(url: str) -> None:
     """Remove a file, or a folder and all below it.
 
@@ -79,6 +83,7 @@ def remove(url: str) -> None:
     filesystem.rm(path if isinstance(filesystem, LocalFileSystem) else glob.escape(path), recursive=True)
 
 
+@patient
 def write_whole(url: str, content: bytes) -> None:
     """Write a file: renamed into place where that is atomic, with one PUT elsewhere."""
     filesystem, path = locate(url)
@@ -94,6 +99,7 @@ def write_whole(url: str, content: bytes) -> None:
         _sync_folder(Path(path).parent)
 
 
+@patient
 def create_whole(url: str, content: bytes) -> bool:
     """Write a file unless there is one: by a hard link locally, with a conditional PUT (`If-None-Match: *`) elsewhere.
 
@@ -132,6 +138,7 @@ def _link_whole(path: Path, content: bytes) -> bool:
     return True
 
 
+@patient
 def put_whole(source: Path, url: str) -> None:
     """Copy a local file, or a folder and all below it, whose files are there one after the other."""
     if source.is_dir():
@@ -162,7 +169,7 @@ def whole_file(url: str) -> Iterator[Path]:
         with scratch_folder() as folder:
             local = folder / "file"
             yield local
-            filesystem.put_file(str(local), path)
+            patiently(lambda: filesystem.put_file(str(local), path))
         return
     with _beside(Path(path)) as temporary:
         yield temporary

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from stages.io import tars
 from stages.io.files import open_bytes
+from stages.io.outages import patient
 
 if TYPE_CHECKING:
     from stages.contract import Shard
@@ -42,6 +43,7 @@ class Artifact:
     without: frozenset[str] = frozenset()
     """The keys of rows that do not count."""
 
+    @patient
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the whole table, or the columns named, and of it the rows that count."""
         read = list(columns) if columns is not None else None
@@ -54,6 +56,7 @@ class Artifact:
             found = found.filter(pc.invert(gone))
         return found if columns is None else found.select(list(columns))
 
+    @patient
     def metadata(self) -> dict[str, str]:
         """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""
         with open_bytes(self.url) as file:

@@ -45,8 +45,7 @@ class Pretrain:
 
     def __call__(self, work: CorpusJob) -> Output:
         """Train, or take up a training that was interrupted, alone."""
-        if not is_finished(work):
-            self.train(work)
+        self.train(work)
         return read_result(work)
 
     def train(
@@ -58,7 +57,7 @@ class Pretrain:
         device: str | None = None,
         on_step: OnStep | None = None,
     ) -> None:
-        """Train as one of several workers; rank 0 leaves checkpoints, and in the end the result.
+        """Train as one of several workers, if that is not done; rank 0 leaves checkpoints, and in the end the result.
 
         Args:
             work: what to read and where to leave it.
@@ -70,6 +69,8 @@ class Pretrain:
         Raises:
             UserError: a model is missing, the corpus is too small, or the loss is no longer a number.
         """
+        if is_finished(work):
+            return
         checkpoints = Checkpoints(work.checkpoints, self._run.keep_checkpoints)
         with torch.random.fork_rng(devices=[]):  # the loop seeds torch's generator, which others in this process share
             limit_threads(self._run.threads)

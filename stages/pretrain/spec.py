@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from stages.contract import (
     LEARNT_FROM,
     Count,
+    GroupRunOptions,
     OptionalModelRef,
     Port,
     Problems,
     QFormerRecipe,
-    RunOptions,
     Seed,
     StageSpec,
     Threads,
@@ -90,11 +90,9 @@ class PretrainRecipe(QFormerRecipe):
         return self
 
 
-class PretrainRun(RunOptions):
-    """Where and how fast the Q-Former is trained. `cpus` and `gpus` are those of one worker."""
+class PretrainRun(GroupRunOptions):
+    """Where and how fast the Q-Former is trained. Each of the workers takes its part of every batch."""
 
-    workers: Annotated[int, Field(ge=1, le=100_000)] = 1
-    """Processes that train together (Ray executor); each takes its part of every batch."""
     device: str = "auto"
     """`auto` (a GPU where the worker has one), or a torch device such as `cpu` or `cuda:0`."""
     threads: Threads | None = None

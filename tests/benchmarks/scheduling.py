@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipeline.execute.execution import Execution
 from pipeline.execute.local import run_locally
-from pipeline.execute.on_ray.executor import RayRun, ray_session
+from pipeline.execute.on_ray.cluster import ray_session
+from pipeline.execute.on_ray.executor import RayRun
 from pipeline.store import Store
 from stages.contract import Output, RunOptions
 from tests.pipeline.stubs import make_execution, make_graph

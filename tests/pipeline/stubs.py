@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,9 @@ from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.session import plan
 from pipeline.store import Store
-from stages.contract import CorpusJob, Grain, Output, Port, Recipe, RunOptions, Shard, StageSpec
+from stages.contract import CorpusJob, Grain, GroupRunOptions, Output, Port, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
+from stages.io.files import write_whole
 from stages.urls.damage import Damage
 from stages.urls.parts import Part
 
@@ -57,11 +62,17 @@ class Double:
     """Adds the stage's value to what its inputs say."""
 
     def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
-        if recipe.faults.get("setup") == "user_error":
+        fault = recipe.faults.get("setup")
+        if fault == "user_error" or (fault == "user_error_first" and is_first(recipe)):
             raise UserError("caption.model: no folder 'nowhere'; give a local folder or a hub name")
+        if fault == "raise":
+            raise ValueError("no kernel image is available")
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         self._recipe = recipe
 
     def __call__(self, shard: Shard) -> Output:
+        be_sick(self._recipe)
         time.sleep(self._recipe.seconds)
         misbehave(self._recipe, shard.name)
         tables = [artifact.table() for artifacts in shard.inputs.values() for artifact in artifacts]
@@ -100,6 +111,20 @@ class Gather:
         return Output(pa.table({"value": [total + self._recipe.value], "shards": [shards]}))
 
 
+class Together(Gather):
+    """As `Gather`, but a group does it, each of whom leaves its rank beside the checkpoints."""
+
+    def __call__(self, work: CorpusJob) -> Output:
+        if not Path(work.checkpoints).exists():
+            self.train(work)
+        return super().__call__(work)
+
+    def train(self, work: CorpusJob, *, rank: int = 0, world_size: int = 1, device: str | None = None) -> None:
+        write_whole(f"{work.checkpoints}/{world_size}-{rank}", b"")
+        if rank == world_size - 1:
+            misbehave(self._recipe, "group")
+
+
 def misbehave(recipe: StubRecipe, shard: str) -> None:
     """Do to this shard what the recipe says, and count the attempt."""
     fault = recipe.faults.get(shard)
@@ -119,6 +144,36 @@ def misbehave(recipe: StubRecipe, shard: str) -> None:
         wait_for(Path(recipe.folder) / GO)
     if fault == "user_error":
         raise UserError(f"{shard}: line 3 has one field, it needs two")
+
+
+SICK = "workers"
+"""The fault that is a worker's: the `first` one has it, `all` have, or those that somebody has `marked` so."""
+
+
+def mark_sick(folder: Path, process: int) -> None:
+    """Have a process fail from now on."""
+    (folder / f"sick.{process}").touch()
+
+
+def be_sick(recipe: StubRecipe) -> None:
+    """Fail at once if this process's disk is full."""
+    fault = recipe.faults.get(SICK)
+    if fault is None:
+        return
+    if fault == "marked":
+        if (Path(recipe.folder) / f"sick.{os.getpid()}").exists():
+            raise OSError(errno.ENOSPC, "No space left on device", recipe.folder)
+        return
+    if fault == "all" or is_first(recipe):
+        raise OSError(errno.ENOSPC, "No space left on device", tempfile.gettempdir())
+
+
+def is_first(recipe: StubRecipe) -> bool:
+    """Whether this process is the first one that has asked."""
+    mark = Path(recipe.folder) / "first"
+    with suppress(FileExistsError), mark.open("x") as file:
+        file.write(str(os.getpid()))
+    return mark.read_text() == str(os.getpid())
 
 
 def wait_for(path: Path) -> None:
@@ -155,11 +210,12 @@ LAST = (
 """Stages that read all shards at once; the second one reads the first one's result too."""
 
 
-def with_last_stages(graph: Graph, **recipes: StubRecipe) -> Graph:
-    """The graph with two more stages, each of which reads all shards at once."""
+def with_last_stages(graph: Graph, group: GroupRunOptions | None = None, **recipes: StubRecipe) -> Graph:
+    """The graph with two more stages, each of which reads all shards at once; with `group`, several workers do it."""
     nodes = dict(graph.nodes)
-    options = next(iter(nodes.values())).run
-    for found in LAST:
+    options = group or next(iter(nodes.values())).run
+    for declared in LAST:
+        found = replace(declared, compute=f"{HERE}:Together", workers="group") if group else declared
         recipe = recipes.get(found.name, StubRecipe())
         reads = {kind: tuple(name for name, node in nodes.items() if node.spec.writes == kind) for kind in found.reads}
         nodes[found.name] = _node(found, None, recipe, options, reads, nodes)

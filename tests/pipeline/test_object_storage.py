@@ -224,3 +224,14 @@ def test_a_disturbed_output_is_cleaned_and_a_whole_one_is_left(tmp_path, s3_fold
     assert sorted(store.filesystem.find(s3_folder)) == whole
     assert "1 results" in capfilt(capsys, "clean", manifest, "--unused")[1]
     assert store.committed(folder) == set()
+
+
+def test_what_others_have_written_since_a_listing_is_there(s3_folder):
+    """A client may remember the listing of a folder."""
+    store = Store.open(s3_folder)
+    folder = store.folder("rank", "00ff")
+    store.commit(folder, "a-00000", Output(pa.table({"value": [1]})), {})
+    assert store.committed(folder) == {"a-00000"}
+    content = store.filesystem.cat_file(f"{folder}/a-00000.parquet")
+    fsspec.filesystem("s3", skip_instance_cache=True).pipe_file(f"{folder}/a-00001.parquet", content)
+    assert store.artifact(folder, "a-00001").table()["value"].to_pylist() == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def unlock(path: Path) -> None:
         subprocess.run(["chattr", "-i", path], check=True)
 
 
-def test_a_run_that_may_write_no_more_says_so_and_goes_on_when_it_may(folder, web, capsys, locked):
+def test_a_run_that_may_write_no_more_says_so_and_goes_on_when_it_may(folder, web, capsys, locked, monkeypatch):
+    monkeypatch.setattr("stages.io.outages.PATIENCE", 0.5)
+
     def lose() -> None:
         if not locked:
             (path,) = Path("out/download").iterdir()
@@ -70,12 +73,33 @@ def test_a_run_that_may_write_no_more_says_so_and_goes_on_when_it_may(folder, we
     web.on_request = lose
     code, _, err = capfilt(capsys, *RUN)
     assert code == 1
+    assert "storage answers with errors: PermissionError" in err
     assert err.splitlines()[-1].startswith(f"capfilt: output: {folder / 'out'} can be written no more: PermissionError")
     assert err.splitlines()[-1].endswith("what is committed stays, and the same command goes on")
     unlock(locked[0])
     code, _, err = capfilt(capsys, *RUN)
     assert code == 0, err
     assert all(plan.is_done for plan in open_session(Path("m.yaml"), until="download").plans)
+
+
+def test_a_run_waits_until_it_may_write_again(folder, web, capsys, locked, monkeypatch):
+    monkeypatch.setattr("stages.io.outages.FIRST_PAUSE", 0.1)
+
+    def lose() -> None:
+        if not locked:
+            (path,) = Path("out/download").iterdir()
+            lock(path)
+            locked.append(path)
+            threading.Timer(0.5, unlock, [path]).start()
+
+    web.on_request = lose
+    code, _, err = capfilt(capsys, *RUN)
+    assert code == 0, err
+    lines = [line for line in err.splitlines() if "storage" in line]
+    assert len(lines) == 2
+    assert lines[0].startswith("storage answers with errors: PermissionError")
+    assert lines[0].endswith("; it is tried again for 10 min")
+    assert lines[1] == "storage answers again"
 
 
 def test_a_run_without_room_for_large_tables_ends_well(folder, capsys, monkeypatch):

@@ -64,8 +64,8 @@ class Host:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def kill_worker(self) -> None:
-        """Kill a stage's worker.
+    def worker(self) -> int:
+        """A stage's worker on it.
 
         Raises:
             ProcessLookupError: there is none.
@@ -73,7 +73,11 @@ class Host:
         worker = next(filter(is_stage_worker, self._processes()), None)
         if worker is None:
             raise ProcessLookupError
-        os.kill(worker, signal.SIGKILL)
+        return worker
+
+    def kill_worker(self) -> None:
+        """Kill a stage's worker."""
+        os.kill(self.worker(), signal.SIGKILL)
 
     def _processes(self) -> list[int]:
         found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True)

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
+from tests.pipeline.stubs import mark_sick
 from tests.s3_server import BUCKET, Fault, S3Proxy, S3Server
 from tests.torture.hosts import hosts
 
 ROOT = Path(__file__).parents[2]
 HARM = 1.5
 """Seconds for which a disk is full or a server misbehaves."""
+OUTAGE = "s3 outage"
+LASTS = 120.0
+"""Seconds of it, all of which a run waits."""
 DEAD = 8.0
 """Seconds after which a host that is cut off has long been given up; when it is back it must join anew."""
 
@@ -75,16 +79,16 @@ def object_store(folder: Path) -> Iterator[Place]:
     """A bucket behind a proxy."""
     with S3Server(folder / "s3") as server, S3Proxy(server.port) as proxy:
 
-        def misbehave(fault: Fault) -> Callable[[], None]:
+        def misbehave(fault: Fault, seconds: float = HARM) -> Callable[[], None]:
             def do() -> None:
                 proxy.fault = fault
-                time.sleep(HARM)
+                time.sleep(seconds)
                 proxy.fault = ""
 
             return do
 
         faults: tuple[Fault, ...] = ("cut", "refuse", "slow", "busy")
-        named = {f"s3 {fault}": misbehave(fault) for fault in faults}
+        named = {f"s3 {fault}": misbehave(fault) for fault in faults} | {OUTAGE: misbehave("busy", LASTS)}
         yield Place(f"s3://{BUCKET}/{folder.name}", named, server.environment(proxy.port))
 
 
@@ -104,6 +108,7 @@ def several_hosts(folder: Path) -> Iterator[Place]:
             "host cut off briefly": lambda: found.cut(next(turns), HARM),
             "host killed": lambda: next(turns).kill(),
             "worker on a host killed": lambda: next(turns).kill_worker(),
+            "worker on a host sick": lambda: mark_sick(folder / "tmp", next(turns).worker()),
         }
         yield Place(str(folder / "out"), faults, environment, found.head.name, found.address)
 

@@ -6,6 +6,7 @@ Its exit codes are those of `capfilt run`.
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from pipeline.dag.graph import Graph
@@ -15,15 +16,18 @@ from pipeline.execute.stop import Stopped, stop_at_sigterm
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_execution, make_graph
+from stages.io.outages import StorageLostError, patience
+from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph
 
 SECONDS = 0.15
 """How long a stub works on a shard."""
+GIVEN_UP = "given up:"
+"""How a line begins that says what a run has done without, which no fault here is a reason for."""
 
 
 def graph_of(shards: int, stages: Sequence[str]) -> Graph:
     """Two sources, the same stages behind each, two workers a stage."""
-    stub = StubRecipe(seconds=SECONDS)
+    stub = StubRecipe(seconds=SECONDS, faults={SICK: "marked"}, folder=tempfile.gettempdir())
     run = RunOptions(cpus=0.05, actors=2)
     counts = {"a": [shards // 4, shards // 4], "b": [shards // 2]}
     return make_graph(counts, run, stages, download=stub, caption=stub, rank=stub, select=stub)
@@ -35,16 +39,22 @@ def main() -> int:
     stop_at_sigterm()
     execution = make_execution(graph_of(shards, stages), Store.open(output))
     try:
-        run_on_ray(execution, lambda *_: None, address=address)
+        with patience(print, execution.store.probe):
+            run_on_ray(execution, lambda *_: None, address=address)
     except KeyboardInterrupt as stopped:
         return stopped.exit_code if isinstance(stopped, Stopped) else 130
-    except (RunLostError, UserError) as error:
+    except (RunLostError, StorageLostError) as error:
+        print(error)
+        return 1
+    except UserError as error:
         print(error)
         return 2
     nodes = execution.schedule.nodes.values()
     for state in nodes:
         for shard, error in state.failed.items():
-            print("failed", shard, error)
+            print(GIVEN_UP, shard, error)
+        if state.stopped:
+            print(GIVEN_UP, state.stopped)
     return 1 if any(state.failed or state.blocked for state in nodes) else 0 if execution.schedule.is_finished else 130
 
 

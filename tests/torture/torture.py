@@ -30,16 +30,16 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from pipeline.execute.local import run_locally
 from pipeline.store import Store
 from pipeline.upkeep.clean import clean
-from tests.pipeline.stubs import STAGES, make_execution
+from tests.pipeline.stubs import STAGES, make_execution, mark_sick
 from tests.torture.contents import Contents, contents
-from tests.torture.places import PLACES, Place
+from tests.torture.places import OUTAGE, PLACES, Place
 from tests.torture.processes import raylets, stage_workers
-from tests.torture.program import graph_of
+from tests.torture.program import GIVEN_UP, graph_of
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 24
 """Of a run, in the long form."""
-LONGEST = 180.0
+LONGEST = 360.0
 """Seconds that one run may take."""
 FAULTS_A_ROUND = 10
 """Then the runs of a round are left alone, so that one of them ends well."""
@@ -59,32 +59,42 @@ class Figures:
     """Compared, and found equal."""
 
 
-def kill_driver(run: subprocess.Popen[bytes], _: random.Random) -> None:
+Run = subprocess.Popen[bytes]
+Fault = Callable[[Run, random.Random, Path], None]
+"""What is done to a run, whose temporary files lie in that folder."""
+
+
+def kill_driver(run: Run, rng: random.Random, scratch: Path) -> None:
     run.kill()
 
 
-def terminate_driver(run: subprocess.Popen[bytes], rng: random.Random) -> None:
+def terminate_driver(run: Run, rng: random.Random, scratch: Path) -> None:
     run.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT]))
 
 
-def kill_worker(run: subprocess.Popen[bytes], rng: random.Random) -> None:
-    _kill_one_of(stage_workers(run.pid), rng)
+def kill_worker(run: Run, rng: random.Random, scratch: Path) -> None:
+    os.kill(_one_of(stage_workers(run.pid), rng), signal.SIGKILL)
 
 
-def kill_raylet(run: subprocess.Popen[bytes], rng: random.Random) -> None:
-    _kill_one_of(raylets(run.pid), rng)
+def sicken_worker(run: Run, rng: random.Random, scratch: Path) -> None:
+    mark_sick(scratch, _one_of(stage_workers(run.pid), rng))
 
 
-def _kill_one_of(processes: list[int], rng: random.Random) -> None:
+def kill_raylet(run: Run, rng: random.Random, scratch: Path) -> None:
+    os.kill(_one_of(raylets(run.pid), rng), signal.SIGKILL)
+
+
+def _one_of(processes: list[int], rng: random.Random) -> int:
     if not processes:
         raise ProcessLookupError
-    os.kill(rng.choice(processes), signal.SIGKILL)
+    return rng.choice(processes)
 
 
-KILLS: dict[str, tuple[Callable[[subprocess.Popen[bytes], random.Random], None], int]] = {
+FAULTS: dict[str, tuple[Fault, float]] = {
     "driver killed": (kill_driver, 1),
     "driver terminated": (terminate_driver, 1),
-    "worker killed": (kill_worker, 4),
+    "worker killed": (kill_worker, 3),
+    "worker sick": (sicken_worker, 2),
     "raylet killed": (kill_raylet, 1),
 }
 """By name: what it does to a run, and how often it comes."""
@@ -100,9 +110,10 @@ class Torture:
         self._stages = stages
         self._place = place
         self._folder = folder
+        self._scratch = folder / "tmp"
         self._rng = random.Random(seed)
-        kills = {name: weight for name, (_, weight) in KILLS.items() if name in DRIVER_KILLS or not place.cluster}
-        self._kinds = {**kills, **dict.fromkeys(place.faults, 2)}
+        faults = {name: weight for name, (_, weight) in FAULTS.items() if name in DRIVER_KILLS or not place.cluster}
+        self._kinds = {**faults, **{name: 0.3 if name == OUTAGE else 2 for name in place.faults}}
         self.figures = Figures()
 
     def round(self, faults: int) -> None:
@@ -116,6 +127,8 @@ class Torture:
                 left -= self._disturb(run, left)
                 code = self._wait(run)
             self.figures.ends[str(code)] += 1
+            assert code != 2, f"a run blames its user: {self._log()[-2000:]}"
+            assert GIVEN_UP not in self._log(), self._log()[-2000:]
             if code == 0:
                 break
         self.figures.rounds += 1
@@ -123,14 +136,13 @@ class Torture:
         self._clean(store)
 
     @contextmanager
-    def _run(self) -> Iterator[subprocess.Popen[bytes]]:
+    def _run(self) -> Iterator[Run]:
         command = [sys.executable, "-m", "tests.torture.program", self._place.output]
         command += [str(self._shards), ",".join(self._stages)]
         command += [self._place.cluster] if self._place.cluster else []
         command = ["ip", "netns", "exec", self._place.host, *command] if self._place.host else command
-        scratch = self._folder / "tmp"
-        scratch.mkdir(exist_ok=True)
-        environment = {**os.environ, **self._place.environment, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)}
+        self._scratch.mkdir(exist_ok=True)
+        environment = {**os.environ, **self._place.environment, "TMPDIR": str(self._scratch), "PYTHONPATH": str(ROOT)}
         with (self._folder / "log").open("ab") as log:
             run = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
@@ -139,7 +151,7 @@ class Torture:
             run.kill()  # Ray's processes follow it
             run.wait()
 
-    def _disturb(self, run: subprocess.Popen[bytes], most: int) -> int:
+    def _disturb(self, run: Run, most: int) -> int:
         """Faults at random moments of a run's life; how many there were."""
         done = 0
         while done < most and self._lives(run, self._rng.uniform(0.5, 3.0)):
@@ -154,25 +166,27 @@ class Torture:
                 break
         return done
 
-    def _inflict(self, kind: str, run: subprocess.Popen[bytes]) -> None:
-        if kind in KILLS:
-            KILLS[kind][0](run, self._rng)
+    def _inflict(self, kind: str, run: Run) -> None:
+        if kind in FAULTS:
+            FAULTS[kind][0](run, self._rng, self._scratch)
         else:
             self._place.faults[kind]()
 
-    def _lives(self, run: subprocess.Popen[bytes], seconds: float) -> bool:
+    def _lives(self, run: Run, seconds: float) -> bool:
         try:
             run.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             return True
         return False
 
-    def _wait(self, run: subprocess.Popen[bytes]) -> int:
+    def _wait(self, run: Run) -> int:
         try:
             return run.wait(timeout=LONGEST)
         except subprocess.TimeoutExpired:
-            said = (self._folder / "log").read_text()[-2000:]
-            raise AssertionError(f"a run hangs; seed and log: {said}") from None
+            raise AssertionError(f"a run hangs; seed and log: {self._log()[-2000:]}") from None
+
+    def _log(self) -> str:
+        return (self._folder / "log").read_text()
 
     def _compare(self) -> None:
         expected, found = undisturbed(self._folder, self._shards, self._stages), contents(self._place.output)
@@ -184,15 +198,15 @@ class Torture:
     def _clean(self, store: Store) -> None:
         """After `capfilt clean` there are tables and their side files, and no scratch folder of ours."""
         for sign in range(50):  # Ray's processes of a killed driver take a moment to notice
-            if not list((self._folder / "tmp").glob("capfilt-*")) or sign:
+            if not list(self._scratch.glob("capfilt-*")) or sign:
                 break
             time.sleep(0.2)
-        before, tempfile.tempdir = tempfile.tempdir, str(self._folder / "tmp")
+        before, tempfile.tempdir = tempfile.tempdir, str(self._scratch)
         try:
             self.figures.strays += len(clean(store, older_than=timedelta(0), keep=None, dry_run=False).strays)
         finally:
             tempfile.tempdir = before
-        assert list((self._folder / "tmp").glob("capfilt-*")) == []
+        assert list(self._scratch.glob("capfilt-*")) == []
         store.filesystem.invalidate_cache()
         there = {name for name in store.filesystem.find(store.root) if not name.endswith("/")}
         assert {name.rpartition("/")[2] for name in there} == self._named(store)

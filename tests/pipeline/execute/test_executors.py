@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +19,14 @@ from pipeline.dag.listing import done_folder
 from pipeline.execute.events import Event, Listener
 from pipeline.execute.execution import Execution
 from pipeline.execute.local import run_locally
-from pipeline.execute.schedule import LOST_WORKERS, Schedule
+from pipeline.execute.retries import LOST_WORKERS
+from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stopped
 from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_compare, with_last_stages
+from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph, with_compare, with_last_stages
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
 SHORT = ("urls", "caption")
@@ -38,14 +41,20 @@ def run(request) -> Run:
 
 
 @pytest.fixture(scope="module")
-def ray_run(ray_home) -> Iterator[Run]:
-    from pipeline.execute.on_ray.executor import RayRun, ray_session
+def ray_run(ray_home, tmp_path_factory) -> Iterator[Run]:
+    """It is started where somebody keeps programs of the same names."""
+    from pipeline.execute.on_ray.cluster import ray_session
+    from pipeline.execute.on_ray.executor import RayRun
 
     def run(execution: Execution, listener: Listener) -> None:
         with execution.stop.listening():
             RayRun(execution, listener).run()
 
-    with ray_session(None):
+    here = tmp_path_factory.mktemp("here")
+    (here / "pipeline.py").write_text("raise ImportError('not this one')\n")
+    (here / "stages").mkdir()
+    (here / "stages" / "__init__.py").touch()
+    with contextlib.chdir(here), ray_session(None):
         yield run
 
 
@@ -186,6 +195,15 @@ def test_a_stage_that_cannot_be_set_up_stops_the_run_with_the_reason(run, tmp_pa
 
 
 @pytest.mark.ray
+def test_workers_find_nothing_where_the_user_stands(ray_run):
+    import ray
+
+    found = ray.get(ray.remote(lambda: [str(Path.cwd()), *sys.path]).remote())
+    assert (Path(found[0]) / "pipeline.py").exists()
+    assert not any((Path(folder) / "pipeline.py").exists() for folder in found[1:])
+
+
+@pytest.mark.ray
 def test_a_killed_worker_costs_its_shard_one_more_attempt(ray_run, tmp_path):
     recipe = StubRecipe(faults={"a-00000-00001": "kill_once"}, folder=str(tmp_path))
     graph = make_graph({"a": [6]}, stages=SHORT, caption=recipe)
@@ -196,6 +214,17 @@ def test_a_killed_worker_costs_its_shard_one_more_attempt(ray_run, tmp_path):
     retried = [event for event in events if event.kind == "retried"]
     assert [event.shard for event in retried] == ["a-00000-00001"]
     assert "the worker died" in retried[0].error
+
+
+@pytest.mark.ray
+def test_a_sick_worker_is_replaced_and_costs_no_shard_and_bad_ones_beside_it_are_told_apart(ray_run, tmp_path):
+    bad = {"a-00000-00001": "raise", "a-00000-00006": "raise"}
+    recipe = StubRecipe(faults={SICK: "first", **bad}, folder=str(tmp_path), seconds=0.02)
+    graph = make_graph({"a": [10]}, RunOptions(cpus=0.1, actors=2), SHORT, caption=recipe)
+    schedule, events = execute(ray_run, graph, Store.open(str(tmp_path / "out")))
+    assert schedule.nodes["caption/a"].failed == {shard: f"ValueError: {shard} is bad" for shard in bad}
+    assert len(schedule.nodes["caption/a"].done) == 8
+    assert any("No space left on device" in event.error for event in events if event.kind == "retried")
 
 
 @pytest.mark.ray
@@ -222,7 +251,7 @@ def test_a_shard_past_its_deadline_is_tried_again_on_a_new_worker(ray_run, tmp_p
 
 @pytest.mark.ray
 def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
-    from pipeline.execute.on_ray.executor import check_room
+    from pipeline.execute.on_ray.cluster import check_room
 
     graph, store = make_graph({"a": [1]}, RunOptions(gpus=64)), Store.open(str(tmp_path))
     execution = make_execution(graph, store)
@@ -232,7 +261,7 @@ def test_a_stage_that_fits_nowhere_is_a_mistake(ray_run, tmp_path):
 
 @pytest.mark.ray
 def test_pools_that_do_not_fit_side_by_side_run_one_after_the_other(ray_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.execute.on_ray.executor.STALLED", 0.5)
+    monkeypatch.setattr("pipeline.execute.on_ray.staff.STALLED", 0.5)
     monkeypatch.setattr("pipeline.execute.on_ray.executor.PATIENCE", 0.2)
     whole_machine = RunOptions(cpus=float(os.cpu_count() or 1))
     graph = make_graph({"a": [6]}, whole_machine, ("urls", "caption", "select"))

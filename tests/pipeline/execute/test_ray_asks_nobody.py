@@ -13,7 +13,7 @@ import pytest
 import ray
 from ray._private import services
 
-from pipeline.execute.on_ray.executor import USAGE_STATS, ray_session
+from pipeline.execute.on_ray.cluster import USAGE_STATS, ray_session
 
 
 @pytest.mark.parametrize(("said", "found"), [(None, "0"), ("0", "0"), ("1", "1")])
@@ -43,7 +43,7 @@ def test_statistics_are_off_unless_the_environment_says_otherwise(
 def test_no_process_of_ray_connects_to_a_metadata_service(tmp_path: Path, ray_home: Path) -> None:
     program = """
 import time
-from pipeline.execute.on_ray.executor import ray, ray_session
+from pipeline.execute.on_ray.cluster import ray, ray_session
 with ray_session(None):
     assert ray.get(ray.remote(lambda: 7).remote()) == 7
     time.sleep(5)

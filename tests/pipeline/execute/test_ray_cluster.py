@@ -11,8 +11,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.execute.events import Event
-from pipeline.execute.on_ray import executor as ray_executor
-from pipeline.execute.on_ray.executor import RayRun, ray_session
+from pipeline.execute.on_ray import staff
+from pipeline.execute.on_ray.cluster import draining_nodes, ray_session
+from pipeline.execute.on_ray.executor import RayRun
 from pipeline.execute.schedule import Schedule
 from pipeline.store import Store
 from stages.contract import RunOptions
@@ -74,7 +75,7 @@ def execute(
 
 
 def test_a_stage_that_fits_nowhere_says_so_and_begins_when_a_node_comes(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_executor, "ROOMLESS", 1.0)
+    monkeypatch.setattr(staff, "ROOMLESS", 1.0)
 
     def react(event: Event, _: Schedule) -> None:
         if event.kind == "waiting" and event.node == "caption/a":
@@ -118,3 +119,49 @@ def test_the_shards_of_a_node_that_dies_go_to_the_others(cluster, tmp_path):
     events = execute(tmp_path, RunOptions(cpus=0.6, actors=4), react, shards=4, free=0)
     assert gone
     assert any(event.kind == "retried" and event.node == "caption/a" for event in events)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_drained_gets_no_new_shards(cluster, tmp_path):
+    other = cluster.add_node(num_cpus=2)
+    recipe = StubRecipe(seconds=0.05)
+    graph = make_graph({"a": [20]}, RunOptions(cpus=0.6, actors=3), ("urls", "caption"), caption=recipe)
+    execution = make_execution(graph, Store.open(str(tmp_path / "out")))
+    hosts: list[tuple[str, bool]] = []
+    drained: list[str] = []
+
+    def listen(event: Event, schedule: Schedule) -> None:
+        if event.kind == "started" and event.node == "caption/a":
+            calls = run._staff.calls.values()
+            (host,) = (call.worker.hand.host for call in calls if call.task and call.task.shard == event.shard)
+            hosts.append((host, bool(drained)))
+        if (
+            not drained
+            and any(host == other.node_id for host, _ in hosts)
+            and len(schedule.nodes["caption/a"].done) > 2
+        ):
+            drain(cluster, other.node_id)
+            drained.append(other.node_id)
+
+    run = RayRun(execution, listen)
+    with execution.stop.listening():
+        run.run()
+    assert drained
+    assert len(execution.schedule.nodes["caption/a"].done) == 20
+    after = [host for host, late in hosts if late]
+    # of the round in which it was told, one more per worker may have been on its way
+    assert other.node_id not in after[3:]
+    assert after
+
+
+def drain(cluster: Cluster, node: str) -> None:
+    """Tell Ray that a node will be gone in an hour."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    ends = int(1000 * (time.time() + 3600))
+    preempted = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, why = GcsClient(address=cluster.address).drain_node(node, preempted, "it is wanted", ends)
+    assert accepted, why
+    while node not in draining_nodes():
+        time.sleep(0.05)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.dag.graph import Graph
 from pipeline.dag.plan import NodePlan
-from pipeline.execute.schedule import LOST_WORKERS, Schedule, Task
+from pipeline.execute.schedule import Schedule
+from pipeline.execute.task import Task
 from tests.pipeline.stubs import make_graph, with_compare, with_last_stages
 
 
@@ -39,7 +40,7 @@ def drain(graph: Graph, schedule: Schedule, rng: random.Random, bad: set[Task], 
         assert running, "nothing runs, and yet it is not finished"
         task = running.pop(rng.randrange(len(running)))
         if task in bad:
-            schedule.failed(task, "bad", attempts=2)
+            schedule.failed(task, "bad")
             continue
         order.append(task)
         schedule.succeeded(task)
@@ -82,7 +83,6 @@ def test_a_bad_shard_fails_alone(rng, which):
     assert schedule.nodes["rank/a"].blocked == schedule.nodes["select/a"].blocked == {shard}
     assert len(schedule.nodes["select/a"].done) == 5
     assert len(schedule.nodes["select/b"].done) == 2
-    assert schedule.attempts(Task("caption/a", shard)) == 2
 
 
 def test_a_stage_waits_while_the_next_ones_queue_is_full():
@@ -99,20 +99,48 @@ def test_a_stage_waits_while_the_next_ones_queue_is_full():
     assert schedule.take("download/a", limit=limit) is not None
 
 
-def test_lost_workers_are_counted_apart_from_errors():
-    graph = make_graph({"a": [1]})
+def test_a_shard_that_is_tried_again_runs_twice_and_holds_nothing_back():
+    graph = make_graph({"a": [2]})
     schedule = fresh(graph)
-    task = schedule.take("urls/a")
-    assert schedule.failed(task, "bad", attempts=2)
-    for _ in range(LOST_WORKERS - 1):
-        assert schedule.lost(schedule.take("urls/a"), "the worker died")
-    assert not schedule.lost(schedule.take("urls/a"), "the worker died")
+    schedule.succeeded(schedule.take("urls/a"))
+    schedule.cut("a", shards_of(graph, "a"))
+    task = schedule.take("download/a")
+    schedule.again(task)
+    assert schedule.take("download/a") == Task("download/a", "a-00000-00001")
+    assert schedule.take("download/a", fits=lambda found: found != task) is None
+    assert schedule.take("download/a") == task
+
+
+def test_a_stage_that_stops_blocks_what_is_left_of_it_and_what_reads_that():
+    graph = with_last_stages(make_graph({"a": [3]}))
+    schedule = fresh(graph)
+    schedule.succeeded(schedule.take("urls/a"))
+    schedule.cut("a", shards_of(graph, "a"))
+    for _ in range(2):
+        schedule.succeeded(schedule.take("download/a"))
+    under_way = schedule.take("caption/a")
+    schedule.stop("caption/a", "its disk is full")
+    assert schedule.nodes["caption/a"].blocked == set(shards_of(graph, "a")) - {under_way.shard}
+    schedule.again(under_way)
+    assert schedule.nodes["select/a"].blocked == schedule.nodes["caption/a"].blocked == set(shards_of(graph, "a"))
+    assert schedule.nodes["judge"].blocked == {"corpus"}
+    drain(graph, schedule, random.Random(0), set())
+    assert len(schedule.nodes["download/a"].done) == 3
+
+
+def test_a_stage_that_has_stopped_begins_no_shard_of_a_source_that_is_cut_later():
+    graph = make_graph({"a": [2]})
+    schedule = fresh(graph)
+    schedule.stop("caption/a", "its disk is full")
+    drain(graph, schedule, random.Random(0), set())
+    assert len(schedule.nodes["download/a"].done) == 2
+    assert schedule.nodes["rank/a"].blocked == set(shards_of(graph, "a"))
 
 
 def test_a_source_that_cannot_be_cut_blocks_what_reads_it_only():
     graph = make_graph({"a": [1], "b": [1]})
     schedule = fresh(graph)
-    schedule.failed(schedule.take("urls/a"), "bad", attempts=1)
+    schedule.failed(schedule.take("urls/a"), "bad")
     schedule.cut("a", [], ["a-00000"])
     drain(graph, schedule, random.Random(0), set())
     assert schedule.nodes["select/a"].blocked == {"a-00000"}

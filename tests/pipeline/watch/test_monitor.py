@@ -20,7 +20,7 @@ from pipeline.dag.graph import Graph
 from pipeline.execute import gpu
 from pipeline.execute.events import Event
 from pipeline.execute.gpu import GpuWatch, visible_gpus
-from pipeline.execute.schedule import Task
+from pipeline.execute.task import Task
 from pipeline.execute.worker import Report
 from pipeline.store import Store
 from pipeline.upkeep.clean import clean
@@ -133,7 +133,7 @@ def test_the_share_of_the_workers_time():
 def test_status_tells_a_run_from_one_that_may_have_been_killed(tmp_path, monkeypatch):
     store, graph = Store.open(str(tmp_path)), make_graph({"a": [2]})
     schedule = fresh(graph)
-    schedule.failed(Task("urls/a", schedule.take("urls/a").shard), "bad", attempts=1)
+    schedule.failed(Task("urls/a", schedule.take("urls/a").shard), "bad")
     state = Monitor(store, graph, schedule, Screen()).state()
     store.record_run("host-1", state)
     old = {**state, "written": "2026-01-01T00:00:00+00:00"}

@@ -1,4 +1,4 @@
-"""The same training through Ray Train, and one that loses a worker."""
+"""The same training on workers of Ray that form a group, and one that loses a worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from committed import WRITER
 from repeating import repeatable
 
 from pipeline.execute.worker import Job
-from stages.contract import CorpusJob
+from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.spec import SPEC, PretrainRecipe, PretrainRun
@@ -24,12 +24,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 def _ray(ray_home) -> Iterator[None]:
     import ray
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # how often it looks whether a worker has ended
-        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether a cloud wants its host
-        ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +40,42 @@ def job_of(recipe: PretrainRecipe, run: PretrainRun, work: CorpusJob, compute: s
     return Job("pretrain", compute, recipe, run, work.checkpoints, WRITER, inputs={}, metadata={}, parts={})
 
 
-def test_one_worker_makes_the_table_that_this_process_makes(make_recipe, make_job, run, alone):
-    from pipeline.execute.on_ray.train import train_on_ray
+def train(job: Job, work: CorpusJob) -> Output:
+    import ray
 
-    recipe, work = make_recipe(dropout=0.1), make_job()
-    found = train_on_ray(job_of(recipe, run, work), work)
+    from pipeline.execute.on_ray.train import reserve, train_together
+
+    room = reserve(job.run)
+    try:
+        return train_together(room, job, work)
+    finally:
+        ray.util.remove_placement_group(room)
+
+
+def test_a_group_of_one_makes_the_table_that_this_process_makes(make_recipe, make_job, run, alone):
+    work = make_job()
+    found = train(job_of(make_recipe(dropout=0.1), run, work), work)
     assert repeatable(found.table).equals(repeatable(alone))
     assert found.sides["safetensors"].parent == work.scratch
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_lost_worker_is_replaced_and_the_table_is_the_same(make_recipe, make_job, run, alone, workers):
-    from pipeline.execute.on_ray.train import train_on_ray
+def test_a_group_that_loses_a_worker_is_lost_and_the_next_one_goes_on_to_the_same_table(
+    make_recipe, make_job, run, alone, workers
+):
+    from pipeline.execute.on_ray.train import GroupLostError
 
     recipe, work, undisturbed = make_recipe(dropout=0.1), make_job(), make_job()
     run = run.model_copy(update={"workers": workers})
-    found = train_on_ray(job_of(recipe, run, work, DIES_ONCE), work)
+    with pytest.raises(GroupLostError):
+        train(job_of(recipe, run, work, DIES_ONCE), work)
     assert (work.scratch / "died").exists()
-    expected = train_on_ray(job_of(recipe, run, undisturbed), undisturbed).table if workers > 1 else alone
+    found = train(job_of(recipe, run, work, DIES_ONCE), work)
+    expected = train(job_of(recipe, run, undisturbed), undisturbed).table if workers > 1 else alone
     assert repeatable(found.table).equals(repeatable(expected))
 
 
 def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
-    from pipeline.execute.on_ray.train import train_on_ray
-
     work = make_job()
     with pytest.raises(UserError, match=r"pretrain\.holdout"):
-        train_on_ray(job_of(make_recipe(holdout=1e-5), run, work), work)
+        train(job_of(make_recipe(holdout=1e-5), run, work), work)

@@ -167,7 +167,7 @@ def test_a_broken_newest_checkpoint_costs_steps_and_nothing_else(make_recipe, ma
 def test_a_finished_training_is_not_repeated(make_recipe, make_job, run, monkeypatch):
     recipe, job = make_recipe(steps=2), make_job()
     first = Pretrain(recipe, run)(job)
-    monkeypatch.setattr(Pretrain, "train", None)
+    monkeypatch.setattr(Pretrain, "_prepare", None)
     assert Pretrain(recipe, run)(job).table.equals(first.table)
 
 
