@@ -11,6 +11,7 @@ from stages.caption.spec import CaptionRecipe
 from stages.contract import ModelRunOptions, Output, Shard
 from stages.io.image_batches import batches
 from stages.io.shards import Artifact, duplicates
+from stages.keys import row_of
 from stages.models.blip import captioner
 from stages.models.blip.sampling import Sampling
 from stages.models.device import limit_threads, resolve_device, torch_dtype
@@ -60,7 +61,8 @@ class Caption:
         for batch in batches(images, self._captioner.preprocess, self._batch_size, copies):
             written |= batch.broken
             if batch.keys:
-                uniforms = uniform_grid(recipe.seed, batch.keys, recipe.candidates, recipe.max_length)
+                rows = [row_of(key) for key in batch.keys]
+                uniforms = uniform_grid(recipe.seed, rows, recipe.candidates, recipe.max_length)
                 captions = self._captioner.caption(batch.pixels, uniforms)
                 told = (self._numbers.error if found is None else found for found in captions)
                 written |= zip(batch.keys, told, strict=True)

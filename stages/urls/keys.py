@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-ROW_DIGITS: Final = 16
+from stages.keys import ROW_DIGITS
+
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number: so many multiples of it as there are equal rows are all different."""
 
