@@ -102,7 +102,7 @@ def _node(values: Mapping[str, Any]) -> Node:
         spec=spec,
         source=values["source"],
         recipe=spec.recipe.model_validate_json(json.dumps(values["recipe"])),
-        run=spec.run.model_validate_json(json.dumps(values["run"])),
+        run=(spec.placed or spec.run).model_validate_json(json.dumps(values["run"])),
         reads={role: tuple(names) for role, names in values["reads"].items()},
         identity=values["identity"],
         fingerprint=values["fingerprint"],

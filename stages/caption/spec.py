@@ -39,7 +39,7 @@ class CaptionRecipe(PretrainedRecipe):
     beams: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Beam search over so many texts in place of sampling; the best `candidates` of them are taken. 1 is greedy."""
     seed: Seed = 0
-    """With an image's key and a candidate's number it determines the random numbers of that caption."""
+    """With an image's address and text, and a candidate's number, it determines the random numbers of that caption."""
 
     @model_validator(mode="after")
     def _settings_agree(self) -> CaptionRecipe:

@@ -93,6 +93,8 @@ class StageSpec:
     workers: Workers = "one"
     check: Check | None = None
     """What no single key shows; it costs as little to import as the rest."""
+    placed: type[RunOptions] | None = None
+    """The run options with the places `images` and `removed` of a source, if the stage is to know them."""
     implied: bool = False
     """Whether it runs where the manifest has no section for it, too."""
 

@@ -16,7 +16,7 @@ from stages.download.existing import read_existing
 from stages.download.fit import Fit
 from stages.download.local import Local
 from stages.download.rows import Outcome, Row, images_table, read_rows
-from stages.download.spec import DownloadRecipe, DownloadRun
+from stages.download.spec import DownloadRecipe, PlacedDownloadRun
 from stages.download.spool import Spool
 from stages.download.web import Web
 from stages.io.webdataset import json_part, write_tar
@@ -29,7 +29,7 @@ _BY_ADDRESS = Outcome("removed", "its address is on the removal list")
 class Download:
     """Fetches the images of a shard, each from where it is: the web, a folder, or a tar that exists already."""
 
-    def __init__(self, recipe: DownloadRecipe, run: DownloadRun) -> None:
+    def __init__(self, recipe: DownloadRecipe, run: PlacedDownloadRun) -> None:
         fit = Fit(recipe, run)
         self._extension = recipe.encode_format
         self._images = run.images

@@ -97,10 +97,6 @@ class DownloadRun(RunOptions):
     """Processes of one worker that images are decoded in, each one image at a time."""
     contact: str | None = None
     """A web page or an e-mail address that the User-Agent names, for those whose servers are asked."""
-    images: str | None = None
-    """fsspec URL of the folder below which the urls table's `file` lies; set by the graph from the source."""
-    removed: str | None = None
-    """fsspec URL of the removal list; set by the graph from the manifest."""
 
     @field_validator("contact")
     @classmethod
@@ -110,6 +106,15 @@ class DownloadRun(RunOptions):
         return text
 
 
+class PlacedDownloadRun(DownloadRun):
+    """The same, with the places that the source and the manifest name; no keys of the section."""
+
+    images: str | None = None
+    """fsspec URL of the folder below which the urls table's `file` lies."""
+    removed: str | None = None
+    """fsspec URL of the removal list."""
+
+
 SPEC = StageSpec(
     name="download",
     version=4,
@@ -117,6 +122,7 @@ SPEC = StageSpec(
     writes="images",
     recipe=DownloadRecipe,
     run=DownloadRun,
+    placed=PlacedDownloadRun,
     compute="stages.download.compute:Download",
     implied=True,
 )

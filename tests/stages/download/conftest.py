@@ -12,7 +12,7 @@ from loopback import Run, Web, serve
 
 from stages.contract import Output, Shard
 from stages.download.compute import Download
-from stages.download.spec import DownloadRecipe, DownloadRun
+from stages.download.spec import DownloadRecipe, PlacedDownloadRun
 from stages.io.shards import Artifact
 from stages.tables import IMAGES, URLS
 
@@ -51,7 +51,7 @@ def download(tmp_path: Path) -> Run:
         pq.write_table(table, folder / "urls.parquet")
         compute = Download(
             DownloadRecipe(**{"timeout": 5, "allow_addresses": ["127.0.0.1"], **recipe}),
-            DownloadRun(**{"threads": 8, "images": images, **(run or {})}),
+            PlacedDownloadRun(**{"threads": 8, "images": images, **(run or {})}),
         )
         output = compute(Shard({"urls": (Artifact(str(folder / "urls.parquet")),)}, "s-0", scratch))
         assert output.table.schema == IMAGES

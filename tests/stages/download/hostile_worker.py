@@ -15,7 +15,7 @@ from hostile import guard, peak_memory
 
 from stages.contract import Shard
 from stages.download.compute import Download
-from stages.download.spec import DownloadRecipe, DownloadRun
+from stages.download.spec import DownloadRecipe, PlacedDownloadRun
 from stages.io.shards import Artifact
 from stages.tables import URLS
 
@@ -29,7 +29,7 @@ def main() -> None:
     pq.write_table(URLS.empty_table().from_pylist(rows, schema=URLS), folder / "urls.parquet")
     scratch = folder / "scratch"
     scratch.mkdir()
-    compute = Download(DownloadRecipe(**json.loads(sys.argv[3])), DownloadRun(**json.loads(sys.argv[4])))
+    compute = Download(DownloadRecipe(**json.loads(sys.argv[3])), PlacedDownloadRun(**json.loads(sys.argv[4])))
     started = time.monotonic()
     output = compute(Shard({"urls": (Artifact(str(folder / "urls.parquet")),)}, "s", scratch))
     print(
