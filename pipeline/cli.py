@@ -63,12 +63,6 @@ Address = Annotated[
 ]
 
 
-class RetryStage(StrEnum):
-    """Whose rows can be tried again."""
-
-    download = "download"
-
-
 class ExportFormat(StrEnum):
     """What other programs read."""
 
@@ -99,7 +93,6 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
 @app.command()
 def retry(  # noqa: PLR0913, PLR0917 - a command's options
     target: Target,
-    stage: Annotated[RetryStage, typer.Option(help="Whose failed rows.")] = RetryStage.download,
     status: Annotated[
         str | None,
         typer.Option(
@@ -118,7 +111,6 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.session import open_output
     from pipeline.upkeep.retry import mark, statuses_of
 
-    del stage  # there is one so far
     session = _told(open_output(target))
     marked = mark(session, statuses_of(status))
     say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)

@@ -30,7 +30,7 @@ def write_damage(damage: Damage, scratch: Path) -> Mapping[str, Path]:
 def damaged_files(graph: Graph, store: Store) -> list[dict[str, Any]]:
     """The damaged files: node, file, what is wrong with how many of its entries, and all of it in words."""
     found = []
-    for node in graph.writing("urls"):
+    for node in graph.cuts:
         named = {part.name for part in node.parts}
         sides = store.sides(done_folder(node, store), ENDING)
         found += [{"node": node.name, **store.read_json(url)} for part, url in sides.items() if part in named]

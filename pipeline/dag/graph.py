@@ -98,9 +98,14 @@ class Graph:
         """The nodes that write a kind."""
         return [node for node in self.nodes.values() if node.spec.writes == kind]
 
+    @property
+    def cuts(self) -> list[Node]:
+        """The nodes that cut sources into shards."""
+        return [node for node in self.nodes.values() if node.spec.grain == "file"]
+
     def cutting(self, source: str) -> Node:
         """The node that cuts a source into shards."""
-        return next(node for node in self.nodes.values() if node.source == source and node.spec.grain == "file")
+        return next(node for node in self.cuts if node.source == source)
 
     def until(self, step: str) -> Graph:
         """The part of the graph that a step needs, itself included."""

@@ -192,7 +192,7 @@ class Worker:
         damage, known = Damage(part.place), self._known(job, part)
         try:
             for shard, table in self._compute(job)(part, damage, known):
-                commit(self._store, job, shard, Output(table, counts={"urls": table.num_rows}), started)
+                commit(self._store, job, shard, Output(table, counts={"rows": table.num_rows}), started)
                 cut.append(Counted(shard, table.num_rows))
         except UserError:  # it is broken behind these rows, for whoever tries
             for found in cut:
@@ -200,7 +200,7 @@ class Worker:
             raise
         counted = [*known.counted(), *cut]
         counts = {
-            "urls": sum(found.rows for found in counted),
+            "rows": sum(found.rows for found in counted),
             "new": sum(found.rows for found in cut),
             **damage.counts,
         }
@@ -209,7 +209,7 @@ class Worker:
             metadata = {**job.metadata, "counts": json.dumps(counts), "digest": part.digest}
             self._store.commit(f"{job.folder}/{PARTS}", name, Output(listing_table(counted), sides=sides), metadata)
         seconds, shards = time.monotonic() - started, tuple(found.shard for found in counted)
-        return Report(counts["urls"], seconds, counts, shards, damage.words)
+        return Report(counts["rows"], seconds, counts, shards, damage.words)
 
     def _known(self, job: Job, part: Part) -> Known:
         """The rows of a file that are in shards already."""

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from rich.progress import track
 
 from pipeline.dag.fingerprint import fingerprint
+from pipeline.dag.graph import Graph, Node
 from pipeline.dag.listing import artifacts, listings, read_listing
 from pipeline.dag.plan import NodePlan
 from pipeline.export.mark import Subject, Tables, tables_of
@@ -31,9 +32,6 @@ _LAYOUTS: Final = {"webdataset": 1, "json": 1}
 """By format; raised by hand when the files are written otherwise than before."""
 _READERS: Final = 32
 """Shards whose tables are looked at side by side."""
-_READ: Final = ("urls", "images", "captions", "similarities", "matches", "selection")
-"""The kinds of tables that an export of the corpus reads, which are its roles."""
-
 T = TypeVar("T")
 
 
@@ -79,7 +77,7 @@ def claim_corpus(session: Session, target: Target, to: str, *, overwrite: bool) 
     Raises:
         UserError: something else is there.
     """
-    selects = session.graph.writing("selection")
+    selects = [plan.node for plan in _selections(session)]
     return claim(target, Subject.of(session.graph, selects, to, _LAYOUTS[to]), overwrite=overwrite)
 
 
@@ -91,7 +89,7 @@ def selected(session: Session) -> Selected:
     """
     found: list[CorpusShard] = []
     total = 0
-    for plan in (plan for plan in session.plans if plan.node.spec.writes == "selection"):
+    for plan in _selections(session):
         if plan.shards is None:
             raise UserError(f"sources.{plan.node.source}: its list has not been cut; start with `capfilt run`")
         found += [_shard(session, plan, shard) for shard in _counted(session, plan) if shard.shard in plan.done]
@@ -99,6 +97,12 @@ def selected(session: Session) -> Selected:
     if not found:
         raise UserError("no shard is selected yet; start with `capfilt run --until select`")
     return Selected(tuple(found), total)
+
+
+def _selections(session: Session) -> list[NodePlan]:
+    """The last step that selects, a source each."""
+    plans = [plan for plan in session.plans if plan.node.spec.writes == "selection"]
+    return [plan for plan in plans if plan.node.step == plans[-1].node.step]
 
 
 def _counted(session: Session, plan: NodePlan) -> list[Counted]:
@@ -111,9 +115,19 @@ def _shard(session: Session, plan: NodePlan, shard: Counted) -> CorpusShard:
     """What the steps made of a shard."""
     source = plan.node.source
     assert source is not None, "a selection is made source by source"
-    nodes = [node for node in session.graph.nodes.values() if node.source == source]
-    folders = {kind: [session.store.folder_of(node) for node in nodes if node.spec.writes == kind] for kind in _READ}
+    folders: dict[str, list[str]] = {}
+    for node in _read_by(session.graph, plan.node):
+        folders.setdefault(node.spec.writes, []).append(session.store.folder_of(node))
     return CorpusShard(artifacts(session.store, folders, shard.shard, shard.without), source, shard.shard)
+
+
+def _read_by(graph: Graph, selection: Node) -> list[Node]:
+    """The nodes whose tables go into an export: a selection, what it reads, and the images and rows below those."""
+    own = {selection.name, *selection.inputs}
+    kinds = {graph.nodes[name].spec.writes for name in own}
+    needed = [graph.nodes[name] for name in graph.nodes if name in graph.needed_by(own)]
+    below = [node for node in needed if node.source == selection.source and node.spec.grain in {"file", "shard"}]
+    return [node for node in below if node.name in own or node.spec.writes not in kinds]
 
 
 def tables_now(shard: CorpusShard) -> Tables:
@@ -122,9 +136,9 @@ def tables_now(shard: CorpusShard) -> Tables:
     Raises:
         OSError: one of them is gone, or cannot be read.
     """
-    tables = tables_of(artifact for role in _READ for artifact in shard.all(role))
-    gone = shard.one("urls").without  # rows may have moved to another shard
-    return tables | ({"without": fingerprint(sorted(gone))} if gone else {})
+    found = [artifact for artifacts in shard.inputs.values() for artifact in artifacts]
+    gone = found[0].without  # rows may have moved to another shard
+    return tables_of(found) | ({"without": fingerprint(sorted(gone))} if gone else {})
 
 
 def side_by_side(look: Callable[[CorpusShard], T], shards: Sequence[CorpusShard]) -> list[T]:

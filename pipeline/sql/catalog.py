@@ -98,7 +98,7 @@ def _define_all(
 
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
-    counted = {node.name: _counted(store, node) for node in graph.writing("urls")}
+    counted = {node.name: _counted(store, node) for node in graph.cuts}
     _define_listings(connection, graph, store, where)
     for name, kind in KINDS.items():
         nodes = list({node.version: node for node in graph.writing(name)}.values())  # two steps may be the same
@@ -128,7 +128,7 @@ def _has_more(store: Store, graph: Graph, node: Node, counted: Mapping[str, Sequ
 def _define_listings(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, where: str) -> None:
     """Views of the shards that count, and of the rows in them that do not."""
     tables = []
-    for node in graph.writing("urls"):
+    for node in graph.cuts:
         if names := listings(node, store):
             paths = below(store, f"{store.folder_of(node)}/{PARTS}", *map(file_of, names))
             tables.append(Tables(paths, {"source": text(node.source or "")}))
