@@ -144,12 +144,19 @@ def plan(
     manifest: ManifestPath,
     until: Until = None,
     limit: Limit = None,
+    picture: Annotated[  # noqa: FBT002
+        bool, typer.Option("--picture", help="Print the steps as a flow chart, in Mermaid; their lists are not read.")
+    ] = False,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Say what a run would do, and what makes it necessary; nothing is written."""
-    from pipeline.session import open_session
+    from pipeline.session import graph_alone, open_session
+    from pipeline.watch.picture import mermaid
     from pipeline.watch.report import plan_rows, print_plan
 
+    if picture:
+        say(mermaid(*graph_alone(manifest)))
+        return
     session = _told(open_session(manifest, until, limit=limit, write=False))
     if as_json:
         say_json(plan_rows(session.plans))

@@ -136,6 +136,16 @@ def open_session(
     return found.until(until)
 
 
+def graph_alone(path: Path) -> tuple[Graph, Mapping[str, Use]]:
+    """The graph of a manifest whose lists are not looked at, and what its sources are for.
+
+    Raises:
+        UserError: the manifest is wrong.
+    """
+    manifest = load_manifest(path)
+    return build_graph(manifest.steps, manifest.sources, lists=Lists(parts_of=lambda _name, _source: [])), manifest.uses
+
+
 def open_output(target: str) -> Session:
     """What the latest run has left, of a manifest or in an output.
 

@@ -13,6 +13,8 @@ import yaml
 
 from pipeline.cli import app
 from pipeline.manifest.load import load_manifest
+from pipeline.session import graph_alone
+from pipeline.watch.picture import mermaid
 from stages.download.spec import DownloadRecipe, DownloadRun
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +55,14 @@ def test_manifests_are_fine(page, manifest, tmp_path):
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_picture_of_the_house_is_what_the_command_prints():
+    page = (ROOT / "docs/architecture.md").read_text()
+    (drawn,) = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
+    assert drawn.rstrip() == mermaid(*graph_alone(ROOT / "manifests/quickstart.yaml"))
+    for folder in re.findall(r"`((?:pipeline|stages)/[\w/]*)`", page):
+        assert (ROOT / folder).exists(), folder
 
 
 def test_the_crawlers_bounds_are_those_of_the_program():
