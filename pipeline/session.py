@@ -226,7 +226,7 @@ def _graph(  # noqa: PLR0913 - what there is to know
     manifest: Manifest, store: Store, digests: Digests, limit: int | None, trained: Trained, *, looks: bool
 ) -> Graph:
     def digest_of(source: SourceSettings, files: Files, folder: str) -> str:
-        meant = json.dumps([source.identity(), source.where, folder])
+        meant = json.dumps([source.identity(), source.chosen(), folder])
         return digests.of(files, meant, partial(digest, source, files, folder))
 
     def parts_of(name: str, source: Source) -> list[Part]:

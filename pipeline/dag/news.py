@@ -41,8 +41,9 @@ def _news(now: Sequence[Part], then: Sequence[Part]) -> Iterator[str]:
     if gone:
         yield f"{_files(gone)} gone: {_named(gone)}"
     kept = [(part, old[file]) for file, part in new.items() if file in old]
-    if any(part.source.where != before.source.where for part, before in kept):
-        yield "another 'where'"
+    for name in sorted({name for part, _ in kept for name in part.source.chooses}):
+        if any(getattr(part.source, name) != getattr(before.source, name, None) for part, before in kept):
+            yield f"another '{name}'"
     if any(part.limit != before.limit for part, before in kept):
         yield "another --limit"
 

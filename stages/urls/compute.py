@@ -45,12 +45,14 @@ class Urls:
             rows = PartRows(part.source, part.files)
             select = Selection(part.source, rows.schema, rows.types, damage)
             batches = map(partial(_placed, part), rows.read(select.columns, damage))
-            new = _new_rows(map(select, batches), part, known)
+            new = _new_rows(map(select, batches), part, known, select.schema)
             for number, table in enumerate(cut(new, self._size), start=known.next_number):
                 yield shard_name(part.file, number, table["key"].to_pylist()), table
 
 
-def _new_rows(batches: Iterator[pa.RecordBatch], part: Part, known: Known) -> Iterator[pa.RecordBatch]:
+def _new_rows(
+    batches: Iterator[pa.RecordBatch], part: Part, known: Known, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a part that are in no shard yet, with their keys; no more rows are looked at than its limit."""
     repeats, left = Repeats(), part.limit
     for batch in batches:
@@ -61,7 +63,7 @@ def _new_rows(batches: Iterator[pa.RecordBatch], part: Part, known: Known) -> It
         numbers = repeats(hashes)
         keys = pa.array(keys_of(part.file, hashes, numbers), pa.string())
         columns = [keys, pa.repeat(pa.scalar(part.source_name, pa.string()), len(keys)), *batch.columns]
-        keyed = pa.RecordBatch.from_arrays(columns, names=["key", "source", *batch.schema.names])
+        keyed = pa.RecordBatch.from_arrays(columns, schema=schema)
         yield keyed.filter(pa.array(known.see(numbers_of(hashes, numbers))))
         if left == 0:
             return

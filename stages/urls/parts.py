@@ -47,7 +47,7 @@ class Part:
     @property
     def name(self) -> str:
         """The name of what becomes of it: which rows of which content count."""
-        asked = json.dumps([self.digest, self.source.where, self.limit])
+        asked = json.dumps([self.digest, self.source.chosen(), self.limit], sort_keys=True)
         return f"{self.file}-{blake2b(asked.encode(), digest_size=4).hexdigest()}"
 
     @property

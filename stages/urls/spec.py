@@ -37,6 +37,8 @@ class SourceSettings(Settings):
     """What is taken when `path` is a folder; None where a folder makes no sense."""
     places: ClassVar[frozenset[str]] = frozenset({"path"})
     """The settings that say where the data lies, not what it is."""
+    chooses: ClassVar[frozenset[str]] = frozenset({"where"})
+    """The settings that say which rows count, not what they are."""
 
     format: str
     """What kind of files they are."""
@@ -72,8 +74,12 @@ class SourceSettings(Settings):
 
     def identity(self) -> dict[str, Any]:
         """Everything here that changes what a row is, not which rows there are, without paths and hosts."""
-        values = self.model_dump(mode="json", exclude={"use", "where", *self.places})
+        values = self.model_dump(mode="json", exclude={"use", *self.chooses, *self.places})
         return {**values, "trusted": self.trusted}
+
+    def chosen(self) -> dict[str, Any]:
+        """Everything here that says which rows count."""
+        return self.model_dump(mode="json", include=set(self.chooses))
 
     def overlaps(self, other: SourceSettings) -> bool:
         """Whether both take rows of the same file, as far as settings can tell: different `where`s are believed."""
@@ -303,6 +309,8 @@ class CocoSource(HumanSource):
     Own columns: `filepath`, `filename`, `cocoid`, `split`; as released `id`, `file_name`, `coco_url`, `flickr_url`,
     `width`, `height`, `license`, `date_captured`; of the list `image`, `image_id`.
     """
+
+    chooses: ClassVar[frozenset[str]] = frozenset({"where", "splits"})
 
     format: Literal["coco"]
     splits: tuple[Literal["train", "restval", "val", "test"], ...] = ("train", "restval")

@@ -68,6 +68,7 @@ def shard(path: Path, output: Path) -> dict[str, float]:
 
     from stages.urls.compute import Urls
     from stages.urls.damage import Damage
+    from stages.urls.known import Known
     from stages.urls.parts import find_parts
     from stages.urls.spec import LaionSource, UrlsRecipe, UrlsRun
 
@@ -76,7 +77,7 @@ def shard(path: Path, output: Path) -> dict[str, float]:
     (part,) = find_parts("laion", source)
     found = time.perf_counter() - start
     kept = shards = 0
-    for name, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place)):
+    for name, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file, {})):
         pq.write_table(table, output / f"{name}.parquet", compression="zstd")
         kept += table.num_rows
         shards += 1

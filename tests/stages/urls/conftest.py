@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from stages.urls.compute import Urls
 from stages.urls.damage import Damage
+from stages.urls.known import Known
 from stages.urls.parts import find_parts
 from stages.urls.spec import Source, UrlsRecipe, UrlsRun
 
@@ -32,7 +33,7 @@ def read(source: Callable[..., Any]) -> Read:
     def read(shard_size: int = 10_000, **settings: Any) -> pa.Table:
         parts = find_parts("web", source(**settings))
         cut = Urls(UrlsRecipe(shard_size=shard_size), UrlsRun())
-        tables = [table for part in parts for _, table in cut(part, Damage(part.place))]
+        tables = [table for part in parts for _, table in cut(part, Damage(part.place), Known(part.file, {}))]
         return pa.concat_tables(tables)
 
     return read
@@ -45,6 +46,8 @@ def read_damaged(source: Callable[..., Any]) -> Callable[..., tuple[pa.Table, Da
     def read(**settings: Any) -> tuple[pa.Table, Damage]:
         (part,) = find_parts("web", source(**settings))
         damage = Damage(part.place)
-        return pa.concat_tables(table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage)), damage
+        return pa.concat_tables(
+            table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage, Known(part.file, {}))
+        ), damage
 
     return read

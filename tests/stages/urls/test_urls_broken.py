@@ -18,6 +18,7 @@ from stages.errors import UserError
 from stages.urls.check import check
 from stages.urls.compute import Urls
 from stages.urls.damage import Damage
+from stages.urls.known import Known
 from stages.urls.parts import UNREADABLE, find_parts
 from stages.urls.spec import UrlsRecipe, UrlsRun
 
@@ -66,7 +67,9 @@ def damaged(good: bytes) -> dict[str, bytes]:
 
 
 def rows(part: Any) -> int:
-    return sum(table.num_rows for _, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place)))
+    return sum(
+        table.num_rows for _, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file, {}))
+    )
 
 
 @pytest.mark.parametrize("form", GOOD)

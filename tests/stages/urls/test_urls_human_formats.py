@@ -90,11 +90,8 @@ def test_lists_of_pairs_are_grouped_by_image(tmp_path: Path, read: Any) -> None:
         {"file": "train2014/b.jpg", "texts": ["A zebra."], "image_id": "coco_2"},
         {"file": "val2014/c.jpg", "texts": ["one", "two"], "image_id": None},
     ]
-    assert table.column("key").to_pylist() == [
-        "web-00000-00000-00000",
-        "web-00000-00000-00001",
-        "web-00001-00000-00000",
-    ]
+    files = [key.split("-")[1] for key in table.column("key").to_pylist()]
+    assert files[0] == files[1] != files[2]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Cutting: the shards one after the other are the input, and a row's key depends on the file alone."""
+"""Cutting: the shards one after the other are the input."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.tables import URLS
 from stages.urls import objects, parquet
-from stages.urls.sharding import cut, keyed
+from stages.urls.sharding import cut
 
 
 def batches(sizes: list[int]) -> list[pa.RecordBatch]:
@@ -28,20 +27,6 @@ def test_the_shards_are_the_rows_in_order(sizes: list[int], size: int) -> None:
     assert [n for table in tables for n in table.column("n").to_pylist()] == list(range(sum(sizes)))
     assert all(table.num_rows == size for table in tables[:-1])
     assert all(0 < table.num_rows <= size for table in tables)
-
-
-@given(rows=st.integers(0, 200), size=st.integers(1, 25))
-def test_keys_are_unique_and_do_not_depend_on_the_batches(rows: int, size: int) -> None:
-    def keys(sizes: list[int]) -> list[str]:
-        schema = pa.schema([*(URLS.field(name) for name in ("key", "source")), pa.field("n", pa.int64())])
-        shards = enumerate(cut(batches(sizes), size))
-        tables = [keyed(table, source="a", shard=f"a-00000-{number:05d}", schema=schema) for number, table in shards]
-        return [key for table in tables for key in table.column("key").to_pylist()]
-
-    whole = keys([rows])
-    assert whole == keys([1] * rows)
-    assert len(set(whole)) == rows
-    assert whole == sorted(whole)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
@@ -63,17 +48,17 @@ def test_a_file_of_several_batches(tmp_path: Any, read: Any, monkeypatch: pytest
     settings = {"format": form, "path": str(tmp_path / "a.*"), "where": "CAST(TEXT AS INTEGER) % 3 = 0"}
     table = read(shard_size=10, **settings)
     assert table.column("url").to_pylist() == urls[::3]
-    assert table.column("key").to_pylist()[9:11] == ["web-00000-00000-00009", "web-00000-00001-00000"]
     assert len(set(table.column("key").to_pylist())) == 34
 
 
 def test_a_part_without_a_row_left_makes_no_shard(tmp_path: Any, source: Any) -> None:
     from stages.urls.compute import Urls
     from stages.urls.damage import Damage
+    from stages.urls.known import Known
     from stages.urls.parts import find_parts
     from stages.urls.spec import UrlsRecipe, UrlsRun
 
     (tmp_path / "a.csv").write_text("URL,TEXT\nhttp://a.com/1.jpg,one\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text("URL,TEXT\n", encoding="utf-8")
     parts = find_parts("web", source(format="csv", path=str(tmp_path / "*.csv"), where="TEXT = 'two'"))
-    assert [list(Urls(UrlsRecipe(), UrlsRun())(part, Damage("x"))) for part in parts] == [[], []]
+    assert [list(Urls(UrlsRecipe(), UrlsRun())(part, Damage("x"), Known(part.file, {}))) for part in parts] == [[], []]

@@ -9,12 +9,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages.errors import UserError
 from stages.tables import URLS
+from stages.urls.keys import file_id, keys_of, row_hashes
 
 ODD = 'a 12" pizza, "half\\t eaten" — 披萨 🍕, it\'s \x0c good'
 """A caption with a lone quote, a comma, a backslash, characters beyond ASCII and a form feed, but no tab."""
@@ -39,7 +41,7 @@ def test_laion(tmp_path: Path, read: Any) -> None:
     table = read(format="laion", path=str(laion(tmp_path / "part-0.parquet")))
     assert table.schema == URLS
     assert table.to_pydict() == {
-        "key": [f"web-00000-00000-0000{row}" for row in range(4)],
+        "key": keys_of(file_id("web", "part-0.parquet"), row_hashes(table.to_batches()[0]), np.zeros(4, np.int64)),
         "source": ["web"] * 4,
         "url": ["http://a.com/1.jpg", "https://b.com/2.jpg?x=1", "", None],
         "text": ["one", ODD, "three", None],
@@ -245,6 +247,7 @@ def test_two_columns_of_one_name(tmp_path: Path, read: Any) -> None:
 def test_own_columns_have_the_types_of_their_file(tmp_path: Path, read: Any) -> None:
     from stages.urls.compute import Urls
     from stages.urls.damage import Damage
+    from stages.urls.known import Known
     from stages.urls.parts import find_parts
     from stages.urls.spec import LaionSource, UrlsRecipe, UrlsRun
 
@@ -254,7 +257,7 @@ def test_own_columns_have_the_types_of_their_file(tmp_path: Path, read: Any) -> 
         pq.write_table(pa.table({"URL": ["http://a.com"], "TEXT": [name], **columns}), tmp_path / f"{name}.parquet")
     source = LaionSource(format="laion", path=str(tmp_path), keep=("c0", "c1", "c2", "c3"))
     for part, own in zip(find_parts("web", source), values.values(), strict=True):
-        ((_, table),) = Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place))
+        ((_, table),) = Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file, {}))
         assert table.column_names == [*URLS.names, "c0", "c1", "c2", "c3"]
         assert [table[f"c{at}"].type for at in range(4)] == [pa.array([value]).type for value in own]
         assert [table[f"c{at}"][0].as_py() for at in range(4)] == own

@@ -16,6 +16,7 @@ from stages.errors import UserError
 from stages.tables import URLS
 from stages.urls.compute import Urls
 from stages.urls.damage import Damage
+from stages.urls.known import Known
 from stages.urls.parts import find_parts
 from stages.urls.spec import UrlsRecipe, UrlsRun
 
@@ -117,7 +118,7 @@ def rows(path: Path, source: Any, *columns: str) -> tuple[list[dict[str, Any]], 
     """The rows of one tar, by all columns that say something, and what of it was left out."""
     (part,) = find_parts("web", source(format="webdataset", path=str(path), keep=columns))
     damage = Damage(part.place)
-    table = pa.concat_tables([table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage)])
+    table = pa.concat_tables([table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage, Known(part.file, {}))])
     wanted = ["url", "text", "file", *(name for name in table.column_names if name not in URLS.names)]
     return [{k: v for k, v in row.items() if v is not None} for row in table.select(wanted).to_pylist()], damage
 
