@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.dag.fingerprint import fingerprint, stage_identity
-from pipeline.dag.graph import Graph, Node
+from pipeline.dag.graph import Graph, Node, rows_of
 from pipeline.execute.execution import Execution
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
@@ -26,6 +26,7 @@ from stages.contract import CorpusJob, Grain, GroupRunOptions, Output, Port, Rec
 from stages.errors import UserError
 from stages.io.files import write_whole
 from stages.urls.damage import Damage
+from stages.urls.known import Known
 from stages.urls.parts import Part
 
 HERE = "tests.pipeline.stubs"
@@ -50,10 +51,10 @@ class Cut:
     def __init__(self, recipe: StubRecipe, run: RunOptions) -> None:
         self._recipe = recipe
 
-    def __call__(self, part: Part, damage: Damage) -> Iterator[tuple[str, pa.Table]]:
-        misbehave(self._recipe, part.name)
+    def __call__(self, part: Part, damage: Damage, known: Known) -> Iterator[tuple[str, pa.Table]]:
+        misbehave(self._recipe, part.file)
         for index in range(int(Path(part.files[0]).stem)):
-            name = f"{part.name}-{index:05d}"
+            name = f"{part.file}-{index:05d}"
             misbehave(self._recipe, name)
             yield name, pa.table({"key": [f"{name}-{row}" for row in range(3)]})
 
@@ -252,9 +253,11 @@ def _node(
 ) -> Node:
     """A node whose faults are no part of its identity, so that a run without them goes on where one with them was."""
     assert isinstance(recipe, StubRecipe)
-    before = {role: [nodes[name].fingerprint for name in names] for role, names in reads.items()}
+    before = {role: [nodes[name].version for name in names] for role, names in reads.items()}
     identity = stage_identity(found, {"value": recipe.value, **(values or {})}, before)
-    return Node(found.name, found, source, recipe, run, reads, identity, fingerprint(identity), parts)
+    node = Node(found.name, found, source, recipe, run, reads, identity, fingerprint(identity), parts)
+    rows = rows_of(node, nodes, lambda _, part: part.name) if found.at_once else ""
+    return replace(node, data=rows, rows_now=rows)
 
 
 def make_graph(
@@ -288,6 +291,16 @@ def make_graph(
     return Graph(nodes)
 
 
+def whole(graph: Graph, *nodes: str) -> set[str]:
+    """The one artifact of each of these nodes, which work all shards at once."""
+    return {graph.nodes[name].whole for name in nodes}
+
+
+def part_names(graph: Graph, source: str) -> list[str]:
+    """Under what names the files of a source are cut."""
+    return [part.name for part in graph.nodes[f"urls/{source}"].parts]
+
+
 def make_execution(graph: Graph, store: Store) -> Execution:
     """What is left of a graph, to be run."""
     return Execution(graph, store, Schedule(graph, plan(graph, store)), Stop(print))
@@ -299,7 +312,7 @@ def make_part(source: str, index: int, count: int) -> Part:
 
     files = (f"{count}.txt",)
     return Part(
-        name=f"{source}-{index:05d}",
+        file=f"{source}-{index:05d}",
         source_name=source,
         source=CsvSource(format="csv", path="x"),
         files=files,

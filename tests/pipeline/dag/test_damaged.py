@@ -13,6 +13,7 @@ from pipeline.execute.worker import Report
 from pipeline.watch.display import REMARKS, Remarks
 from pipeline.watch.report import print_damaged
 from stages.io.shards import Artifact
+from stages.urls.keys import file_id
 from tests.pipeline.command import capfilt
 
 MANIFEST = """\
@@ -43,8 +44,13 @@ def test_a_damaged_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     damaged = json.loads(capfilt(capsys, "status", "m.yaml", "--json")[1])["damaged"]
     expected = {"node": "urls/web", "file": str(tmp_path / "a.tsv"), "left_out": 2, "replaced": 1, "words": told[19:]}
     assert damaged == [expected]
-    (listing,) = Path("out").glob("urls/*/parts/web-00000.parquet")
-    assert json.loads(Artifact(str(listing)).metadata()["counts"]) == {"urls": 3, "left_out": 2, "replaced": 1}
+    (listing,) = Path("out").glob(f"urls/*/parts/{file_id('web', 'a.tsv')}-*.parquet")
+    assert json.loads(Artifact(str(listing)).metadata()["counts"]) == {
+        "rows": 3,
+        "new": 3,
+        "left_out": 2,
+        "replaced": 1,
+    }
 
 
 def test_json_has_null_for_numbers_that_are_none(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dag.graph import Graph, build_graph
+from pipeline.dag.graph import Graph, Lists, build_graph
 from pipeline.manifest.load import load_manifest
 from stages.urls.spec import CocoSource, VgSource
 
@@ -30,7 +30,7 @@ def graph_of(folder: Path, text: str) -> Graph:
     path = folder / "m.yaml"
     path.write_text(text)
     manifest = load_manifest(path)
-    return build_graph(manifest.steps, manifest.sources, parts_of=lambda _name, _source: [])
+    return build_graph(manifest.steps, manifest.sources, lists=Lists(parts_of=lambda _name, _source: []))
 
 
 def test_what_is_measured_on_is_read_by_evaluate_alone(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trainers import register
 
-from pipeline.dag.graph import Graph, build_graph
+from pipeline.dag.graph import Graph, Lists, build_graph
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import wire
 from pipeline.manifest.load import load_manifest
@@ -145,7 +145,7 @@ def build(tmp_path: Path) -> Build:
         path = tmp_path / "m.yaml"
         path.write_text(text)
         manifest = load_manifest(path)
-        return build_graph(manifest.steps, manifest.sources, parts_of=lambda _name, _source: [])
+        return build_graph(manifest.steps, manifest.sources, lists=Lists(parts_of=lambda _name, _source: []))
 
     return make
 

@@ -26,7 +26,16 @@ from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph, with_compare, with_last_stages
+from tests.pipeline.stubs import (
+    SICK,
+    StubRecipe,
+    make_execution,
+    make_graph,
+    part_names,
+    whole,
+    with_compare,
+    with_last_stages,
+)
 
 Run = Callable[[Execution, Callable[[Event, Schedule], None]], None]
 SHORT = ("urls", "caption")
@@ -91,8 +100,8 @@ def test_stages_that_read_all_shards_at_once_run_last_and_in_their_order(run, tm
     schedule, events = execute(run, graph, store)
     assert schedule.is_finished
     shards = ["a/a-00000-00000", "a/a-00000-00001", "a/a-00001-00000", "b/b-00000-00000"]
-    assert rows(graph, store, "learn") == {"corpus": [{"value": 4 + 100, "shards": shards}]}
-    assert rows(graph, store, "judge") == {"corpus": [{"value": 4 + 104 + 1000, "shards": shards}]}
+    assert rows(graph, store, "learn") == {graph.nodes["learn"].whole: [{"value": 4 + 100, "shards": shards}]}
+    assert rows(graph, store, "judge") == {graph.nodes["judge"].whole: [{"value": 4 + 104 + 1000, "shards": shards}]}
     done = [event.node for event in events if event.kind == "done"]
     assert done[-2:] == ["learn", "judge"]
     assert execute(run_locally, graph, store)[1] == []
@@ -105,8 +114,8 @@ def test_every_shard_reads_what_was_found_out_about_its_whole_source(run, tmp_pa
     store = Store.open(str(tmp_path))
     schedule, _ = execute(run, graph, store)
     assert schedule.is_finished
-    assert rows(graph, store, "compare/a") == {"corpus": [{"value": 3 + 100}]}
-    assert rows(graph, store, "compare/b") == {"corpus": [{"value": 4 + 100}]}
+    assert rows(graph, store, "compare/a") == {"all": [{"value": 3 + 100}]}
+    assert rows(graph, store, "compare/b") == {"all": [{"value": 4 + 100}]}
     for source, shards, compared in (("a", 3, 103), ("b", 1, 104)):
         captions = rows(graph, store, f"caption/{source}")
         assert [{row["value"] for row in found} for found in captions.values()] == [{1 + compared}] * shards
@@ -117,8 +126,8 @@ def test_what_reads_a_result_that_failed_is_blocked(run, tmp_path):
     learn = StubRecipe(faults={"corpus": "raise"}, folder=str(tmp_path))
     graph = with_last_stages(make_graph({"a": [1]}, stages=("urls", "select")), learn=learn)
     schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
-    assert schedule.nodes["learn"].failed == {"corpus": "ValueError: corpus is bad"}
-    assert schedule.nodes["judge"].blocked == {"corpus"}
+    assert schedule.nodes["learn"].failed == {graph.nodes["learn"].whole: "ValueError: corpus is bad"}
+    assert schedule.nodes["judge"].blocked == whole(graph, "judge")
     assert (tmp_path / "corpus.attempts").read_text() == "xxx"
 
 
@@ -143,9 +152,10 @@ def test_a_file_with_a_users_mistake_is_not_tried_again(run, tmp_path):
     recipe = StubRecipe(faults={"a-00001": "user_error"}, folder=str(tmp_path))
     graph = make_graph({"a": [1, 2]}, stages=("urls", "download"), urls=recipe)
     schedule, _ = execute(run, graph, Store.open(str(tmp_path / "out")))
-    assert schedule.nodes["urls/a"].failed == {"a-00001": "a-00001: line 3 has one field, it needs two"}
+    broken = part_names(graph, "a")[1]
+    assert schedule.nodes["urls/a"].failed == {broken: "a-00001: line 3 has one field, it needs two"}
     assert (tmp_path / "a-00001.attempts").read_text() == "x"
-    assert schedule.nodes["download/a"].blocked == {"a-00001"}
+    assert schedule.nodes["download/a"].blocked == {broken}
     assert schedule.nodes["download/a"].done == {"a-00000-00000"}
 
 
@@ -155,20 +165,20 @@ def test_a_file_that_cannot_be_cut_costs_itself_and_a_later_run_tries_it_again(t
     schedule, _ = execute(run_locally, graph, store)
     good = ["a-00000-00000", "a-00002-00000"]
     assert list(rows(graph, store, "select/a")) == good
-    assert schedule.nodes["learn"].blocked == schedule.nodes["judge"].blocked == {"corpus"}
+    assert schedule.nodes["learn"].blocked | schedule.nodes["judge"].blocked == whole(graph, "learn", "judge")
     plans = {found.node.name: found for found in plan(graph, store)}
-    assert plans["urls/a"].missing == ("a-00001",)
+    assert plans["urls/a"].missing == (part_names(graph, "a")[1],)
     assert plans["select/a"].is_done
     assert plans["learn"].reason == "blocked: it reads all shards at once, and 2.txt cannot be read"
     (failure,) = store.failures(done_folder(graph.nodes["urls/a"], store)).values()
     assert failure["error"] == "2.txt: a-00001: line 3 has one field, it needs two"
 
     before = rows(graph, store, "select/a")
-    whole = with_last_stages(make_graph({"a": [1, 2, 1]}))
-    schedule, events = execute(run_locally, whole, store)
-    assert schedule.nodes["judge"].done == {"corpus"}
+    mended = with_last_stages(make_graph({"a": [1, 2, 1]}))
+    schedule, events = execute(run_locally, mended, store)
+    assert schedule.nodes["judge"].done == whole(mended, "judge")
     assert not store.failures(done_folder(graph.nodes["urls/a"], store))
-    assert rows(whole, store, "select/a").items() >= before.items()
+    assert rows(mended, store, "select/a").items() >= before.items()
     assert not any(event.shard in good for event in events)
 
 
@@ -176,9 +186,9 @@ def test_a_source_of_which_no_file_can_be_cut_leaves_the_others_alone(tmp_path):
     faults = StubRecipe(faults={"a-00000": "user_error"}, folder=str(tmp_path))
     graph = with_last_stages(make_graph({"a": [1], "b": [2]}, urls=faults))
     schedule, _ = execute(run_locally, graph, Store.open(str(tmp_path / "out")))
-    assert schedule.nodes["select/a"].blocked == {"a-00000"}
+    assert schedule.nodes["select/a"].blocked == set(part_names(graph, "a"))
     assert len(schedule.nodes["select/b"].done) == 2
-    assert schedule.nodes["learn"].blocked == {"corpus"}
+    assert schedule.nodes["learn"].blocked == whole(graph, "learn")
 
 
 def test_shards_of_a_file_that_is_broken_behind_them_do_not_stay(tmp_path):

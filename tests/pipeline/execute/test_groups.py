@@ -16,7 +16,7 @@ from pipeline.execute.stop import Stopped
 from pipeline.store import Store
 from stages.contract import GroupRunOptions, RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, with_last_stages
+from tests.pipeline.stubs import StubRecipe, make_execution, make_graph, whole, with_last_stages
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PAIR = GroupRunOptions(cpus=0.2, workers=2)
@@ -51,14 +51,14 @@ def run(execution: Execution, react=lambda event: None) -> list[Event]:
 
 
 def ranks(execution: Execution, node: str) -> set[str]:
-    (folder,) = Path(execution.jobs[node].folder).glob("checkpoints")
+    (folder,) = Path(execution.jobs[node].folder).glob("checkpoints/*")
     return {path.name for path in folder.iterdir()}
 
 
 def test_two_trainings_of_a_graph_are_each_done_by_a_group(tmp_path):
     execution = execution_of(tmp_path, PAIR)
     run(execution)
-    assert execution.schedule.nodes["judge"].done == {"corpus"}
+    assert execution.schedule.nodes["judge"].done == whole(execution.graph, "judge")
     assert ranks(execution, "learn") == ranks(execution, "judge") == {"2-0", "2-1"}
 
 
@@ -66,7 +66,7 @@ def test_a_group_has_its_room_when_others_have_gone_home(tmp_path):
     half = (os.cpu_count() or 1) / 2
     execution = execution_of(tmp_path, GroupRunOptions(cpus=half, workers=2))
     run(execution)
-    assert execution.schedule.nodes["judge"].done == {"corpus"}
+    assert execution.schedule.nodes["judge"].done == whole(execution.graph, "judge")
 
 
 @pytest.mark.parametrize("fault", ["raise_once", "kill_once"])
@@ -75,7 +75,7 @@ def test_a_group_of_which_one_fails_is_formed_anew(tmp_path, fault):
     events = run(execution)
     (retried,) = (event for event in events if event.kind == "retried")
     assert ("group is bad" if fault == "raise_once" else "the worker died") in retried.error
-    assert execution.schedule.nodes["judge"].done == {"corpus"}
+    assert execution.schedule.nodes["judge"].done == whole(execution.graph, "judge")
 
 
 def test_a_group_past_its_deadline_is_replaced(tmp_path):
@@ -84,7 +84,7 @@ def test_a_group_past_its_deadline_is_replaced(tmp_path):
     assert [event.error for event in events if event.kind == "retried"] == [
         "longer than the deadline of 15 s (learn.run.deadline)"
     ]
-    assert execution.schedule.nodes["judge"].done == {"corpus"}
+    assert execution.schedule.nodes["judge"].done == whole(execution.graph, "judge")
 
 
 def test_a_training_is_left_at_the_first_signal_since_it_goes_on_from_its_checkpoint(tmp_path):
@@ -100,7 +100,7 @@ def test_a_training_is_left_at_the_first_signal_since_it_goes_on_from_its_checkp
     assert not execution.schedule.nodes["learn"].done
     again = make_execution(execution.graph, execution.store)
     run(again)
-    assert again.schedule.nodes["judge"].done == {"corpus"}
+    assert again.schedule.nodes["judge"].done == whole(again.graph, "judge")
 
 
 def test_a_group_that_fits_nowhere_is_a_mistake(tmp_path):

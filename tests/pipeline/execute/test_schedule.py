@@ -11,7 +11,7 @@ from pipeline.dag.graph import Graph
 from pipeline.dag.plan import NodePlan
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.task import Task
-from tests.pipeline.stubs import make_graph, with_compare, with_last_stages
+from tests.pipeline.stubs import make_graph, whole, with_compare, with_last_stages
 
 
 def fresh(graph: Graph) -> Schedule:
@@ -26,7 +26,7 @@ def fresh(graph: Graph) -> Schedule:
 
 def shards_of(graph: Graph, source: str) -> list[str]:
     parts = graph.nodes[f"urls/{source}"].parts
-    return [f"{part.name}-{index:05d}" for part in parts for index in range(int(part.files[0].split(".")[0]))]
+    return [f"{part.file}-{index:05d}" for part in parts for index in range(int(part.files[0].split(".")[0]))]
 
 
 def drain(graph: Graph, schedule: Schedule, rng: random.Random, bad: set[Task], limit: int | None = None) -> list[Task]:
@@ -123,7 +123,7 @@ def test_a_stage_that_stops_blocks_what_is_left_of_it_and_what_reads_that():
     assert schedule.nodes["caption/a"].blocked == set(shards_of(graph, "a")) - {under_way.shard}
     schedule.again(under_way)
     assert schedule.nodes["select/a"].blocked == schedule.nodes["caption/a"].blocked == set(shards_of(graph, "a"))
-    assert schedule.nodes["judge"].blocked == {"corpus"}
+    assert schedule.nodes["judge"].blocked == whole(graph, "judge")
     drain(graph, schedule, random.Random(0), set())
     assert len(schedule.nodes["download/a"].done) == 3
 
@@ -148,17 +148,17 @@ def test_a_source_that_cannot_be_cut_blocks_what_reads_it_only():
 
 
 @given(st.randoms(use_true_random=False), st.booleans())
-def test_what_reads_all_shards_at_once_waits_for_every_source_or_is_blocked(rng, whole):
+def test_what_reads_all_shards_at_once_waits_for_every_source_or_is_blocked(rng, well):
     graph = with_last_stages(make_graph({"a": [2], "b": [3]}))
     schedule = fresh(graph)
-    bad = set() if whole else {Task("caption/b", shards_of(graph, "b")[1])}
+    bad = set() if well else {Task("caption/b", shards_of(graph, "b")[1])}
     order = drain(graph, schedule, rng, bad)
-    last = [task.node for task in order if task.shard == "corpus"]
-    assert last == (["learn", "judge"] if whole else [])
-    if whole:
+    last = [task.node for task in order if task.node in {"learn", "judge"}]
+    assert last == (["learn", "judge"] if well else [])
+    if well:
         assert [task.node for task in order[-2:]] == ["learn", "judge"]
     else:
-        assert schedule.nodes["learn"].blocked == schedule.nodes["judge"].blocked == {"corpus"}
+        assert schedule.nodes["learn"].blocked | schedule.nodes["judge"].blocked == whole(graph, "learn", "judge")
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from([None, 1, 2]))
@@ -167,7 +167,7 @@ def test_what_compares_a_source_waits_for_it_and_those_above_and_every_shard_for
     order = drain(graph, fresh(graph), rng, set(), limit)
     at = {task: index for index, task in enumerate(order)}
     for source, above in (("a", "a"), ("b", "ab")):
-        compared = at[Task(f"compare/{source}", "corpus")]
+        compared = at[Task(f"compare/{source}", "all")]
         assert all(at[Task(f"download/{of}", shard)] < compared for of in above for shard in shards_of(graph, of))
         assert all(compared < at[Task(f"caption/{source}", shard)] for shard in shards_of(graph, source))
     assert len(order) == len(set(order))
@@ -181,7 +181,7 @@ def test_a_source_that_cannot_be_compared_blocks_those_below_it(rng, which):
     bad = shards_of(graph, "b")[which]
     drain(graph, schedule, rng, {Task("download/b", bad)})
     assert len(schedule.nodes["select/a"].done) == 1
-    assert schedule.nodes["compare/b"].blocked == schedule.nodes["compare/c"].blocked == {"corpus"}
+    assert schedule.nodes["compare/b"].blocked == schedule.nodes["compare/c"].blocked == {"all"}
     assert schedule.nodes["select/b"].blocked == set(shards_of(graph, "b"))
     assert schedule.nodes["select/c"].blocked == set(shards_of(graph, "c"))
 
@@ -189,7 +189,7 @@ def test_a_source_that_cannot_be_compared_blocks_those_below_it(rng, which):
 def test_a_comparison_that_fails_blocks_every_shard_of_its_source():
     graph = with_compare(make_graph({"a": [3], "b": [1]}))
     schedule = fresh(graph)
-    drain(graph, schedule, random.Random(0), {Task("compare/a", "corpus")})
+    drain(graph, schedule, random.Random(0), {Task("compare/a", "all")})
     for stage in ("caption", "rank", "select"):
         assert schedule.nodes[f"{stage}/a"].blocked == set(shards_of(graph, "a"))
     assert len(schedule.nodes["select/b"].done) == 1

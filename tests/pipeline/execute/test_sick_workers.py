@@ -15,7 +15,7 @@ from pipeline.execute.task import Hand, Task
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
-from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph
+from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph, part_names
 
 FULL = "OSError: [Errno 28] No space left on device"
 
@@ -83,7 +83,8 @@ def test_a_stage_that_no_worker_can_be_set_up_for_stops_and_the_others_go_on(tmp
 
 def test_a_users_mistake_in_a_shard_is_confirmed_by_another_worker_where_there_is_one(tmp_path):
     execution, kinds = execution_of(tmp_path, 2, 2), []
-    task, one, two = Task("urls/a", "a-00000"), Hand("one", "here"), Hand("two", "there")
+    task = Task("urls/a", part_names(execution.graph, "a")[0])
+    one, two = Hand("one", "here"), Hand("two", "there")
     for by, other in ((one, two), (two, one)):
         assert execution.schedule.take("urls/a") == task
         mistake = UserError("2.txt: line 3 has one field")
