@@ -111,10 +111,9 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.session import open_output
     from pipeline.upkeep.retry import mark, statuses_of
 
-    session = _told(open_output(target))
-    marked = mark(session, statuses_of(status))
+    marked = mark(_told(open_output(target)), statuses_of(status))
     say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
-    _work(partial(session.until, until), executor, address, as_json=as_json)
+    _work(lambda: open_output(target).until(until), executor, address, as_json=as_json)
 
 
 def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | None, *, as_json: bool) -> None:

@@ -58,9 +58,11 @@ def _rows(catalog: Catalog, sql: str) -> list[dict[str, Any]]:
 def failed_shards(session: Session) -> list[dict[str, Any]]:
     """The shards that failed for good and are still not done: node, shard, error."""
     found = []
-    for node in session.graph.nodes.values():
-        failures = session.store.failures(done_folder(node, session.store))
-        found += [{"node": node.name, "shard": shard, **failure} for shard, failure in failures.items()]
+    for plan in session.plans:
+        failures = session.store.failures(done_folder(plan.node, session.store))
+        counted = failures if plan.shards is None else plan.shards  # others are of lists that were
+        named = {shard: failure for shard, failure in failures.items() if shard in counted}
+        found += [{"node": plan.node.name, "shard": shard, **failure} for shard, failure in named.items()]
     return found
 
 

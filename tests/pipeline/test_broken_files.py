@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def test_a_broken_tar_is_listed_and_only_it_is_read_once_it_is_whole(folder, cap
     broken.write_bytes(tar(1)[:2000])
     code, _, err = capfilt(capsys, *RUN)
     assert code == 1
-    assert f"failed: urls/tars tars-00001 after 1 attempt(s): {broken} cannot be read: " in err
+    assert re.search(
+        rf"failed: urls/tars tars-[0-9a-f-]+ after 1 attempt\(s\): {re.escape(str(broken))} cannot be read: ", err
+    )
     good = [f"{row} of {number}" for row in range(3) for number in (0, 2)]
     assert images(capsys) == sorted(good)
     done = tables(folder)
@@ -79,10 +82,10 @@ def test_a_broken_tar_is_listed_and_only_it_is_read_once_it_is_whole(folder, cap
     assert images(capsys) == sorted([*good, *(f"{row} of 1" for row in range(3))])
     assert tables(folder).items() >= done.items()
 
-    broken.write_bytes(tar(3))  # another file, which is no repair: it is another list
+    broken.write_bytes(tar(3))  # another file of that name: its rows are new, and those before count no more
     capfilt(capsys, *RUN)
     assert images(capsys) == sorted([*good, *(f"{row} of 3" for row in range(3))])
-    assert len(tables(folder)) == 6
+    assert tables(folder).items() >= done.items()
 
 
 def test_what_reads_all_shards_is_blocked_by_name(folder, capsys):

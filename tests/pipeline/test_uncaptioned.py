@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.dag.listing import PARTS, listing_table
 from pipeline.session import open_session
 from pipeline.sql.catalog import connect, query
 from stages import tables
 from stages.contract import Output, RunOptions, Shard
 from stages.select.compute import Select
 from stages.select.spec import SelectRecipe
+from stages.urls.known import Counted
 
 SHARD = "web-00000-00000"
 BROKEN, INFINITE = "cannot be decoded: a header: it is odd", "not finite in float16"
@@ -59,6 +61,9 @@ filter: {model: nowhere/model}
         session.store.commit(folders[stage], SHARD, Output(table), {"stage": stage})
 
     keys = list(dict.fromkeys(row["key"] for row in CANDIDATES))
+    (part,) = session.graph.nodes["urls/web"].parts
+    listing = listing_table([Counted(SHARD, len(keys))])
+    session.store.commit(f"{folders['urls']}/{PARTS}", part.name, Output(listing), {"stage": "urls"})
     commit("urls", make(tables.URLS, [{"key": key, "source": "web", "url": f"http://x/{key}"} for key in keys]))
     commit("download", make(tables.IMAGES, [{"key": key, "status": "success", "retry": 0} for key in keys]))
     for stage, origin in (("annotate", "web"), ("caption", "synthetic")):

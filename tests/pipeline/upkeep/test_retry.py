@@ -1,36 +1,27 @@
-"""What failed for a reason that passes is tried again, and nothing else is touched."""
+"""What failed for a reason that passes is tried again in a shard of its own, and nothing else is touched."""
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from picture_web import Web, picture
-from PIL import Image
+from picture_web import Web
 from test_cli import LOCAL, capfilt
 
-from pipeline.dag.fingerprint import fingerprint, stage_identity
-from pipeline.session import open_session
 from pipeline.store import Store
-from stages.contract import Output
-from stages.registry import STAGES
 
-RUN = (*LOCAL, "--until", "download")
+RUN = (*LOCAL, "--until", "annotate")
 RETRY = ("retry", *RUN[1:])
-PATHS = ["/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9"]
-SHARDS = ["web-00000-00000", "web-00000-00001", "web-00000-00002"]
+PATHS = [f"/{number}" for number in range(1, 10)]
 SICK = {"/2", "/6"}
 """One in each of the first two shards."""
 
 
 @pytest.fixture
 def folder(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A download of three rows a shard, two of which failed, and what was made of it."""
+    """A download of three rows a shard, two of which failed, and the texts of the others."""
     monkeypatch.chdir(tmp_path)
     rows = [f"{web.url(path)},text of {path}" for path in PATHS]
     Path("list.csv").write_text("\n".join(["URL,TEXT", *rows, "file:///etc/passwd,no address"]) + "\n")
@@ -46,124 +37,93 @@ select: {itm_threshold: null}
     web.down |= SICK
     assert capfilt(capsys, *RUN)[0] == 0
     web.down.clear()
-    make_captions_and_training()
     web.asked.clear()
     return tmp_path
 
 
-def make_captions_and_training() -> None:
-    """Results under some recipe, as earlier manifests may have left them."""
-    session = open_session(Path("m.yaml"))
-    download = session.graph.nodes["download/web"]
-    _make(session.store, "caption", {"images": [download.fingerprint]}, SHARDS)
-    caption = session.store.fingerprints("caption")[0]
-    _make(session.store, "select", {"captions": [caption]}, SHARDS)
-    select = session.store.fingerprints("select")[0]
-    _make(session.store, "pretrain", {"selection": [select]}, ["corpus"])
-    checkpoint = Path("out/pretrain", session.store.fingerprints("pretrain")[0], "checkpoints", "step-1")
-    checkpoint.parent.mkdir()
-    checkpoint.touch()
-    _make(session.store, "rank", {"captions": ["0" * 16]}, SHARDS)  # of another download
+def ask(capsys: pytest.CaptureFixture[str], sql: str) -> list[dict[str, Any]]:
+    code, out, err = capfilt(capsys, "query", "m.yaml", sql, "--json")
+    assert code == 0, err
+    return json.loads(out)
 
 
-def _make(store: Store, stage: str, inputs: dict[str, list[str]], shards: list[str]) -> None:
-    identity = stage_identity(STAGES[stage], {}, inputs)
-    folder = store.folder(stage, fingerprint(identity))
-    store.record_recipe(folder, {"source": "web", "identity": identity})
-    side = Path("side")
-    side.write_text(stage)
-    for shard in shards:
-        store.commit(folder, shard, Output(pa.table({"key": [shard]}), sides={"txt": side}), {"stage": stage})
+def everything() -> dict[Path, bytes]:
+    """What the stages have made, but for the listings and what is written anew at every end."""
+    return {path: path.read_bytes() for path in Path("out").glob("*/*/web-*") if path.is_file()}
 
 
-def images(shard: str) -> tuple[list[dict], dict[str, bytes]]:
-    """The rows of a shard's table, and the files of its tar."""
-    (path,) = Path("out/download").glob(f"*/{shard}.parquet")
-    tar = path.with_name((pq.read_metadata(path).metadata or {})[b"side.tar"].decode())
-    with tarfile.open(tar) as archive:
-        members = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
-    return pq.read_table(path).to_pylist(), members
-
-
-def pixels(encoded: bytes) -> bytes:
-    return Image.open(io.BytesIO(encoded)).tobytes()
-
-
-def made() -> dict[str, list[str]]:
-    """By stage, the shards that it has tables of."""
-    stages = ("caption", "select", "pretrain", "rank")
-    return {stage: sorted(path.stem for path in Path("out", stage).glob("*/*.parquet")) for stage in stages}
+def statuses(capsys: pytest.CaptureFixture[str], web: Web) -> dict[str, tuple[str, int]]:
+    """By address: how it ended, and by which retry."""
+    rows = ask(capsys, "SELECT url, status, retry FROM images")
+    return {row["url"].removeprefix(web.url("")): (row["status"], row["retry"]) for row in rows}
 
 
 def test_failed_rows_come_and_all_others_stay(folder, web, capsys):
-    before = {shard: images(shard) for shard in SHARDS}
-    third = {path: path.read_bytes() for path in Path("out/download").glob(f"*/{SHARDS[2]}*")}
+    before, keys = everything(), ask(capsys, "SELECT key, url FROM urls ORDER BY ALL")
     code, _, err = capfilt(capsys, *RETRY)
     assert code == 0
     assert "2 rows of 2 shards are tried again" in err
     assert web.asked == dict.fromkeys(SICK, 1)
-    for shard, row, path in ((SHARDS[0], 1, "/2"), (SHARDS[1], 2, "/6")):
-        (rows_before, members_before), (rows, members) = before[shard], images(shard)
-        key = f"{shard}-{row:05d}"
-        assert [found for found in rows if found["key"] != key] == [
-            found for found in rows_before if found["key"] != key
-        ]
-        assert (rows_before[row]["status"], rows[row]["status"]) == ("http_5xx", "success")
-        assert [found["key"] for found in rows] == [found["key"] for found in rows_before]
-        assert {name: members[name] for name in members_before} == members_before
-        assert set(members) - set(members_before) == {f"{key}.{ending}" for ending in ("png", "txt", "json")}
-        assert list(members) == sorted(members, key=lambda name: name.partition(".")[0])  # in the rows' order
-        assert pixels(members[f"{key}.png"]) == pixels(picture(int(path[1:])))
-        assert json.loads(members[f"{key}.json"])["caption"] == f"text of {path}"
-    assert {path: path.read_bytes() for path in third} == third
+    assert everything().items() > before.items()
+    assert ask(capsys, "SELECT key, url FROM urls ORDER BY ALL") == keys
+    found = statuses(capsys, web)
+    assert {path: found.pop(path) for path in SICK} == dict.fromkeys(SICK, ("success", 1))
+    assert found.pop("file:///etc/passwd") == ("invalid_url", 0)
+    assert set(found.values()) == {("success", 0)}
+    texts = ask(capsys, "SELECT caption FROM captions ORDER BY ALL")
+    assert [row["caption"] for row in texts] == sorted(f"text of {path}" for path in PATHS)
+    assert ask(capsys, "SELECT count FROM funnel WHERE step IN ('URLs', 'images') ORDER BY ALL") == [
+        {"count": 9},
+        {"count": 10},
+    ]
+    assert "nothing to do" in capfilt(capsys, *RUN)[1]
+    assert "0 rows of 0 shards" in capfilt(capsys, *RETRY)[2]
 
 
-def test_what_was_made_of_a_changed_shard_goes_whatever_its_recipe(folder, capsys):
-    assert capfilt(capsys, *RETRY)[0] == 0
-    assert made() == {"caption": SHARDS[2:], "select": SHARDS[2:], "pretrain": [], "rank": SHARDS}
-    assert not list(Path("out/pretrain").glob("*/checkpoints"))
-    assert sorted(path.name.partition(".")[0] for path in Path("out").rglob("*.txt")) == sorted(
-        [*SHARDS[2:] * 2, *SHARDS]
-    )
-
-
-def test_what_fails_again_changes_its_reason_and_nothing_else(folder, web, capsys):
-    web.down.add("/6")
-    before = made()
+def test_only_the_reasons_that_are_named_are_tried_again(folder, web, capsys):
     assert capfilt(capsys, *RETRY, "--status", "timeout,http_4xx")[2].startswith("0 rows of 0 shards")
     assert not web.asked
-    assert capfilt(capsys, *RETRY, "--status", "http_5xx")[0] == 0
-    assert images(SHARDS[1])[0][2]["error"] == "HTTP 500 Internal Server Error"
-    assert made()["caption"] == SHARDS[1:]
-    assert before["caption"] == SHARDS
-    assert capfilt(capsys, *RETRY)[2].startswith("1 rows of 1 shards")
+    assert capfilt(capsys, *RETRY, "--status", "http_5xx")[2].startswith("2 rows of 2 shards")
+    assert web.asked == dict.fromkeys(SICK, 1)
 
 
-@pytest.mark.parametrize("dies_at", ["remove", "commit", "unmark"])
-def test_a_retry_that_died_goes_on_with_the_next_run(folder, capsys, monkeypatch, dies_at):
-    class Death(BaseException):
-        """Like a SIGKILL, nobody handles it."""
+def test_what_fails_again_can_be_tried_again(folder, web, capsys):
+    web.down.add("/6")
+    assert capfilt(capsys, *RETRY)[0] == 0
+    assert {path: statuses(capsys, web)[path] for path in SICK} == {"/2": ("success", 1), "/6": ("http_5xx", 1)}
+    losses = ask(capsys, "SELECT reason, count FROM losses ORDER BY reason")
+    assert losses == [{"reason": "http_5xx", "count": 1}, {"reason": "invalid_url", "count": 1}]
+    web.down.clear()
+    web.asked.clear()
+    assert "1 rows of 1 shards" in capfilt(capsys, *RETRY)[2]
+    assert web.asked == {"/6": 1}
+    assert statuses(capsys, web)["/6"] == ("success", 2)
 
-    def die(*_: object, **__: object) -> None:
-        raise Death
+
+class Death(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_retry_that_died_goes_on(folder, web, capsys, monkeypatch, number):
+    """At its first commit, a new shard; at its second, the listing that counts it; at its third, the download."""
+    commit, calls = Store.commit, iter(range(1, 100))
+
+    def die(*arguments: Any, **options: Any) -> None:
+        if next(calls) == number:
+            raise Death
+        commit(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, dies_at, die)
+        patch.setattr(Store, "commit", die)
         with pytest.raises(Death):
             capfilt(capsys, *RETRY)
     capsys.readouterr()
-    out = capfilt(capsys, "plan", "m.yaml")[1]
-    assert "tries failed rows of 2 shards again" in " ".join(out.split())
-    assert capfilt(capsys, *RUN)[0] == 0
-    assert [row["status"] for shard in SHARDS[:2] for row in images(shard)[0]] == ["success"] * 6
-    assert made() == {"caption": SHARDS[2:], "select": SHARDS[2:], "pretrain": [], "rank": SHARDS}
-    assert not list(Path("out").rglob("*.retry.json"))
-    assert len(list(Path("out/download").glob("*/*.tar"))) == len(images_shards())
-    assert "nothing to do" in capfilt(capsys, *RUN)[1]
-
-
-def images_shards() -> list[str]:
-    return [path.stem for path in Path("out/download").glob("*/*.parquet")]
+    again = RUN if number == 3 else RETRY
+    assert capfilt(capsys, *again)[0] == 0
+    assert {path: statuses(capsys, web)[path][0] for path in SICK} == dict.fromkeys(SICK, "success")
+    assert len(ask(capsys, "SELECT key FROM images")) == len(PATHS) + 1
+    assert len(ask(capsys, "SELECT key FROM captions")) == len(PATHS)
 
 
 @pytest.mark.parametrize("status", ["success", "removed", "late"])
