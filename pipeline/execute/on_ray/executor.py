@@ -14,6 +14,7 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from pipeline.execute.crew import Verdict
 from pipeline.execute.events import Event, Listener, one_line
 from pipeline.execute.execution import Execution, hopeless
 from pipeline.execute.on_ray.cluster import check_ray_lives, check_room, ray_session
@@ -165,7 +166,7 @@ class RayRun:
             if trouble := self._execution.cannot_write(task):
                 raise StorageLostError(trouble) from error
             self._execution.schedule.again(task)  # it is this worker that cannot
-            self._staff.dismiss(pool, worker)
+            self._judge(pool, worker, self._good_for_nothing(pool, worker), error)
         elif task:
             pool.idle.append(worker)
             verdict = self._execution.failed(task, error, self._listener, by=worker.hand, others=pool.others(worker))
@@ -177,12 +178,14 @@ class RayRun:
         """A worker cannot be set up: a mistake of the user's where none can, and else the worker's own trouble."""
         if isinstance(error, UserError) and not any(other.is_set_up for other in pool.workers):
             pool.refuse(worker, error)
-            return
-        others = [other.name for other in pool.others(worker)]
-        verdict = pool.crew.failed(worker.hand.name, None, others)
-        self._judge(pool, worker, verdict, error)
+        else:
+            self._judge(pool, worker, self._good_for_nothing(pool, worker), error)
 
-    def _judge(self, pool: Pool, worker: Worker, verdict: str, error: Exception) -> None:
+    def _good_for_nothing(self, pool: Pool, worker: Worker) -> Verdict:
+        """What it makes of a worker that it is good for no shard at all."""
+        return pool.crew.failed(worker.hand.name, None, [other.name for other in pool.others(worker)])
+
+    def _judge(self, pool: Pool, worker: Worker, verdict: Verdict, error: Exception) -> None:
         if verdict == "hopeless":
             self._stop(pool, hopeless(one_line(error)))
         elif verdict == "sick":
