@@ -43,6 +43,7 @@ class Staff:
         self.calls: dict[Any, Call] = {}
         self.pools = self._make_pools()
         self._looked = 0.0
+        self._going: frozenset[str] = frozenset()
 
     def _make_pools(self) -> list[Pool]:
         """A pool for every stage that has work left, in the order of the DAG."""
@@ -90,11 +91,10 @@ class Staff:
 
     def _leave_draining_nodes(self) -> None:
         """Give no shard to a worker whose node will soon be gone; Ray starts its successor on another one."""
-        if (now := time.monotonic()) - self._looked < EVERY:
-            return
-        self._looked, going = now, draining_nodes()
-        for pool in self.pools:
-            for worker in [worker for worker in pool.idle if worker.hand.host in going]:
+        if (now := time.monotonic()) - self._looked > EVERY:
+            self._looked, self._going = now, draining_nodes()
+        for pool in self.pools if self._going else ():
+            for worker in [worker for worker in pool.idle if worker.hand.host in self._going]:
                 self.send_home(pool, worker)
 
     def _make_room(self) -> None:
