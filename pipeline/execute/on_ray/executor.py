@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from pipeline.execute.crew import Verdict
 from pipeline.execute.events import Event, Listener, one_line
-from pipeline.execute.execution import Execution, hopeless
+from pipeline.execute.execution import Execution, RunLostError, hopeless
 from pipeline.execute.on_ray.cluster import check_ray_lives, check_room, ray_session
 from pipeline.execute.on_ray.pool import DEATHS, Pool, Worker
 from pipeline.execute.on_ray.staff import Call, Staff
@@ -52,6 +52,16 @@ class RayRun:
             StorageLostError: the output has answered with errors for too long.
             Stopped: somebody wants the run to end, and what is left under way would not be over in time.
         """
+        try:
+            self._work()
+        except RunLostError:  # nobody is left to be sent home
+            raise
+        except BaseException:
+            self._staff.leave()
+            raise
+        self._staff.leave()
+
+    def _work(self) -> None:
         stop = self._execution.stop
         while not self._execution.schedule.is_finished and (not stop.requested or self._at_shards()):
             if not stop.requested:
@@ -64,7 +74,6 @@ class RayRun:
             self._enforce_deadlines()
         if stop.requested and any(call.task for call in self._staff.calls.values()):
             stop.now()  # a training, which goes on from its last checkpoint
-        self._staff.release_finished_pools()
 
     def _at_shards(self) -> bool:
         """Whether shards are under way that will be over before long."""

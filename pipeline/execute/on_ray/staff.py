@@ -55,13 +55,19 @@ class Staff:
 
     def arrange(self) -> None:
         """Hire for what can be worked now; send home who is not needed, or stands where others must."""
-        self.release_finished_pools()
+        self._release_finished_pools()
         self._hire()
         self._leave_draining_nodes()
         self._make_room()
         self._tell_who_waits()
 
-    def release_finished_pools(self) -> None:
+    def leave(self) -> None:
+        """Send all home, and give every room back."""
+        for pool in self.pools:
+            for worker in list(pool.workers):
+                self.send_home(pool, worker)
+
+    def _release_finished_pools(self) -> None:
         """Give a finished stage's CPUs and GPUs to those that wait for some."""
         for pool in [pool for pool in self.pools if pool.is_finished]:
             for worker in list(pool.workers):
