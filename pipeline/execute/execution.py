@@ -102,7 +102,9 @@ class Execution:
         verdict = crew.failed(by.name, task, [other.name for other in others], last=last)
         if verdict == "hopeless" and not self._has_untried(node.step):
             verdict = "well"  # nothing is left but shards that failed before; each has its attempts
-        elif verdict != "well" and (blamed := crew.blamed_for(by.name)):
+        elif verdict == "hopeless":
+            again = True  # and blocked, when the stage stops: nobody knows whether it is bad
+        elif verdict == "sick" and (blamed := crew.blamed_for(by.name)):
             self.retries.forgive(blamed)
             again = True
         self._after(task, one_line(error), again, listener)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -137,20 +137,25 @@ def _probed() -> str:
 
 def reason(error: BaseException) -> str:
     """What the storage said, as one line: a server's own words, where it has any, and not what was made of them."""
-    for found in chain(error):
-        response = getattr(found, "response", None)
-        if isinstance(response, dict):
-            said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
-            words = (meta.get("HTTPStatusCode", ""), said.get("Code", ""), said.get("Message", ""))
-            return " ".join(dict.fromkeys(str(word) for word in words if word))
+    if answer := _answer(error):
+        said, meta = answer.get("Error", {}), answer.get("ResponseMetadata", {})
+        words = (meta.get("HTTPStatusCode", ""), said.get("Code", ""), said.get("Message", ""))
+        return " ".join(dict.fromkeys(str(word) for word in words if word))
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _answer(error: BaseException) -> dict[str, Any] | None:
+    """What a server has answered, as botocore keeps it."""
+    found = (getattr(each, "response", None) for each in chain(error))
+    return next((response for response in found if isinstance(response, dict)), None)
+
+
 def _full_reason(error: Exception) -> str:
-    """As `reason`; a server's answer to HEAD has no words (400 may be an expired token), so it is asked once more."""
-    found = reason(error)
-    return found if type(error).__name__ in found else _probed() or found
+    """As `reason`; an answer to HEAD is a number without words (400 may be an expired token), so it is asked again."""
+    answer = _answer(error)
+    is_bare = answer is not None and str(answer.get("Error", {}).get("Code", "")).isdigit()
+    return (is_bare and _probed()) or reason(error)
 
 
 def told(trouble: str, who: str = "") -> None:

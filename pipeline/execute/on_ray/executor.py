@@ -14,8 +14,9 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from pipeline.execute.crew import Verdict
 from pipeline.execute.events import Event, Listener, one_line
-from pipeline.execute.execution import Execution, hopeless
+from pipeline.execute.execution import Execution, RunLostError, hopeless
 from pipeline.execute.on_ray.cluster import check_ray_lives, check_room, ray_session
 from pipeline.execute.on_ray.pool import DEATHS, Pool, Worker
 from pipeline.execute.on_ray.staff import Call, Staff
@@ -51,6 +52,16 @@ class RayRun:
             StorageLostError: the output has answered with errors for too long.
             Stopped: somebody wants the run to end, and what is left under way would not be over in time.
         """
+        try:
+            self._work()
+        except RunLostError:  # nobody is left to be sent home
+            raise
+        except BaseException:
+            self._staff.leave()
+            raise
+        self._staff.leave()
+
+    def _work(self) -> None:
         stop = self._execution.stop
         while not self._execution.schedule.is_finished and (not stop.requested or self._at_shards()):
             if not stop.requested:
@@ -63,7 +74,6 @@ class RayRun:
             self._enforce_deadlines()
         if stop.requested and any(call.task for call in self._staff.calls.values()):
             stop.now()  # a training, which goes on from its last checkpoint
-        self._staff.release_finished_pools()
 
     def _at_shards(self) -> bool:
         """Whether shards are under way that will be over before long."""
@@ -165,7 +175,7 @@ class RayRun:
             if trouble := self._execution.cannot_write(task):
                 raise StorageLostError(trouble) from error
             self._execution.schedule.again(task)  # it is this worker that cannot
-            self._staff.dismiss(pool, worker)
+            self._judge(pool, worker, self._good_for_nothing(pool, worker), error)
         elif task:
             pool.idle.append(worker)
             verdict = self._execution.failed(task, error, self._listener, by=worker.hand, others=pool.others(worker))
@@ -177,12 +187,14 @@ class RayRun:
         """A worker cannot be set up: a mistake of the user's where none can, and else the worker's own trouble."""
         if isinstance(error, UserError) and not any(other.is_set_up for other in pool.workers):
             pool.refuse(worker, error)
-            return
-        others = [other.name for other in pool.others(worker)]
-        verdict = pool.crew.failed(worker.hand.name, None, others)
-        self._judge(pool, worker, verdict, error)
+        else:
+            self._judge(pool, worker, self._good_for_nothing(pool, worker), error)
 
-    def _judge(self, pool: Pool, worker: Worker, verdict: str, error: Exception) -> None:
+    def _good_for_nothing(self, pool: Pool, worker: Worker) -> Verdict:
+        """What it makes of a worker that it is good for no shard at all."""
+        return pool.crew.failed(worker.hand.name, None, [other.name for other in pool.others(worker)])
+
+    def _judge(self, pool: Pool, worker: Worker, verdict: Verdict, error: Exception) -> None:
         if verdict == "hopeless":
             self._stop(pool, hopeless(one_line(error)))
         elif verdict == "sick":

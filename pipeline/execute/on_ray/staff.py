@@ -43,6 +43,7 @@ class Staff:
         self.calls: dict[Any, Call] = {}
         self.pools = self._make_pools()
         self._looked = 0.0
+        self._going: frozenset[str] = frozenset()
 
     def _make_pools(self) -> list[Pool]:
         """A pool for every stage that has work left, in the order of the DAG."""
@@ -54,13 +55,19 @@ class Staff:
 
     def arrange(self) -> None:
         """Hire for what can be worked now; send home who is not needed, or stands where others must."""
-        self.release_finished_pools()
+        self._release_finished_pools()
         self._hire()
         self._leave_draining_nodes()
         self._make_room()
         self._tell_who_waits()
 
-    def release_finished_pools(self) -> None:
+    def leave(self) -> None:
+        """Send all home, and give every room back."""
+        for pool in self.pools:
+            for worker in list(pool.workers):
+                self.send_home(pool, worker)
+
+    def _release_finished_pools(self) -> None:
         """Give a finished stage's CPUs and GPUs to those that wait for some."""
         for pool in [pool for pool in self.pools if pool.is_finished]:
             for worker in list(pool.workers):
@@ -90,11 +97,10 @@ class Staff:
 
     def _leave_draining_nodes(self) -> None:
         """Give no shard to a worker whose node will soon be gone; Ray starts its successor on another one."""
-        if (now := time.monotonic()) - self._looked < EVERY:
-            return
-        self._looked, going = now, draining_nodes()
-        for pool in self.pools:
-            for worker in [worker for worker in pool.idle if worker.hand.host in going]:
+        if (now := time.monotonic()) - self._looked > EVERY:
+            self._looked, self._going = now, draining_nodes()
+        for pool in self.pools if self._going else ():
+            for worker in [worker for worker in pool.idle if worker.hand.host in self._going]:
                 self.send_home(pool, worker)
 
     def _make_room(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pipeline.execute.task import Hand, Task
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
+from tests.pipeline.command import capfilt
 from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph, part_names
 
 FULL = "OSError: [Errno 28] No space left on device"
@@ -128,3 +131,28 @@ def test_the_last_shards_have_their_attempts_and_their_own_errors(tmp_path):
     failed = execution.schedule.nodes["caption/a"].failed
     assert failed == {shard: f"ValueError: {shard} is bad" for shard in bad}
     assert len(execution.schedule.nodes["select/a"].done) == 4
+
+
+def test_the_command_says_at_its_end_which_stage_has_stopped_and_why(tmp_path, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stages.download.compute.Download.__call__", fail)
+    monkeypatch.chdir(tmp_path)
+    rows = [f"http://127.0.0.1:1/{number}.jpg,text" for number in range(14)]
+    Path("list.csv").write_text("\n".join(["URL,TEXT", *rows]) + "\n")
+    Path("m.yaml").write_text("""\
+output: out
+sources: {web: {format: csv, path: list.csv}}
+urls: {shard_size: 1}
+caption: {model: nowhere/model}
+rank: {model: nowhere/model}
+select: {itm_threshold: null}
+""")
+    code, said, errors = capfilt(capsys, "run", "m.yaml", "--until", "download", "--executor", "local", "--json")
+    reason = f"its workers fail one after the other, and none is well: {FULL}; the same command goes on"
+    assert code == 1
+    assert f"stopped download: {reason}" in errors
+    outcome = json.loads(said)
+    assert (outcome["stopped"], outcome["failed"]) == ({"download/web": reason}, [])
+    assert len(outcome["blocked"]["download/web"]) == 14
