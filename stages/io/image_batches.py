@@ -13,6 +13,7 @@ from torch import Tensor
 from stages.io.prefetch import in_background
 from stages.io.shards import Artifact, MissingImagesError, read_images
 from stages.pictures import PictureError, decode
+from stages.words import one_line
 
 Preprocess = Callable[[Image.Image], Tensor]
 """An RGB image to a model's input, (3, height, width), float32."""
@@ -65,15 +66,11 @@ def _prepare(encoded: bytes, preprocess: Preprocess) -> Tensor | str:
     try:
         image = decode(encoded)
     except PictureError as error:
-        return f"cannot be decoded: {_in_one_line(error)}"
+        return f"cannot be decoded: {one_line(error)}"
     try:
         return preprocess(image)
     except Exception as error:  # noqa: BLE001 - nothing is swallowed: it is told of the image, and the model was tried
-        return f"cannot be preprocessed: {type(error).__name__}: {_in_one_line(error)}"
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return f"cannot be preprocessed: {type(error).__name__}: {one_line(error)}"
 
 
 def _collect(pending: dict[str, Future[Tensor | str]], missing: dict[str, str] | None = None) -> Batch:

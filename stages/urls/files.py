@@ -26,6 +26,7 @@ from stages.errors import BrokenFileError, UserError
 from stages.io import tars
 from stages.io.files import locate
 from stages.urls.unpack import as_text, unpack
+from stages.words import first_line
 
 Files = tuple[str, ...]
 """The files of one part: local paths or fsspec URLs."""
@@ -226,8 +227,3 @@ def reading(files: Files) -> Iterator[None]:
 def _is_of_codec(error: BaseException) -> bool:
     """Whether a codec cannot make sense of some bytes: what comes of a disk or the network has a number."""
     return type(error) is OSError and error.errno is None
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
