@@ -35,6 +35,10 @@ Seconds = Annotated[float, Field(gt=0, le=365 * 86_400)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
+MAX_BYTES = 2**31
+"""Of an image as it is stored: no recipe may allow more."""
+
+
 class Recipe(Settings):
     """What changes a stage's result. It is fingerprinted whole."""
 

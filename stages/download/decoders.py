@@ -32,6 +32,8 @@ PATIENCE = 10
 """How often a picture's CPU time may pass on the clock before its process is ended as one that has no end."""
 SILENCE = 2
 """How often the time on the clock may pass before a process that should have ended itself is."""
+STARTING: Final = 300.0
+"""Seconds on the clock after which a process is given up that is not ready: on a busy machine it takes a while."""
 _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     # Keep at hand what the next picture needs, up to 32 MiB: to ask for it anew each time takes a fifth of the time.
@@ -111,9 +113,10 @@ class DecoderProcess:
         """
         self._too_large = Answer("too_large", f"decoding it takes more than {options['seconds']:g} s")
         self._late = Answer("error", f"not decoded within {options['clock_seconds']:g} s")
-        self._silence = SILENCE * options["clock_seconds"]
+        self._silence = STARTING
         with tempfile.TemporaryFile() as errors:  # once it is ready, it silences what codecs say of strangers' bytes
             self._start(options, errors)
+        self._silence = SILENCE * options["clock_seconds"]
 
     def _start(self, options: dict[str, Any], errors: IO[bytes]) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - this program's own module
@@ -171,7 +174,7 @@ class DecoderProcess:
             errors.seek(0)
             said = errors.read().decode(errors="replace").splitlines() or [""]
             code = self._process.returncode
-            raise OSError(f"a decoder process does not start (exit code {code}): {said[-1]}") from error
+            raise OSError(f"a decoder process does not start (exit code {code}): {said[-1] or error}") from error
 
     def _last_words(self) -> Answer:
         self._process.wait()

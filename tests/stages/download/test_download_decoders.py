@@ -19,9 +19,7 @@ from loopback import Run, Web, encoded, picture
 from stages.download import decoders as module
 from stages.download import fit as fit_module
 from stages.download.decoders import DecoderProcess, Decoders
-from stages.download.fit import Fit
 from stages.download.messages import CONVERT, REQUEST, Answer, Sizes, Wanted
-from stages.download.spec import DownloadRecipe, DownloadRun
 
 WANTED = Wanted(32, "jpg", 90, 0, None, 10**8)
 GOOD = encoded(picture(24, 16))
@@ -185,9 +183,3 @@ def test_a_process_that_does_not_start_is_no_pictures_fault(
     monkeypatch.setattr(fit_module, "_decoders", fit_module._decoders.__wrapped__)  # not those of other tests
     with pytest.raises(OSError, match=r"does not start \(exit code 1\): .*No module named no_such_module"):
         download([{"url": web.url("/good.jpg")}] * 5)
-
-
-def test_files_beyond_the_limit_are_not_decoded() -> None:
-    fit = Fit(DownloadRecipe(max_bytes=100), DownloadRun())
-    for outcome in (fit.image(GOOD)[0], fit.look(GOOD)):
-        assert (outcome.status, outcome.error) == ("too_large", "more than 100 bytes")
