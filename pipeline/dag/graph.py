@@ -122,7 +122,8 @@ def _source_node(  # noqa: PLR0913, PLR0917 - what a node is made of
         values |= {"source": source_name, **source.identity()}
         values["content"] = content_of(values, parts)
     if stage == "download":
-        run = run.model_copy(update={"images": absolute(source.images_root), "removed": absolute(manifest.removed)})
+        places = {"images": absolute(source.images_root), "removed": absolute(manifest.removed)}
+        run = run.model_copy(update=places | {"packed": source.packed})
     identity = stage_identity(spec, values, {name: nodes[name].fingerprint for name in inputs})
     recipe, own_parts = with_absolute_paths(recipe), parts if stage == "urls" else ()
     return Node(spec, source_name, recipe, run, inputs, identity, fingerprint(identity), own_parts)

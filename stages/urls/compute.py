@@ -12,6 +12,7 @@ from stages.errors import BrokenFileError
 from stages.urls.batch import CONTENT, Batch
 from stages.urls.damage import Damage
 from stages.urls.files import reading
+from stages.urls.folder import in_folder
 from stages.urls.parts import Part
 from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
@@ -34,14 +35,17 @@ class Urls:
 
         Raises:
             BrokenFileError: the file cannot be read.
-            UserError: it does not have the columns that its source says.
+            UserError: it does not have the columns that its source says, or its images are not in their folder.
         """
         if part.broken:
             raise BrokenFileError(part.broken)
         with reading(part.files):
             rows = PartRows(part.source, part.files)
             select = Selection(part.source, rows.schema, rows.types, damage)
-            batches = map(partial(_below, part.folder), rows.read(select.columns, damage))
+            read = rows.read(select.columns, damage)
+            root = part.source.images_root
+            checked = read if root is None or part.source.packed else in_folder(root, read)
+            batches = map(partial(_below, part.folder), checked)
             for number, table in enumerate(cut(map(select, batches), self._size)):
                 shard = f"{part.name}-{number:05d}"
                 yield shard, keyed(table, source=part.source_name, shard=shard, schema=select.schema)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from stages.errors import BrokenFileError, UserError
 from stages.io import tars
+from stages.io.files import absolute
 from stages.urls.digest import digest
 from stages.urls.files import AT_ONCE, Files, filesystem, find
 from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource
@@ -28,6 +29,7 @@ class Part:
     source_name: str
     """The source's name in the manifest."""
     source: SourceSettings
+    """Its `images` as a worker in any folder finds them."""
     files: Files
     """The input file; or urls and captions of SBU; or an img2dataset tar and the table beside it."""
     digest: str
@@ -51,7 +53,7 @@ def find_parts(name: str, source: SourceSettings) -> list[Part]:
     Raises:
         UserError: nothing matches, or a file lacks its partner.
     """
-    groups = find_files(name, source)
+    groups, source = find_files(name, source), _from_anywhere(source)
     root = filesystem(source.images_root)[1] if isinstance(source, WebDatasetSource) else None
     folders = [_below(root, files[0]) if root is not None else "" for files in groups]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -81,6 +83,12 @@ def find_files(name: str, source: SourceSettings) -> list[Files]:
     if isinstance(source, SbuSource):
         return [_with_captions(name, file) for file in found]
     return [(file,) for file in found]
+
+
+def _from_anywhere(source: SourceSettings) -> SourceSettings:
+    """Return a source whose folder of images a worker with another working folder finds."""
+    root = source.images_root
+    return source if root is None or source.packed else source.model_copy(update={"images": absolute(root)})
 
 
 def _digest(source: SourceSettings, files: Files, folder: str) -> tuple[str, str]:

@@ -190,8 +190,8 @@ def test_a_run_with_failed_shards_finishes_the_rest_lists_them_and_ends_with_exi
     assert "URLs" in out
     failed = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 1
-    assert "download/people people-00000-00000 after 1 attempt(s): not one of 2 images lies below" in failed[0]
+    assert "urls/people people-00000 after 1 attempt(s): not one of 2 images lies below" in failed[0]
     code, out, _ = capfilt(capsys, "status", "m.yaml", "--json")
     told = json.loads(out)
-    assert [row["shard"] for row in told["failed"]] == ["people-00000-00000"]
+    assert [row["shard"] for row in told["failed"]] == ["people-00000"]
     assert {row["node"]: row["done"] for row in told["stages"]}["download/web"] == 3
