@@ -39,7 +39,7 @@ def _mistake(source: SourceSettings, parts: Sequence[Files]) -> UserError | None
     for files in parts:
         try:
             _check_columns(source, files)
-        except BrokenFileError:
+        except (BrokenFileError, OSError):
             continue
         except UserError as error:
             first = first or error
