@@ -190,7 +190,8 @@ def test_a_run_with_failed_shards_finishes_the_rest_lists_them_and_ends_with_exi
     assert "URLs" in out
     failed = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 1
-    assert "urls/people people-00000 after 1 attempt(s): not one of 2 images lies below" in failed[0]
+    assert failed[0].startswith("failed: urls/people people-00000 after 1 attempt(s): ")
+    assert "coco.json: not one of 2 images lies below" in failed[0]
     code, out, _ = capfilt(capsys, "status", "m.yaml", "--json")
     told = json.loads(out)
     assert [row["shard"] for row in told["failed"]] == ["people-00000"]
