@@ -114,7 +114,7 @@ class DownloadRun(RunOptions):
 
 SPEC = StageSpec(
     name="download",
-    version=4,
+    version=5,
     inputs=("urls",),
     recipe=DownloadRecipe,
     run=DownloadRun,

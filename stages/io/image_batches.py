@@ -20,7 +20,7 @@ Preprocess = Callable[[Image.Image], Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
+class PixelBatch:
     """Some of a shard's images."""
 
     keys: list[str]
@@ -33,7 +33,7 @@ class Batch:
 
 def batches(
     images: Artifact, preprocess: Preprocess, batch_size: int, without: Collection[str] = ()
-) -> Iterator[Batch]:
+) -> Iterator[PixelBatch]:
     """Yield every downloaded image of a shard once, but for some keys, in the tar's order.
 
     An image that cannot be looked at (its bytes are damaged, or the tar has it no longer) costs itself alone. At most
@@ -45,7 +45,7 @@ def batches(
     return in_background(_make_batches(read_images(images, without), preprocess, batch_size), depth=1)
 
 
-def _make_batches(images: Iterable[tuple[str, bytes]], preprocess: Preprocess, batch_size: int) -> Iterator[Batch]:
+def _make_batches(images: Iterable[tuple[str, bytes]], preprocess: Preprocess, batch_size: int) -> Iterator[PixelBatch]:
     pending: dict[str, Future[Tensor | str]] = {}
     missing: dict[str, str] = {}
     with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="decode") as pool:
@@ -73,9 +73,9 @@ def _prepare(encoded: bytes, preprocess: Preprocess) -> Tensor | str:
         return f"cannot be preprocessed: {type(error).__name__}: {one_line(error)}"
 
 
-def _collect(pending: dict[str, Future[Tensor | str]], missing: dict[str, str] | None = None) -> Batch:
+def _collect(pending: dict[str, Future[Tensor | str]], missing: dict[str, str] | None = None) -> PixelBatch:
     found = {key: future.result() for key, future in pending.items()}
     pixels = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     broken = {key: value for key, value in found.items() if isinstance(value, str)}
     stacked = torch.stack(list(pixels.values())) if pixels else torch.empty(0)
-    return Batch(list(pixels), stacked, {**broken, **(missing or {})})
+    return PixelBatch(list(pixels), stacked, {**broken, **(missing or {})})
