@@ -19,12 +19,12 @@ from stages.download.rows import Outcome, Row
 from stages.download.spool import Spool
 from stages.io import tars
 from stages.io.files import locate, open_bytes
-from stages.io.side_by_side import side_by_side
+from stages.io.side_by_side import HELD, side_by_side
 
 _END: Final = re.compile(rf"({'|'.join(map(re.escape, (*tars.ENDINGS, '.parquet')))})/", re.IGNORECASE)
 """What the name of such a file ends with, and what stands between it and the image."""
 _IMAGES_READ: Final = 64
-"""Images of a table that are in memory at a time."""
+"""Rows of a table that are read at a time, if their images are of a usual size."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,15 @@ def _cells(container: Container) -> Iterator[tars.File]:
     with open_bytes(container.url) as file, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 22) as table:
         for column in sorted(columns):
             number = 0
-            for batch in table.iter_batches(_IMAGES_READ, columns=[column], use_threads=False):
+            for batch in table.iter_batches(rows_at_once(table.metadata), columns=[column], use_threads=False):
                 for image in batch.column(0):
                     name, number = f"{column}/{number}", number + 1
                     if name in container.members and image.is_valid:
                         yield tars.File(name, image.as_buffer().size, image.as_py)
+
+
+def rows_at_once(metadata: pq.FileMetaData) -> int:
+    """How many rows of a table are read at a time: fewer than usual if they would fill more than the memory meant."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(_IMAGES_READ, HELD // max(1, largest)))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from loopback import Run, Web, encoded, picture
 
 from stages.contract import Output
+from stages.download import containers
 from stages.download.local import inside
 from stages.errors import UserError
 from stages.io.shards import Artifact, MissingImagesError, read_images
@@ -135,6 +136,16 @@ def test_a_cell_beyond_the_limit_is_not_decoded(tmp_path: Path, download: Run) -
     rows = [{"file": f"0.parquet/jpg/{row}"} for row in (0, 1)]
     output = download(rows, images=str(tmp_path), run=PACKED, max_bytes=50_000)
     assert output.table["status"].to_pylist() == ["success", "too_large"]
+
+
+@pytest.mark.parametrize(("cell", "held", "rows"), [(10, 2**28, 64), (10**4, 10**5, 9), (10**6, 10**5, 1)])
+def test_fewer_rows_of_large_images_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: int, held: int, rows: int
+) -> None:
+    monkeypatch.setattr(containers, "HELD", held)
+    images = [os.urandom(cell) for _ in range(20)]
+    pq.write_table(pa.table({"jpg": images}), tmp_path / "0.parquet", use_dictionary=False)
+    assert containers.rows_at_once(pq.read_metadata(tmp_path / "0.parquet")) == rows
 
 
 PACKED = {"packed": True}
