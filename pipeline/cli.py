@@ -17,6 +17,7 @@ import typer
 
 from pipeline.watch.console import Console, records, say, say_json, single_line
 from stages.errors import UserError
+from stages.words import first_line
 
 if TYPE_CHECKING:
     from pipeline.session import Session
@@ -215,7 +216,7 @@ def query(
     try:
         columns, rows = ask(connect(session.graph, session.store, session.others()), sql)
     except duckdb.Error as error:
-        raise UserError(f"the query is wrong: {str(error).splitlines()[0]}") from None
+        raise UserError(f"the query is wrong: {first_line(error)}") from None
     if as_json:
         say_json(records(columns, rows))
     else:

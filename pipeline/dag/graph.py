@@ -176,7 +176,7 @@ def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
     if source is not None and step.spec.grain == "file":
         values = {"source": wired.source, **source.identity()}  # how it is cut is no part of what a row is
     if source is not None and step.spec.placed is not None:
-        places = {"images": absolute(source.images_root), "removed": absolute(removed)}
+        places = {"images": absolute(source.images_root), "packed": source.packed, "removed": absolute(removed)}
         run = step.spec.placed.model_validate({**run.model_dump(), **places})
     inputs = {role: [nodes[name].version for name in names] for role, names in wired.reads.items()}
     identity = stage_identity(step.spec, values, inputs)

@@ -9,6 +9,7 @@ from pipeline.execute.schedule import Schedule
 from pipeline.execute.worker import Report
 from stages.errors import UserError
 from stages.io.outages import StorageLostError
+from stages.words import first_line
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,5 @@ class Listener(Protocol):
 
 def one_line(error: BaseException) -> str:
     """An exception as one line: its type, unless it was written for people, and the first line that says something."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if isinstance(error, UserError | StorageLostError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text, kind = first_line(error), type(error).__name__
+    return text if isinstance(error, UserError | StorageLostError) or text == kind else f"{kind}: {text}"

@@ -146,9 +146,9 @@ def _how_to_read(target: Target, names: Sequence[str]) -> list[str]:
 
 
 def _broken(export: Export) -> list[str]:
-    """What the user should know of images that cannot be decoded."""
+    """What the user should know of images that cannot be decoded, or are there no more."""
     found = {key: why for record in export.mark.files.values() if record for key, why in record["broken"].items()}
     if not found:
         return []
     key, why = next(iter(found.items()))
-    return [f"{len(found):,} images cannot be decoded and are left out, such as {key}: {why}"]
+    return [f"{len(found):,} images cannot be read and are left out, such as {key}: {why}"]

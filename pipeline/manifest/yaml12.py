@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from stages.errors import UserError
+from stages.words import first_line
 
 MOST_VALUES: Final = 100_000
 """More than any manifest holds; aliases of aliases can stand for far more than a machine does."""
@@ -71,7 +72,7 @@ def parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
         told = f"{error.context}, {told}" if told.startswith("but") else told
         raise UserError(f"{path}:{line}: not YAML: {told}; check the indentation and quotes here") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: not YAML: {first_line(error)}") from None
     except RecursionError:
         raise UserError(f"{path}: lists and mappings are nested too deeply; a manifest has five levels") from None
     if reading.problems:

@@ -44,7 +44,7 @@ class Caption:
         """Caption one shard; the table is `tables.CAPTIONS`, in the order of the images table.
 
         Raises:
-            UserError: the captioner's numbers are not finite for more than 1 % of the images.
+            UserError: the captioner's numbers are not finite for too many of the images (`stages.models.finite`).
         """
         images, copies = shard.one("images"), duplicates(shard)
         written = self._write(images, copies)

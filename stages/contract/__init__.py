@@ -15,6 +15,7 @@ from stages.contract.models import (
 )
 from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
 from stages.contract.settings import (
+    MAX_BYTES,
     Count,
     Dtype,
     GroupRunOptions,
@@ -34,6 +35,7 @@ __all__ = [
     "EVERY_USE",
     "FROM",
     "LEARNT_FROM",
+    "MAX_BYTES",
     "Check",
     "Compute",
     "CorpusJob",

@@ -58,6 +58,9 @@ class GroupRunOptions(RunOptions):
     """Seconds that one attempt may take; then all workers are replaced and the attempt counts as failed."""
 
 
+MAX_BYTES = 2**31
+"""Of an image as it is stored: no recipe may allow more."""
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 

@@ -32,7 +32,7 @@ class Download:
     def __init__(self, recipe: DownloadRecipe, run: PlacedDownloadRun) -> None:
         fit = Fit(recipe, run)
         self._extension = recipe.encode_format
-        self._images = run.images
+        self._containers = run.images if run.packed else None
         self._fit = fit
         self._threads = run.threads
         self._removals = RemovalList(run.removed)
@@ -50,7 +50,7 @@ class Download:
         urls, retry = shard.one("urls").table(), int(shard.one("urls").metadata().get(RETRY, 0))
         rows = read_rows(urls)
         removals = self._removals()
-        container = container_of(self._images, rows) if self._images is not None else None
+        container = container_of(self._containers, rows) if self._containers is not None else None
         if container is not None and container.can_stay:
             found = read_existing(container, rows, self._fit)
             by_address = {row.index: _BY_ADDRESS for row in rows if removals.has_url(row.url)}
@@ -72,14 +72,17 @@ class Download:
         return _output(rows, outcomes | named, retry, sides={"tar": tar})
 
     def _fetch(self, rows: Sequence[Row], removals: Removals, spool: Spool, scratch: Path) -> dict[int, Outcome]:
-        elsewhere = [row for row in rows if not row.file or self._local is None]
-        outcomes = self._web(elsewhere, spool, scratch, removals)
-        if self._images is not None and self._local is not None:
-            at_hand = [row for row in rows if row.file]
-            if (container := container_of(self._images, at_hand)) is not None:
-                return outcomes | unpack(container, at_hand, spool, self._fit, self._threads)
-            outcomes |= self._local(at_hand, spool)
-        return outcomes
+        at_hand = [row for row in rows if row.file and self._local is not None]
+        outcomes = self._at_hand(at_hand, spool)  # first, since it says so if their folder is the wrong one
+        return outcomes | self._web([row for row in rows if row.index not in outcomes], spool, scratch, removals)
+
+    def _at_hand(self, rows: Sequence[Row], spool: Spool) -> dict[int, Outcome]:
+        if self._local is None:
+            return {}
+        container = container_of(self._containers, rows) if self._containers is not None else None
+        if container is not None:
+            return unpack(container, rows, spool, self._fit, self._threads)
+        return self._local(rows, spool)
 
     def _samples(
         self, urls: pa.Table, rows: Sequence[Row], successes: dict[int, Outcome], spool: Spool

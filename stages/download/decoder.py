@@ -4,8 +4,8 @@
 
 It reads requests from its standard input, writes answers to its standard output (`messages`), and ends with its input.
 What it takes is bounded by the kernel: memory beyond the limit is refused, and at the end of a picture's CPU time the
-process is ended (SIGPROF). CPU time, so that a picture comes to the same on a busy machine; the clock (SIGALRM) ends
-what waits for nothing.
+process is ended (SIGPROF). CPU time, so that a picture comes to the same on a busy machine; the clock (SIGALRM), which
+goes on while the machine is frozen or the process stopped, ends what waits for nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def main() -> None:
     clock = _Clock(limits["seconds"], limits["clock_seconds"])
     work = _Work(Wanted(*limits["wanted"]), requests, answers, clock)
     os.dup2(1, 2)  # to nowhere
-    answers.write(messages.signal(messages.READY))
+    messages.write(answers, messages.signal(messages.READY))
     while header := requests.read(messages.REQUEST.size):
-        answers.write(messages.pack(work(*messages.REQUEST.unpack(header))))
+        messages.write(answers, messages.pack(work(*messages.REQUEST.unpack(header))))
 
 
 class _Clock:
@@ -60,7 +60,7 @@ class _Clock:
 class _Work:
     """Reads pictures, and makes what is wanted of them."""
 
-    def __init__(self, wanted: Wanted, requests: IO[bytes], answers: IO[bytes], clock: _Clock) -> None:
+    def __init__(self, wanted: Wanted, requests: IO[bytes], answers: int, clock: _Clock) -> None:
         self._wanted = wanted
         self._requests = requests
         self._answers = answers
@@ -80,14 +80,14 @@ class _Work:
 
     def _wait_for_turn(self) -> None:
         self._clock.stop()
-        self._answers.write(messages.signal(messages.LARGE))
+        messages.write(self._answers, messages.signal(messages.LARGE))
         self._requests.read(len(messages.GO))
         self._clock.start()
 
 
-def _take_stdout() -> IO[bytes]:
-    """The standard output for answers alone: what a library prints goes nowhere."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+def _take_stdout() -> int:
+    """The standard output for answers alone, as a descriptor: what a library prints goes nowhere."""
+    answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return answers
 

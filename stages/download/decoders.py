@@ -1,8 +1,8 @@
 """The worker's decoder processes: started on demand, and replaced when a picture was too much for one.
 
-Whatever a picture does, it costs its own row. One that takes more than its CPU time, or does not come to an end, is
-`too_large`. One under which two processes die, the second of them a fresh one, is `not_an_image`; if they were killed
-from outside, as by a system without memory, `error`.
+Whatever a picture does, it costs its own row. One that takes more than its CPU time is `too_large`. One under which two
+processes die, the second of them a fresh one, is `not_an_image`; if they were killed from outside, as by a system
+without memory, or came to no end on the clock, which a machine that was frozen does too, `error`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +29,11 @@ from stages.download.messages import Answer
 MODULE = "stages.download.decoder"
 """What the processes run."""
 PATIENCE = 10
-"""How often a picture's CPU time may pass on the clock before it counts as one that has no end."""
+"""How often a picture's CPU time may pass on the clock before its process is ended as one that has no end."""
+SILENCE = 2
+"""How often the time on the clock may pass before a process that should have ended itself is."""
+STARTING: Final = 300.0
+"""Seconds on the clock after which a process is given up that is not ready: on a busy machine it takes a while."""
 _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     # Keep at hand what the next picture needs, up to 32 MiB: to ask for it anew each time takes a fifth of the time.
@@ -105,12 +111,12 @@ class DecoderProcess:
         Raises:
             OSError: it cannot be started.
         """
-        self._endings = {
-            signal.SIGPROF: Answer("too_large", f"decoding it takes more than {options['seconds']:g} s"),
-            signal.SIGALRM: Answer("too_large", f"not decoded within {options['clock_seconds']:g} s"),
-        }
+        self._too_large = Answer("too_large", f"decoding it takes more than {options['seconds']:g} s")
+        self._late = Answer("error", f"not decoded within {options['clock_seconds']:g} s")
+        self._silence = STARTING
         with tempfile.TemporaryFile() as errors:  # once it is ready, it silences what codecs say of strangers' bytes
             self._start(options, errors)
+        self._silence = SILENCE * options["clock_seconds"]
 
     def _start(self, options: dict[str, Any], errors: IO[bytes]) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - this program's own module
@@ -125,6 +131,7 @@ class DecoderProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._in, False)
         with suppress(OSError):  # a user's pipes may hold so much in all
             for pipe in (self._in, self._out):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
@@ -139,7 +146,7 @@ class DecoderProcess:
         """What becomes of a picture.
 
         Raises:
-            DeadError: the process died of it, or had before.
+            DeadError: the process died of it, or had before, or does nothing any more.
         """
         try:
             self._write(messages.REQUEST.pack(task, len(encoded)), encoded)
@@ -151,6 +158,8 @@ class DecoderProcess:
                 return self._receive()[1]
         except (EOFError, BrokenPipeError):
             return self._last_words()
+        except TimeoutError as error:
+            raise DeadError(self._late) from error
 
     def end(self) -> None:
         """End it now."""
@@ -160,41 +169,41 @@ class DecoderProcess:
     def _expect_ready(self, errors: IO[bytes]) -> None:
         try:
             self._receive()
-        except EOFError as error:
+        except (EOFError, TimeoutError) as error:
             self.end()
             errors.seek(0)
             said = errors.read().decode(errors="replace").splitlines() or [""]
             code = self._process.returncode
-            raise OSError(f"a decoder process does not start (exit code {code}): {said[-1]}") from error
+            raise OSError(f"a decoder process does not start (exit code {code}): {said[-1] or error}") from error
 
     def _last_words(self) -> Answer:
         self._process.wait()
         self.end()
         code = self._process.returncode
-        if -code in self._endings:
-            return self._endings[signal.Signals(-code)]
+        if code == -signal.SIGPROF:
+            return self._too_large
+        if code == -signal.SIGALRM:
+            raise DeadError(self._late)
         if code == -signal.SIGKILL:
             raise DeadError(Answer("error", "its decoder was killed, perhaps because memory ran out"))
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise DeadError(Answer("not_an_image", f"its decoder crashed ({name})"))
 
     def _write(self, *parts: bytes) -> None:
-        left = [memoryview(part) for part in parts]
-        while left:
-            written = os.writev(self._in, left)
-            while left and written >= len(left[0]):
-                written -= len(left.pop(0))
-            if left:
-                left[0] = left[0][written:]
+        wait = self._waiting(self._in, select.POLLOUT)
+        messages.write(self._in, *parts, until_free=wait)
 
     def _receive(self) -> tuple[bytes, Answer]:
         """The next message, and what it says if it is an answer; read with as few calls as it comes in pieces.
 
         Raises:
             EOFError: the process is no more. It ends itself when it is late.
+            TimeoutError: it does not even do that.
         """
         message, size = bytearray(), messages.HEADER.size
+        wait = self._waiting(self._out, select.POLLIN)
         while len(message) < size:
+            wait()
             arrived = os.read(self._out, _PIPE)
             if not arrived:
                 raise EOFError
@@ -202,6 +211,17 @@ class DecoderProcess:
             if size == messages.HEADER.size <= len(message):
                 size += messages.size_of_rest(message)
         return messages.unpack(message)
+
+    def _waiting(self, pipe: int, event: int) -> Callable[[], None]:
+        """What waits for a pipe, each time, all together no longer than a process may be silent."""
+        poll, end = select.poll(), time.monotonic() + self._silence
+        poll.register(pipe, event)
+
+        def wait() -> None:
+            if not poll.poll(1000 * max(0.0, end - time.monotonic())):
+                raise TimeoutError(f"no sign of a decoder process for {self._silence:g} s")
+
+        return wait
 
 
 def _path() -> str:

@@ -18,15 +18,16 @@ def read_existing(container: Container, rows: Sequence[Row], fit: Fit) -> dict[i
     Rows without a `file` are images that the earlier run had not got either.
 
     Raises:
-        OSError: the tar cannot be read (`tarfile.ReadError` if it is damaged).
+        OSError: the tar cannot be read.
+        tarfile.ReadError: it is damaged.
     """
     outcomes = {row.index: Outcome("missing_file", f"{container.name} has no image for this row") for row in rows}
     with open_bytes(container.url) as file, tars.open_tar(file, "r|*") as archive:
-        for member, content in tars.files(archive, container.members):
-            outcomes |= dict.fromkeys(container.members[member], _look(member, content, fit))
+        for found in tars.files(archive, container.members):
+            outcomes |= dict.fromkeys(container.members[found.name], _look(found, fit))
     return outcomes
 
 
-def _look(member: str, encoded: bytes, fit: Fit) -> Outcome:
-    outcome = fit.look(encoded)
-    return replace(outcome, member=member) if outcome.status == "success" else outcome
+def _look(found: tars.File, fit: Fit) -> Outcome:
+    outcome = fit.too_large(found.size) or fit.look(found.read())
+    return replace(outcome, member=found.name) if outcome.status == "success" else outcome

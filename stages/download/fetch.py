@@ -7,7 +7,7 @@ from typing import IO
 from stages.download.checksums import Sums
 from stages.download.deadline import Deadline
 from stages.download.hosts import Hosts
-from stages.download.http_client import Body, HttpClient, Redirect
+from stages.download.http_client import OF_THE_WORKER, Body, HttpClient, Redirect
 from stages.download.library import Fetched
 from stages.download.spec import DownloadRecipe
 from stages.download.statuses import RefusedError
@@ -53,16 +53,16 @@ class Fetch:
             return self._ask(turn.request)
         except RefusedError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - see `failure`
+        except OF_THE_WORKER as error:
             self.failure = error
             return RefusedError("error", str(error))
 
     def _ask(self, request: Request) -> Body | Redirect:
-        until = Deadline(request.seconds, self._recipe.timeout)
+        until = Deadline(request.left, self._recipe.timeout)
         try:
             result = self._client.fetch(request.url, until)
         finally:
-            request.seconds = until.left()
+            request.left = until.left()
         if isinstance(result, Redirect) and request.redirects == self._recipe.max_redirects:
             raise RefusedError("http_other", f"more than {self._recipe.max_redirects} redirects")
         return result

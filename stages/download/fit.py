@@ -20,12 +20,19 @@ _MORE_MEMORY = 64 * 2**20
 
 
 class Fit:
-    """Checks, turns upright, scales down and encodes images. Safe to call from several threads."""
+    """Checks, turns upright, scales down and encodes images. Safe to call from several threads.
+
+    Whoever has an image at hand asks `too_large` before reading it.
+    """
 
     def __init__(self, recipe: DownloadRecipe, run: DownloadRun) -> None:
         self._max_bytes = recipe.max_bytes
         wanted = Wanted(*(getattr(recipe, name) for name in Wanted._fields))
         self._decoders = _decoders(run.decoders, recipe.decode_seconds, wanted, recipe.max_bytes)
+
+    def too_large(self, size: int) -> Outcome | None:
+        """What becomes of a file of so many bytes, which need not be read; None where it is to be looked at."""
+        return Outcome("too_large", f"more than {self._max_bytes} bytes") if size > self._max_bytes else None
 
     def body(self, stream: IO[bytes]) -> Answer:
         """What becomes of an image that is read when its turn has come; the caller closes it."""
@@ -33,7 +40,7 @@ class Fit:
 
     def image(self, encoded: bytes) -> tuple[Outcome, bytes | None]:
         """What becomes of an image at hand, and the bytes to store, None if it is refused."""
-        answer = self._ask(messages.CONVERT, encoded)
+        answer = self._decoders(messages.CONVERT, lambda: encoded)
         if answer.sizes is None:
             return refused(answer), None
         outcome = replace(Outcome("success", None, *answer.sizes), **checksums([encoded]))
@@ -41,16 +48,11 @@ class Fit:
 
     def look(self, encoded: bytes) -> Outcome:
         """What becomes of an image that stays where it is: whether every later stage can decode it."""
-        answer = self._ask(messages.LOOK, encoded)
+        answer = self._decoders(messages.LOOK, lambda: encoded)
         if answer.sizes is None:
             return refused(answer)
         width, height, *_ = answer.sizes
         return Outcome("success", None, width, height, **checksums([encoded]))
-
-    def _ask(self, task: bytes, encoded: bytes) -> Answer:
-        if len(encoded) > self._max_bytes:
-            return Answer("too_large", f"more than {self._max_bytes} bytes")
-        return self._decoders(task, lambda: encoded)
 
 
 @cache

@@ -33,6 +33,14 @@ _CHUNK: Final = 2**16
 _MOVED: Final = {301, 302, 303, 307, 308}
 
 
+class DiskError(Exception):
+    """The scratch disk is out of order: nothing that a row could be blamed for."""
+
+
+OF_THE_WORKER: Final = (DiskError, MemoryError)
+"""What a request may raise that no row is to blame for; whatever else goes wrong is the row's."""
+
+
 @dataclass(frozen=True)
 class Body:
     """What came."""
@@ -92,11 +100,15 @@ class HttpClient:
         Raises:
             LaterError: it is to be asked for later.
             RefusedError: no image is to be had there, or not within the limits.
+            DiskError: the scratch disk is out of order.
+            MemoryError: there is none left.
         """
         try:
             with closing(self._connect(url, until)) as connection, closing(self._ask(connection, url)) as answer:
                 return self._read(answer, url)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (RefusedError, *OF_THE_WORKER):
+            raise
+        except Exception as error:  # a stranger's answer has the standard library raise whatever it likes
             raise of_request(error) from error
 
     def _connect(self, url: str, until: Deadline) -> Connection:
@@ -176,10 +188,6 @@ def _from_its_start(file: IO[bytes] | tempfile.SpooledTemporaryFile[bytes]) -> I
     file.seek(0)
     while chunk := file.read(_CHUNK):
         yield chunk
-
-
-class DiskError(Exception):
-    """The scratch disk is out of order: nothing that a row could be blamed for."""
 
 
 @contextmanager

@@ -7,6 +7,8 @@ JSON, and the bytes to store. Before that, of a large picture, comes `HEADER` (`
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -52,6 +54,27 @@ class Answer(NamedTuple):
 
 
 NOTHING: Final = Answer("error", "a message without an answer")
+
+
+def write(pipe: int, *parts: bytes, until_free: Callable[[], None] = lambda: None) -> None:
+    """Write all of some parts: one call may write a piece of them alone, as after a signal.
+
+    Args:
+        pipe: its descriptor.
+        parts: what is written.
+        until_free: waits where the pipe is full, and is one that does not wait itself.
+    """
+    left = [memoryview(part) for part in parts if part]
+    while left:
+        try:
+            written = os.writev(pipe, left)
+        except BlockingIOError:
+            until_free()
+            continue
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if left:
+            left[0] = left[0][written:]
 
 
 def signal(kind: bytes) -> bytes:

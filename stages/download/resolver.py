@@ -34,7 +34,8 @@ class Resolver:
         Raises:
             TimeoutError: no answer within `seconds`.
             OSError: the name has no address (`socket.gaierror`).
-            UnicodeError: it is no name.
+            ValueError: it is no name (`UnicodeError` mostly).
+            RuntimeError: no thread can be started to look it up.
         """
         with contextlib.suppress(ValueError):
             return [str(ipaddress.ip_address(host))]
@@ -53,17 +54,25 @@ class Resolver:
 
     def _start(self, host: str, lookup: Lookup, seconds: float) -> None:
         if not self._places.acquire(timeout=seconds):
-            with self._lock:
-                del self._lookups[host]
-            lookup.set_exception(TimeoutError("too many names are being looked up"))
+            self._give_up(host, lookup, TimeoutError("too many names are being looked up"))
             return
-        threading.Thread(target=self._look_up, args=(host, lookup), name="lookup", daemon=True).start()
+        try:
+            threading.Thread(target=self._look_up, args=(host, lookup), name="lookup", daemon=True).start()
+        except RuntimeError as error:  # the system lends no further thread
+            self._places.release()
+            self._give_up(host, lookup, error)
+
+    def _give_up(self, host: str, lookup: Lookup, error: Exception) -> None:
+        """Tell those who wait; who asks later has it looked up anew."""
+        with self._lock:
+            del self._lookups[host]
+        lookup.set_exception(error)
 
     def _look_up(self, host: str, lookup: Lookup) -> None:
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             lookup.set_result(list(dict.fromkeys(str(address[0]) for *_, address in found)))
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - nothing is swallowed: it is raised where the answer is waited for
             lookup.set_exception(error)
         finally:
             self._places.release()

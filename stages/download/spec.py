@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from stages.contract import Count, Port, Recipe, RunOptions, Seconds, StageSpec, Threads
+from stages.contract import MAX_BYTES, Count, Port, Recipe, RunOptions, Seconds, StageSpec, Threads
 
 
 class DownloadRecipe(Recipe):
@@ -31,7 +31,7 @@ class DownloadRecipe(Recipe):
     max_pixels: Annotated[int, Field(ge=1, le=2**28)] = 100_000_000
     """Images of more pixels are refused (`too_large`), by their header, before they are decoded; so are those that
     would take more than 800 MiB to decode."""
-    max_bytes: Annotated[int, Field(ge=1, le=2**31)] = 30 * 2**20
+    max_bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)] = 30 * 2**20
     """Bodies of more bytes, as they come or uncompressed, are cut off and refused (`too_large`), and so are
     larger files."""
     decode_seconds: Seconds = 20.0
@@ -111,13 +111,15 @@ class PlacedDownloadRun(DownloadRun):
 
     images: str | None = None
     """fsspec URL of the folder below which the urls table's `file` lies."""
+    packed: bool = False
+    """Whether a `file` may lie within a tar or a table of that folder."""
     removed: str | None = None
     """fsspec URL of the removal list."""
 
 
 SPEC = StageSpec(
     name="download",
-    version=4,
+    version=5,
     reads={"urls": Port("urls")},
     writes="images",
     recipe=DownloadRecipe,

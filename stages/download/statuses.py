@@ -2,14 +2,13 @@
 
 img2dataset passes on nothing but words, out of which a status could only be guessed. So the code that it calls for us
 (the HTTP client, the fitting of the image) puts the status in front of the words, where the error's type is still
-known, and `parse` takes the two apart again. img2dataset's own few messages are listed.
+known, and `parse` takes the two apart again.
 """
 
 from __future__ import annotations
 
 import errno
 import http.client
-import re
 import socket
 import ssl
 import time
@@ -18,16 +17,13 @@ from typing import Final
 
 from stages.download.dates import named_wait
 from stages.tables import STATUSES, Status
+from stages.words import one_line
 
-_OWN_MESSAGES: Final[dict[str, Status]] = {
-    "Image decoding error": "not_an_image",
-}
 _NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 _BY_HUNDREDS: Final[dict[int, Status]] = {4: "http_4xx", 5: "http_5xx"}
 _ASK_LATER: Final = {408, 425, 429, 503}
 _TOO_MANY_REQUESTS: Final = 429
 _LATER: Final = {socket.EAI_AGAIN}
-_MAX_WORDS: Final = 300
 
 
 class RefusedError(Exception):
@@ -35,7 +31,7 @@ class RefusedError(Exception):
 
     def __init__(self, status: Status, words: str, *, passing: bool = False) -> None:
         self.status: Status = status
-        self.words = tidy(words)
+        self.words = one_line(words)
         self.passing = passing
         super().__init__(f"{status}: {self.words}")
 
@@ -53,11 +49,6 @@ class LaterError(RefusedError):
         super().__init__("http_later", words)
         self.wait = wait
         self.of_host = of_host
-
-
-def tidy(words: str) -> str:
-    """One short line that is the same in every run: no line breaks, no memory addresses."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(words.split()))[:_MAX_WORDS]
 
 
 def of_answer(code: int, reason: str, retry_after: Iterable[str] = ()) -> RefusedError:
@@ -80,7 +71,7 @@ def of_request(error: Exception) -> RefusedError:
     """What a request means that ended in this exception."""
     status = _status(error)
     passing = status in ("timeout", "connection") or (isinstance(error, socket.gaierror) and error.errno in _LATER)
-    return RefusedError(status, str(error) or type(error).__name__, passing=passing)
+    return RefusedError(status, one_line(error), passing=passing)
 
 
 def _status(error: Exception) -> Status:
@@ -103,9 +94,7 @@ _BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], Status], ...]] = (
 
 def parse(message: str) -> tuple[Status, str]:
     """The status and the words of an error message that img2dataset hands to its writer."""
-    if message in _OWN_MESSAGES:
-        return _OWN_MESSAGES[message], message
     status, colon, words = message.partition(": ")
     if colon and status in STATUSES:
         return status, words
-    return "error", tidy(message)
+    return "error", one_line(message)

@@ -32,8 +32,8 @@ class Request:
     row: int
     url: str
     """Where it is asked for next: an address that `request_url` has passed."""
-    seconds: float
-    """What is left of the time that its requests may take."""
+    left: float
+    """Seconds: what is left of the time that its requests may take."""
     retries: int = 0
     """How many further attempts are left where one may help."""
     redirects: int = 0
@@ -196,11 +196,12 @@ class Turns:
 
     def moved(self, turn: Turn, url: str, now: float) -> None:
         """Say that a turn has led to another address, for which its row waits now."""
-        host = self._host(url)
-        turn.request.url = url
-        turn.request.redirects += 1
-        host.new.appendleft(turn.request)
+        host, request = self._host(url), turn.request
         self.done(turn, None, now)
+        request.url = url
+        request.redirects += 1
+        request.laters, request.waited, request.told = 0, 0.0, None  # that was another host
+        host.new.appendleft(request)
         self._offer(host, now)
 
     def stop(self, now: float) -> None:

@@ -25,7 +25,8 @@ def find_broken(shards: Iterable[CorpusShard]) -> frozenset[str]:
     """
     broken: set[str] = set()
     images = (image for shard in shards for image in read_present(shard.one("images"), broken))
-    for (key, _), is_whole in side_by_side(_is_whole, images, threads=torch.get_num_threads(), at_once=AT_ONCE):
+    threads, size = torch.get_num_threads(), lambda image: len(image[1])
+    for (key, _), is_whole in side_by_side(_is_whole, images, threads=threads, at_once=AT_ONCE, size=size):
         if not is_whole:
             broken.add(key)
     return frozenset(broken)

@@ -10,7 +10,7 @@ from typing import Any
 from stages.contract import CorpusShard
 from stages.export.sample import as_json, descriptions
 from stages.io.files import whole_file
-from stages.io.shards import read_images
+from stages.io.shards import read_present
 from stages.io.webdataset import write_tar
 from stages.pictures import decode
 
@@ -28,7 +28,7 @@ class Written:
     bytes: int = 0
     """How large it is."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Those that cannot be decoded, and why, by key; the tar lacks them."""
+    """Those that cannot be decoded or are there no more, and why, by key; the tar lacks them."""
 
 
 def write_shard(shard: CorpusShard, url: str) -> Written:
@@ -41,7 +41,7 @@ def write_shard(shard: CorpusShard, url: str) -> Written:
         url: the tar, a local path or an fsspec URL.
 
     Raises:
-        ValueError: the tables and the images do not belong together, or none of the images can be decoded.
+        ValueError: the tables do not belong together, or there is none of the images that can be decoded.
         OSError: a file cannot be read or written.
     """
     described, done = descriptions(shard), Written()
@@ -49,7 +49,7 @@ def write_shard(shard: CorpusShard, url: str) -> Written:
         write_tar(path, _samples(shard, described, done) if described else ())
         if done.broken and not done.images:
             first = next(iter(done.broken.values()))
-            raise ValueError(f"none of its {len(done.broken)} images can be decoded: {first}")
+            raise ValueError(f"none of its {len(done.broken)} images is to be had: {first}")
         done.bytes = path.stat().st_size
     return done
 
@@ -57,7 +57,8 @@ def write_shard(shard: CorpusShard, url: str) -> Written:
 def _samples(
     shard: CorpusShard, described: Mapping[str, dict[str, Any]], done: Written
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    for key, image in read_images(shard.one("images")):
+    missing = set[str]()
+    for key, image in read_present(shard.one("images"), missing):
         if key not in described:
             continue
         try:
@@ -67,16 +68,18 @@ def _samples(
             continue
         done.images += 1
         yield key, {"jpg": jpeg, "json": as_json(described[key]), "txt": described[key]["caption"].encode()}
+    done.broken |= dict.fromkeys(sorted(missing & described.keys()), "not in its tar any more")
 
 
 def as_jpeg(image: bytes) -> bytes:
-    """A JPEG as it is; another format encoded anew.
+    """A JPEG as it is, once it was decoded; another format encoded anew.
 
     Raises:
         PictureError: these bytes are no image.
     """
+    pixels = decode(image)
     if image.startswith(JPEG_START):
         return image
     buffer = io.BytesIO()
-    decode(image).save(buffer, "jpeg", quality=JPEG_QUALITY)
+    pixels.save(buffer, "jpeg", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.export.job import TrainedModel
 from stages.models.clip.loading import ClipName
 from stages.models.vision.tower import View, VisionTower, load_vision_tower
+from stages.words import first_line
 
 
 def load_tower(trained: TrainedModel) -> tuple[VisionTower, View]:
@@ -48,7 +49,7 @@ def check_features(
     try:
         found = reader(pixels)
     except RuntimeError as error:
-        raise ValueError(f"its tensors do not fit: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"its tensors do not fit: {first_line(error)}") from None
     if found.shape != wanted.shape:
         raise ValueError(f"it has {wanted.shape[1]} tokens an image, the reader {found.shape[1]}")
     distance = float((found - wanted).abs().max() / wanted.abs().max())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import imagehash
@@ -15,6 +13,7 @@ from PIL import Image
 from stages.contract import Output, Shard
 from stages.hash.spec import HashRecipe, HashRun
 from stages.io.shards import read_present
+from stages.io.side_by_side import side_by_side
 from stages.pictures import PictureError, decode
 from stages.tables import HASHES
 
@@ -46,17 +45,16 @@ class Hash:
 
     def _hashes(self, images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, int | None]]:
         """(key, hash) of every image, in order, a few of them at once."""
-        waiting: deque[tuple[str, Future[int | None]]] = deque()
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="hash") as pool:
-            for key, encoded in images:
-                waiting.append((key, pool.submit(self._hash, key, encoded)))
-                if len(waiting) > self._threads * _WAITING:
-                    yield waiting[0][0], waiting.popleft()[1].result()
-            for key, future in waiting:
-                yield key, future.result()
+        at_once = self._threads * _WAITING
+        found = side_by_side(
+            self._hash, images, threads=self._threads, at_once=at_once, size=lambda image: len(image[1])
+        )
+        for (key, _), bits in found:
+            yield key, bits
 
-    def _hash(self, key: str, encoded: bytes) -> int | None:
+    def _hash(self, image: tuple[str, bytes]) -> int | None:
         """The image's hash, None if it has none."""
+        key, encoded = image
         try:
             return int(str(self._method(decode(encoded))), 16)
         except PictureError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import re
 import shutil
@@ -29,8 +30,9 @@ SCRATCH = "capfilt-"
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}")
 """What a file is called until it is whole, in the folder where it will lie."""
 LONGEST = 60
-"""Characters of its name that stand there: four bytes each at most, of the 255 that a name may have."""
+"""Characters that stand there of a longer name: four bytes each at most, of the 255 that a name may have."""
 LOCAL = ("file://", "local://")
+VERSION = "?versionId="
 
 
 def is_url(path: str) -> bool:
@@ -52,12 +54,16 @@ def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
     Raises:
         ImportError: the filesystem's driver is not installed.
-        ValueError: there is no such filesystem.
+        ValueError: there is no such filesystem; or its driver would take a part of the name for something else.
     """
     if is_url(url) and not url.startswith(LOCAL):
+        protocol = url.partition("://")[0]
+        if VERSION in url and protocol in ("s3", "s3a"):
+            raise ValueError(f"{url}: {VERSION!r} in a name is taken for a version by the driver; rename the file")
+        options = fsspec.get_filesystem_class(protocol)._get_kwargs_from_urls(url)  # noqa: SLF001 - has no other name
         # a remembered listing knows nothing of what other processes have written since
-        filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        return filesystem, path
+        options = {"use_listings_cache": False, **options}
+        return fsspec.filesystem(protocol, **options), fsspec.core.strip_protocol(url)
     for prefix in LOCAL:
         url = url.removeprefix(prefix)
     return LocalFileSystem(), absolute(url)
@@ -201,7 +207,7 @@ def remove_leftovers(urls: Iterable[str]) -> None:
     names: dict[Path, set[str]] = {}
     for filesystem, path in map(locate, urls):
         if isinstance(filesystem, LocalFileSystem):
-            names.setdefault(Path(path).parent, set()).add(Path(path).name)
+            names.setdefault(Path(path).parent, set()).add(_short(Path(path).name))
     for folder, own in names.items():
         for left in folder.iterdir() if folder.is_dir() else ():
             if TEMPORARY.fullmatch(left.name) and left.name[1:].rpartition(".")[0] in own:
@@ -228,11 +234,18 @@ def _sync_folder(folder: Path) -> None:
 def _beside(target: Path) -> Iterator[Path]:
     """A name of its own in the target's folder, where nothing is left behind."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:LONGEST]}.{uuid.uuid4().hex[:12]}")
+    temporary = target.with_name(f".{_short(target.name)}.{uuid.uuid4().hex[:12]}")
     try:
         yield temporary
     finally:
         _remove(temporary)
+
+
+def _short(name: str) -> str:
+    """A name as it stands in that of a temporary file: one for every name, so that it is known whose that was."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 17]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
 
 
 def _remove(path: Path) -> None:

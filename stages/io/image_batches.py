@@ -13,13 +13,14 @@ from torch import Tensor
 from stages.io.prefetch import in_background
 from stages.io.shards import Artifact, MissingImagesError, read_images
 from stages.pictures import PictureError, decode
+from stages.words import one_line
 
 Preprocess = Callable[[Image.Image], Tensor]
 """An RGB image to a model's input, (3, height, width), float32."""
 
 
 @dataclass(frozen=True)
-class Batch:
+class PixelBatch:
     """Some of a shard's images."""
 
     keys: list[str]
@@ -32,7 +33,7 @@ class Batch:
 
 def batches(
     images: Artifact, preprocess: Preprocess, batch_size: int, without: Collection[str] = ()
-) -> Iterator[Batch]:
+) -> Iterator[PixelBatch]:
     """Yield every downloaded image of a shard once, but for some keys, in the tar's order.
 
     An image that cannot be looked at (its bytes are damaged, or the tar has it no longer) costs itself alone. At most
@@ -44,7 +45,7 @@ def batches(
     return in_background(_make_batches(read_images(images, without), preprocess, batch_size), depth=1)
 
 
-def _make_batches(images: Iterable[tuple[str, bytes]], preprocess: Preprocess, batch_size: int) -> Iterator[Batch]:
+def _make_batches(images: Iterable[tuple[str, bytes]], preprocess: Preprocess, batch_size: int) -> Iterator[PixelBatch]:
     pending: dict[str, Future[Tensor | str]] = {}
     missing: dict[str, str] = {}
     with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="decode") as pool:
@@ -65,20 +66,16 @@ def _prepare(encoded: bytes, preprocess: Preprocess) -> Tensor | str:
     try:
         image = decode(encoded)
     except PictureError as error:
-        return f"cannot be decoded: {_in_one_line(error)}"
+        return f"cannot be decoded: {one_line(error)}"
     try:
         return preprocess(image)
     except Exception as error:  # noqa: BLE001 - nothing is swallowed: it is told of the image, and the model was tried
-        return f"cannot be preprocessed: {type(error).__name__}: {_in_one_line(error)}"
+        return f"cannot be preprocessed: {type(error).__name__}: {one_line(error)}"
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _collect(pending: dict[str, Future[Tensor | str]], missing: dict[str, str] | None = None) -> Batch:
+def _collect(pending: dict[str, Future[Tensor | str]], missing: dict[str, str] | None = None) -> PixelBatch:
     found = {key: future.result() for key, future in pending.items()}
     pixels = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     broken = {key: value for key, value in found.items() if isinstance(value, str)}
     stacked = torch.stack(list(pixels.values())) if pixels else torch.empty(0)
-    return Batch(list(pixels), stacked, {**broken, **(missing or {})})
+    return PixelBatch(list(pixels), stacked, {**broken, **(missing or {})})

@@ -7,18 +7,15 @@ import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.contract import MAX_BYTES, Shard
 from stages.io import tars
 from stages.io.files import open_bytes
 from stages.io.outages import patient
-
-if TYPE_CHECKING:
-    from stages.contract import Shard
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +83,7 @@ def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tup
     """Yield (key, encoded image) of every downloaded image of a download shard, in the tar's order.
 
     The tar is streamed, so that memory stays at one image whatever the shard's size. One that is cut off, or damaged in
-    its middle, lacks what lies behind that.
+    its middle, lacks what lies behind that. What is larger than any image that was downloaded is none of them.
 
     Args:
         images: the download shard.
@@ -105,8 +102,10 @@ def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tup
         return
     tar = images.side("tar")
     with open_bytes(tar) as file, tars.open_tar(file, "r|*") as archive, suppress(tarfile.ReadError):
-        for name, content in tars.files(archive, wanted):  # up to the end, or to where the archive is damaged
-            yield from ((key, content) for key in wanted.pop(name))
+        for found in tars.files(archive, wanted):  # up to the last, or to where the archive is damaged
+            if found.size <= MAX_BYTES:
+                content = found.read()
+                yield from ((key, content) for key in wanted.pop(found.name))
     if wanted:
         raise MissingImagesError(tar, images.url, [key for keys in wanted.values() for key in keys])
 

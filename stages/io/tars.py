@@ -7,9 +7,10 @@ finds the member by it. Links are not followed, nor are devices opened; of sever
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Literal, TypeAlias
+from functools import partial
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """How the names of tars end."""
@@ -70,12 +71,27 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     Raises:
         tarfile.ReadError: the archive is cut off or damaged, or goes on behind its end.
     """
+    yield from _headers(archive)
+    _check_end(archive)
+
+
+def _headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield what the standard library takes for members, up to what it takes for the end."""
     for member in archive:
         _drop(archive)
         if member.size < 0:
             raise tarfile.ReadError(f"the size of {member.name!r} is negative")
         yield member
-    _check_end(archive)
+
+
+class File(NamedTuple):
+    """A file in an archive, not read yet."""
+
+    name: str
+    size: int
+    """In bytes, as its header says."""
+    read: Callable[[], bytes]
+    """Returns the content; to be called before the next file is asked for."""
 
 
 def is_file(member: tarfile.TarInfo) -> bool:
@@ -90,18 +106,23 @@ def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content.read()
 
 
-def files(archive: tarfile.TarFile, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of the wanted files of an archive that was just opened, each name once, in its order.
+def files(archive: tarfile.TarFile, wanted: Collection[str]) -> Iterator[File]:
+    """Yield the wanted files of an archive that was just opened, each name once, in its order.
+
+    What lies behind the last of them is not looked at.
 
     Raises:
-        tarfile.ReadError: the archive is cut off or damaged.
+        tarfile.ReadError: the archive is cut off or damaged before all were found, which may hold those that were not.
     """
-    seen = set[str]()
-    for member in archive:
-        _drop(archive)
-        if member.name in wanted and member.name not in seen and is_file(member):
-            seen.add(member.name)
-            yield member.name, read(archive, member)
+    left = set(wanted)
+    for member in _headers(archive) if left else ():
+        if member.name in left and is_file(member):
+            left.remove(member.name)
+            yield File(member.name, member.size, partial(read, archive, member))
+        if not left:
+            return
+    if left:
+        _check_end(archive)
 
 
 def _drop(archive: tarfile.TarFile) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stages.contract import Dtype
 from stages.errors import UserError
+from stages.words import first_line
 
 _DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
@@ -48,7 +49,7 @@ def resolve_device(name: str, key: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises each for some missing device
-        why = str(error).splitlines()[0]
+        why = first_line(error)
         raise UserError(f"{key}: no device '{name}' here ({why}); `auto` takes what there is") from None
     return device
 

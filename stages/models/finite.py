@@ -1,7 +1,8 @@
 """What becomes of numbers that are none: NaN and infinity, where a model's activations outgrow its number format.
 
-A few cost their rows, whose error says so. More than `MOST` of a shard's mean that the format, or the model, is wrong,
-and no attempt at the same shard will find otherwise.
+A few cost their rows, whose error says so. More than `FEW` that are also more than `MOST` of a shard's mean that the
+format, or the model, is wrong, and no attempt at the same shard will find otherwise; so do fewer that are most of a
+small shard's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from stages.errors import UserError
 
 MOST: Final = 0.01
 """The share of a shard's numbers that may be none."""
+FEW: Final = 3
+"""How many of them may be whatever their share, as long as they are not more than half: a small shard has neighbours,
+too. One may be in any case."""
 SHORTEST: Final = 1e-12
 """The length below which a vector is taken for zero; torch's own default."""
 
@@ -44,20 +48,19 @@ class NumberFormat:
             return f"set {self.section}.dtype to float32"
         return f"the weights of {self.section}.model may be damaged: load them anew, or name another model"
 
-    def check(self, bad: int, total: int, what: str, most: float = MOST) -> None:
+    def check(self, bad: int, total: int, what: str) -> None:
         """See that few enough numbers are not finite.
 
         Args:
             bad: how many are not.
             total: of how many.
             what: their name in the plural, such as `scores`.
-            most: the share that may be.
 
         Raises:
             UserError: there are more.
         """
-        if bad > most * total:
-            raise UserError(f"{self.section}: {bad:,} of {total:,} {what} are {self.error}; {self.advice}")
+        if bad > max(1, min(FEW, total // 2), MOST * total):
+            raise self._too_many(bad, total, what)
 
     def check_all(self, rows: Tensor, what: str) -> None:
         """See that all rows, (rows, ...), are finite.
@@ -66,7 +69,11 @@ class NumberFormat:
             UserError: one is not.
         """
         finite = rows.isfinite().flatten(1).all(dim=1) if rows.ndim > 1 else rows.isfinite()
-        self.check(int((~finite).sum()), len(rows), what, most=0)
+        if not finite.all():
+            raise self._too_many(int((~finite).sum()), len(rows), what)
+
+    def _too_many(self, bad: int, total: int, what: str) -> UserError:
+        return UserError(f"{self.section}: {bad:,} of {total:,} {what} are {self.error}; {self.advice}")
 
 
 def unit(vectors: Tensor) -> Tensor:

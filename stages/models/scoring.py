@@ -67,7 +67,7 @@ def score_shard(scorer: Scorer, shard: Shard, batch_size: int, numbers: NumberFo
         schema: of the table that it becomes: key, writer, candidate, score, error.
 
     Raises:
-        UserError: more than 1 % of the scores are not finite.
+        UserError: too many of the scores are not finite (`stages.models.finite`).
         ValueError: the caption table and the downloaded images do not have the same keys.
     """
     captions = read_candidates(shard, ["caption"])
@@ -102,7 +102,7 @@ def score_captions(  # noqa: PLR0913, PLR0917 - what is scored, and how
         without: keys of downloaded images that have no captions, and should have none.
 
     Raises:
-        UserError: more than 1 % of the scores are not finite.
+        UserError: too many of the scores are not finite (`stages.models.finite`).
         ValueError: the caption table and the downloaded images do not have the same keys.
     """
     texts = [scorer.prepare(text) if text.strip() else None for text in captions["caption"].to_pylist()]

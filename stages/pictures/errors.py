@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from PIL import UnidentifiedImageError
 
+from stages.words import one_line
+
 MAX_MEMORY: Final = 800 * 2**20
 """Bytes that decoding a picture may take; a baseline JPEG of 100 million pixels takes half of it."""
-_MAX_WORDS: Final = 300
 
 
 class PictureError(ValueError):
     """Bytes that are no picture, or no whole one; its words are one line, the same in every run."""
 
     def __init__(self, words: str) -> None:
-        plain = "".join(letter if letter.isprintable() else " " for letter in words)
-        super().__init__(re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(plain.split()))[:_MAX_WORDS])
+        super().__init__(one_line(words))
 
 
 class TooLargeError(PictureError):
@@ -38,4 +37,4 @@ def refusing(formats: tuple[str, ...]) -> Iterator[None]:
     except MemoryError as error:
         raise TooLargeError(f"decoding it takes more than {MAX_MEMORY >> 20} MiB") from error
     except Exception as error:  # decoders raise whatever they like on malformed input
-        raise PictureError(str(error) or type(error).__name__) from error
+        raise PictureError(one_line(error)) from error

@@ -11,7 +11,7 @@ from stages.urls.files import Files, filesystem, reading
 from stages.urls.parts import find_files
 from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
-from stages.urls.spec import HumanSource, JsonSource, SourceSettings
+from stages.urls.spec import SourceSettings
 
 TRIED = 16
 """Files whose headers are looked at until one is as it should be."""
@@ -29,7 +29,7 @@ def check(name: str, source: SourceSettings) -> None:
     mistake = _mistake(source, [files for files, _ in find_files(name, source)[:TRIED]])
     if mistake is not None:
         raise mistake
-    if isinstance(source, HumanSource | JsonSource) and source.images_root is not None:
+    if source.images_root is not None and not source.packed:
         _check_folder(name, source.images_root)
 
 
@@ -39,7 +39,7 @@ def _mistake(source: SourceSettings, parts: Sequence[Files]) -> UserError | None
     for files in parts:
         try:
             _check_columns(source, files)
-        except BrokenFileError:
+        except (BrokenFileError, OSError):
             continue
         except UserError as error:
             first = first or error

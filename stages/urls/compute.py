@@ -12,6 +12,7 @@ from stages.errors import BrokenFileError
 from stages.urls.batch import CONTENT, Batch
 from stages.urls.damage import Damage
 from stages.urls.files import reading
+from stages.urls.folder import in_folder
 from stages.urls.keys import Repeats, keys_of, numbers_of, row_hashes, shard_name
 from stages.urls.known import Known
 from stages.urls.parts import Part
@@ -37,14 +38,17 @@ class Urls:
 
         Raises:
             BrokenFileError: the file cannot be read.
-            UserError: it does not have the columns that its source says.
+            UserError: it does not have the columns that its source says, or its images are not in their folder.
         """
         if part.broken:
             raise BrokenFileError(part.broken)
         with reading(part.files):
             rows = PartRows(part.source, part.files)
             select = Selection(part.source, rows.schema, rows.types, damage)
-            batches = map(partial(_placed, part), rows.read(select.columns, damage))
+            read = rows.read(select.columns, damage)
+            root = part.source.images_root
+            checked = read if root is None or part.source.packed else in_folder(root, read)
+            batches = map(partial(_placed, part), checked)
             new = _new_rows(map(select, batches), part, known, select.schema)
             for number, table in enumerate(cut(new, self._size), start=known.next_number):
                 yield shard_name(part.file, number, table["key"].to_pylist()), table

@@ -11,7 +11,7 @@ from stages.urls.batch import Batch, Reader, chunks, text_batch, text_column
 from stages.urls.damage import Damage
 from stages.urls.delimited import Dialect, Rows
 from stages.urls.files import Files, open_text
-from stages.urls.lines import numbered_lines
+from stages.urls.lines import ENDS, lines, numbered_lines
 from stages.urls.spec import Cc3mSource, Cc12mSource
 
 Conceptual = Cc3mSource | Cc12mSource
@@ -20,7 +20,7 @@ Conceptual = Cc3mSource | Cc12mSource
 def schema(source: Conceptual, files: Files) -> pa.Schema:
     """Return the two columns; reads the first line to see that they come in the format's order."""
     with open_text(files[0]) as file:
-        _check_order(source, file.readline().rstrip("\r\n").split("\t"), files[0])
+        _check_order(source, (next(lines(file), "") or "").rstrip(ENDS).split("\t"), files[0])
     return pa.schema([(name, pa.string()) for name in source.columns])
 
 

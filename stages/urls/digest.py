@@ -70,8 +70,13 @@ def _footer(path: str) -> Iterable[bytes]:
         if end[4:] != PARQUET_END:
             raise BrokenFileError(f"{path} is no complete Parquet file: its last bytes are not PAR1; fetch it anew")
         length = int.from_bytes(end[:4], "little")
+        if length > size - len(PARQUET_END) - len(end):
+            raise BrokenFileError(f"{path} is no complete Parquet file: its footer is longer than it; fetch it anew")
         yield str(size).encode()
-        yield _read_at(file, max(0, size - 8 - length), length)
+        file.seek(size - len(end) - length)
+        while length and (chunk := file.read(min(length, CHUNK_BYTES))):
+            length -= len(chunk)
+            yield chunk
 
 
 def _read_at(file: IO[bytes], offset: int, length: int) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -26,27 +27,46 @@ from stages.errors import BrokenFileError, UserError
 from stages.io import tars
 from stages.io.files import locate
 from stages.urls.unpack import as_text, unpack
+from stages.words import first_line
 
 Files = tuple[str, ...]
 """The files of one part: local paths or fsspec URLs."""
 
-BROKEN = (
+_TOLD = (
     EOFError,
-    gzip.BadGzipFile,
+    OSError,
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
     tarfile.TarError,
     pa.ArrowInvalid,
     UnicodeDecodeError,
+)
+"""What says in words that people understand what is wrong with a file."""
+OF_THE_FILE = (
+    EOFError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    pa.ArrowException,
     PermissionError,
     FileNotFoundError,  # a link that leads nowhere: what was found and is gone
+    # and whatever else strangers' bytes make a library stumble over
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
 )
 """What reading a damaged file raises. Network and disk errors are not among them: a retry may help there."""
 AT_ONCE = 16
 """Files that are looked at side by side: on an object store each costs a few round trips."""
 MOST = 1_000_000
-"""Files that a range in braces may name."""
+"""Files that a path with braces may name."""
 _MARK = re.compile(r"_SUCCESS|_metadata|_common_metadata|_delta_log|_temporary|_(committed|started)_.*|__MACOSX")
 """What Spark, its relatives and Macs write beside data."""
 _RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)")
@@ -96,12 +116,15 @@ def _expand(path: str) -> list[str]:
         UserError: a range names more files than anybody has.
     """
     for first, last in _RANGE.findall(path):
-        if abs(int(last) - int(first)) >= MOST:
+        if abs(int(last) - int(first)) >= MOST:  # the library makes a list of each
             raise UserError(f"{path} names {abs(int(last) - int(first)) + 1:,} files; correct the range")
     try:
-        return list(braceexpand(path, escape=False))
+        named = list(islice(braceexpand(path, escape=False), MOST + 1))
     except ValueError:  # a brace without its partner
         return [path]
+    if len(named) > MOST:
+        raise UserError(f"{path} names more than {MOST:,} files; correct its ranges")
+    return named
 
 
 def _find_all(path: str, named: list[str], folder_glob: str | tuple[str, ...] | None) -> list[str]:
@@ -214,20 +237,24 @@ def open_text(path: str) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def reading(files: Files) -> Iterator[None]:
-    """Turn what a damaged file raises into a `BrokenFileError` that names it."""
+    """Turn whatever a damaged file raises into a `BrokenFileError` that names it.
+
+    Raises:
+        BrokenFileError: it cannot be read.
+        OSError: a disk or the network is out of order.
+    """
     try:
         yield
-    except (*BROKEN, OSError) as error:
-        if not isinstance(error, BROKEN) and not _is_of_codec(error):
+    except MemoryError:
+        raise
+    except (*OF_THE_FILE, OSError) as error:
+        if not isinstance(error, OF_THE_FILE) and not _is_of_codec(error):
             raise
-        raise BrokenFileError(f"{' / '.join(files)} cannot be read: {first_line(error)}; is it complete?") from error
+        kind = "" if isinstance(error, _TOLD) else f"{type(error).__name__}: "
+        why = f"{kind}{first_line(error)}"
+        raise BrokenFileError(f"{' / '.join(files)} cannot be read: {why}; is it complete?") from error
 
 
 def _is_of_codec(error: BaseException) -> bool:
     """Whether a codec cannot make sense of some bytes: what comes of a disk or the network has a number."""
     return type(error) is OSError and error.errno is None
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from stages.io.json_text import to_json
@@ -44,11 +43,6 @@ def as_text(value: Any) -> str | None:
         return to_json(value)
     except RecursionError:
         return None
-
-
-def as_texts(fields: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, str | None]:
-    """Return some values of an object as text."""
-    return {name: as_text(fields.get(name)) for name in wanted}
 
 
 def plain_text(value: Any, column: str, number: int, damage: Damage) -> str | None:

@@ -9,17 +9,25 @@ from stages.urls.damage import Damage
 
 LONGEST = 1 << 26
 """Characters that a line may have. It bounds the memory that a file without line breaks can take."""
+TOO_LONG = f"a line of more than {LONGEST:,} characters"
 ENDS = "\r\n"
+
+
+def lines(file: IO[str]) -> Iterator[str | None]:
+    """Yield every line with its end; None in the place of one that is too long."""
+    while line := file.readline(LONGEST):
+        if len(line) == LONGEST and line[-1] not in ENDS:
+            _pass_over(file)
+            yield None
+        else:
+            yield line
 
 
 def numbered_lines(file: IO[str], damage: Damage) -> Iterator[tuple[int, str]]:
     """Yield (number, line with its end) of all lines; one that is too long is left out."""
-    number = 0
-    while line := file.readline(LONGEST):
-        number += 1
-        if len(line) == LONGEST and line[-1] not in ENDS:
-            _pass_over(file)
-            damage.left_out(number, f"a line of more than {LONGEST:,} characters")
+    for number, line in enumerate(lines(file), start=1):
+        if line is None:
+            damage.left_out(number, TOO_LONG)
         else:
             yield number, line
 

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from stages.errors import BrokenFileError, UserError
 from stages.io import tars
+from stages.io.files import absolute
 from stages.urls.digest import digest
 from stages.urls.files import AT_ONCE, Files, filesystem, find
 from stages.urls.keys import file_id
@@ -33,6 +34,7 @@ class Part:
     source_name: str
     """The source's name in the manifest."""
     source: SourceSettings
+    """Its `images` as a worker in any folder finds them."""
     files: Files
     """The input file; or urls and captions of SBU; or an img2dataset tar and the table beside it."""
     digest: str
@@ -73,7 +75,7 @@ def find_parts(name: str, source: SourceSettings, digest_of: DigestOf = digest) 
     Raises:
         UserError: nothing matches, or a file lacks its partner.
     """
-    groups = find_files(name, source)
+    groups, source = find_files(name, source), _from_anywhere(source)
     root = filesystem(source.images_root)[1] if isinstance(source, WebDatasetSource) else None
     folders = [_below(root, files[0]) if root is not None else "" for files, _ in groups]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -124,6 +126,12 @@ def _known_as(path: str, match: str) -> str:
     file = filesystem(match)[1]
     below = file.removeprefix(f"{inner}/")
     return below if below != file else file.rpartition("/")[2]
+
+
+def _from_anywhere(source: SourceSettings) -> SourceSettings:
+    """Return a source whose folder of images a worker with another working folder finds."""
+    root = source.images_root
+    return source if root is None or source.packed else source.model_copy(update={"images": absolute(root)})
 
 
 def _digest(digest_of: DigestOf, source: SourceSettings, files: Files, folder: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from stages.urls.batch import Batch, Reader, chunks, text_batch
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import Broken, JsonStream
-from stages.urls.lines import ENDS
+from stages.urls.lines import ENDS, TOO_LONG, lines
 from stages.urls.objects import Object, columns_of
 from stages.urls.spec import SbuSource
 
@@ -70,7 +70,7 @@ def _list(name: str, files: Files) -> Generator[Any, None, None]:
             yield from JsonStream(file, files[0]).array_of(name)
     else:
         with open_text(files[PAIR.index(name)]) as file:
-            yield from (line.rstrip(ENDS) for line in file)
+            yield from (Broken(TOO_LONG) if line is None else line.rstrip(ENDS) for line in lines(file))
 
 
 READER = Reader(schema, read)

@@ -33,6 +33,8 @@ class SourceSettings(Settings):
 
     human: ClassVar[bool] = False
     """Whether people wrote the captions for these images."""
+    packed: ClassVar[bool] = False
+    """Whether its files hold the images themselves, or name such as do."""
     folder_glob: ClassVar[str | tuple[str, ...] | None] = None
     """What is taken when `path` is a folder; None where a folder makes no sense."""
     places: ClassVar[frozenset[str]] = frozenset({"path"})
@@ -240,6 +242,7 @@ class WebDatasetSource(SourceSettings):
     """
 
     folder_glob: ClassVar[str | None] = "*"
+    packed: ClassVar[bool] = True
 
     format: Literal["webdataset"]
 

@@ -33,12 +33,14 @@ ENCODINGS = (
 """Byte order mark, encoding, and what becomes of bytes that are none of it."""
 
 CODECS: dict[bytes, Callable[[Any], Any]] = {
-    rb"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    rb"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
     rb"\x28\xb5\x2f\xfd": lambda file: pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"),
     rb"\xfd7zXZ\0": lzma.LZMAFile,
     rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": bz2.BZ2File,
 }
 """How a compressed file begins, and what reads it."""
+LAYERS = 8
+"""How often a file may be packed; there are some that unpack to themselves for ever."""
 
 
 def unpack(file: Any, path: str, stack: contextlib.ExitStack) -> io.BufferedReader:
@@ -50,11 +52,15 @@ def unpack(file: Any, path: str, stack: contextlib.ExitStack) -> io.BufferedRead
         stack: closes what is opened on the way.
 
     Raises:
-        BrokenFileError: there is nothing in it.
+        BrokenFileError: there is nothing in it, or it is packed again and again.
         UserError: it is an archive without one file that could be meant.
     """
     content = stack.enter_context(io.BufferedReader(file, HEAD_BYTES))
+    layers = 0
     while (inner := _inner(content, path, stack)) is not None:
+        layers += 1
+        if layers > LAYERS:
+            raise BrokenFileError(f"{path} is packed more than {LAYERS} times; unpack it, or take it out of `path`")
         content = stack.enter_context(io.BufferedReader(inner, HEAD_BYTES))
     if not content.peek():
         raise BrokenFileError(f"{path} is empty; fetch it anew, or take it out of `path`")

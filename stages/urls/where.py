@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from stages.errors import UserError
 from stages.urls.damage import Damage
-from stages.urls.files import first_line
 from stages.urls.types import PATTERNS, TEXT, UNKNOWN
+from stages.words import first_line
 
 TypesOf = Callable[[Sequence[str]], Mapping[str, str]]
 """Columns -> DuckDB's types of those that are text because the format has none."""

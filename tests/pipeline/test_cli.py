@@ -192,8 +192,9 @@ def test_a_run_with_failed_shards_finishes_the_rest_lists_them_and_ends_with_exi
     assert "URLs" in out
     failed = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 1
-    assert "after 1 attempt(s): not one of 2 images lies below" in failed[0]
+    assert failed[0].startswith("failed: urls/people people-")
+    assert "coco.json: not one of 2 images lies below" in failed[0]
     code, out, _ = capfilt(capsys, "status", "m.yaml", "--json")
     told = json.loads(out)
-    assert [row["node"] for row in told["failed"]] == ["download/people"]
+    assert [row["node"] for row in told["failed"]] == ["urls/people"]
     assert {row["node"]: row["done"] for row in told["stages"]}["download/web"] == 3

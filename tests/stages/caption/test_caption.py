@@ -138,7 +138,9 @@ def test_logits_that_are_not_finite_cost_their_image(
     assert (first["key"], first["candidate"], first["error"]) == ("0", 0, "not finite in float32")
     assert {(row["key"], row["error"]) for row in others} == {(f"{n}", None) for n in range(1, 100)}
     assert output.counts == {"images": 99, "captions": 198, "failed": 1}
-    with pytest.raises(UserError, match=r"^caption: 1 of 3 images' logits are not finite in float32; the weights of"):
+    assert stage(few).counts == {"images": 2, "captions": 4, "failed": 1}
+    stage._batch_size = 1
+    with pytest.raises(UserError, match=r"^caption: 3 of 3 images' logits are not finite in float32; the weights of"):
         stage(few)
 
 

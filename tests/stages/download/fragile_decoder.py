@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.download import decoder
+from stages.download.messages import Answer, Sizes
 
 whole = decoder.convert
 
 
-def convert(encoded: bytes, wanted: Any, before_large: Callable[[], None]) -> Any:  # noqa: C901
+def convert(encoded: bytes, wanted: Any, before_large: Callable[[], None]) -> Any:  # noqa: C901, PLR0912
     word, _, rest = encoded.partition(b":")
     match word:
         case b"signal":
@@ -22,6 +23,9 @@ def convert(encoded: bytes, wanted: Any, before_large: Callable[[], None]) -> An
         case b"die once" if not Path(os.fsdecode(rest)).exists():
             Path(os.fsdecode(rest)).touch()
             os._exit(3)
+        case b"hang once" if not Path(os.fsdecode(rest)).exists():
+            Path(os.fsdecode(rest)).touch()
+            signal.pause()
         case b"hang":
             signal.pause()
         case b"spin":
@@ -34,6 +38,11 @@ def convert(encoded: bytes, wanted: Any, before_large: Callable[[], None]) -> An
         case b"print":
             print("noise", flush=True)
             os.write(1, b"noise")
+        case b"deaf":  # to its clock, too
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGPROF})
+            time.sleep(600)
+        case b"large answer":
+            return Answer("success", None, Sizes(1, 1, 1, 1), bytes(2**22))
         case b"large":
             before_large()
             with Path(os.fsdecode(rest)).open("a") as file:

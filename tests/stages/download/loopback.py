@@ -137,6 +137,7 @@ _PAGES: dict[str, Callable[[_Handler], None]] = {
     "/moved.jpg": lambda h: h.answer(301, b"", {"Location": "/good.jpg"}),
     "/to-ftp": lambda h: h.answer(302, b"", {"Location": "ftp://127.0.0.1/x.jpg"}),
     "/to-file": lambda h: h.answer(302, b"", {"Location": "file:///x.jpg"}),
+    "/odd-type": lambda h: h.answer(200, _JPEG, {"Content-Type": "multipart/x; boundary*=a; boundary*1=b"}),
     "/garbage": lambda h: h.wfile.write(b"this is no HTTP\r\n\r\n"),
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +18,8 @@ from loopback import Run, Web, encoded, picture
 
 from stages.download import decoders as module
 from stages.download import fit as fit_module
-from stages.download.decoders import Decoders
-from stages.download.fit import Fit
-from stages.download.messages import CONVERT, Answer, Sizes, Wanted
-from stages.download.spec import DownloadRecipe, DownloadRun
+from stages.download.decoders import DecoderProcess, Decoders
+from stages.download.messages import CONVERT, REQUEST, Answer, Sizes, Wanted
 
 WANTED = Wanted(32, "jpg", 90, 0, None, 10**8)
 GOOD = encoded(picture(24, 16))
@@ -76,7 +76,31 @@ def test_work_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_waiting_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 1)
-    assert start(1, 0.2)(b"hang:") == Answer("too_large", "not decoded within 0.2 s")
+    ask = start(1, 0.2)
+    for hangs in (b"hang:", b"deaf:"):
+        assert ask(hangs) == Answer("error", "not decoded within 0.2 s")
+
+
+def test_a_process_that_is_stopped_while_it_answers_says_all() -> None:
+    process = DecoderProcess({"wanted": WANTED, "memory": 256 * 2**20, "seconds": 60, "clock_seconds": 60})
+    picture = b"large answer:"
+    process._write(REQUEST.pack(CONVERT, len(picture)), picture)
+    pipe, size = process._out, bytearray(4)
+    while fcntl.ioctl(pipe, termios.FIONREAD, size) or int.from_bytes(size, "little") < fcntl.fcntl(
+        pipe, fcntl.F_GETPIPE_SZ
+    ):
+        time.sleep(0.01)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    os.kill(process._process.pid, signal.SIGCONT)
+    assert len(process._receive()[1].content or b"") == 2**22
+    process.end()
+
+
+def test_a_frozen_moment_costs_no_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The clock goes on while a process is stopped; what its alarm ends is tried once more."""
+    monkeypatch.setattr(module, "PATIENCE", 1)
+    ask = start(1, 1.0)
+    assert ask(b"hang once:" + os.fsencode(tmp_path / "hung")).status == "not_an_image"  # of what it then is: no bytes
 
 
 def test_memory_beyond_the_limit_is_refused(ask: Callable[[bytes], Answer]) -> None:
@@ -159,9 +183,3 @@ def test_a_process_that_does_not_start_is_no_pictures_fault(
     monkeypatch.setattr(fit_module, "_decoders", fit_module._decoders.__wrapped__)  # not those of other tests
     with pytest.raises(OSError, match=r"does not start \(exit code 1\): .*No module named no_such_module"):
         download([{"url": web.url("/good.jpg")}] * 5)
-
-
-def test_files_beyond_the_limit_are_not_decoded() -> None:
-    fit = Fit(DownloadRecipe(max_bytes=100), DownloadRun())
-    for outcome in (fit.image(GOOD)[0], fit.look(GOOD)):
-        assert (outcome.status, outcome.error) == ("too_large", "more than 100 bytes")

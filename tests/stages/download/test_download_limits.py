@@ -21,7 +21,7 @@ from stages.download import content as content_module
 from stages.download import hosts as hosts_module
 from stages.download.content import Inflated
 from stages.download.hosts import Hosts, Turn
-from stages.download.resolver import Resolver
+from stages.download.resolver import MAX_LOOKUPS, Resolver
 from stages.download.spec import DownloadRun
 from stages.download.statuses import RefusedError
 
@@ -120,6 +120,27 @@ def test_a_name_is_looked_up_once_and_its_failure_too(monkeypatch: pytest.Monkey
     assert asked == ["yes.test", "no.test"]
 
 
+def test_a_lookup_that_fails_in_any_way_is_told_and_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name(*_: object, **__: object) -> list[object]:
+        raise ValueError("embedded null character")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    with pytest.raises(ValueError, match="null character"):
+        Resolver()("a\0b", 5)
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", ("192.0.2.1", 0))])
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        for _ in range(MAX_LOOKUPS + 1):
+            with pytest.raises(RuntimeError):
+                resolver("a.test", 5)
+    assert resolver("a.test", 5) == ["192.0.2.1"]
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/long-line", "http_other"), ("/many", "http_other"), ("/large", "http_other"), ("/fits", "success")],
@@ -144,11 +165,26 @@ def test_redirects_are_counted(web: Web, download: Run) -> None:
     assert statuses(download([{"url": web.url("/good.jpg")}], max_redirects=0)) == ["success"]
 
 
+def raw_deflate(content: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(content) + packer.flush()
+
+
+def two_members(content: bytes) -> bytes:
+    return gzip.compress(content[:7]) + gzip.compress(content[7:]) + b"\0padding"
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "status"),
     [
         ({"Content_Encoding": "gzip"}, gzip.compress(JPEG), "success"),
         ({"Content_Encoding": "deflate"}, zlib.compress(JPEG), "success"),
+        ({"Content_Encoding": "deflate"}, raw_deflate(JPEG), "success"),
+        ({"Content_Encoding": "gzip"}, gzip.compress(JPEG[:99]) + gzip.compress(JPEG[99:]), "success"),
+        ({"Content_Encoding": "gzip"}, gzip.compress(JPEG[:99]) + gzip.compress(JPEG[99:])[:-20], "not_an_image"),
+        ({"Content_Encoding": "gzip"}, gzip.compress(JPEG) + bytes(10**4), "success"),
+        ({"Content_Encoding": "deflate"}, b"\xff" * 99, "not_an_image"),
+        ({"Content_Encoding": "gzip"}, b"", "not_an_image"),
         ({"Content_Encoding": "identity"}, JPEG, "success"),
         ({"Content_Encoding": "gzip"}, JPEG, "not_an_image"),
         ({"Content_Encoding": "gzip"}, gzip.compress(JPEG)[:-20], "not_an_image"),
@@ -167,13 +203,14 @@ def test_compressed_bodies(web: Web, download: Run, headers: dict[str, str], bod
     st.binary(max_size=2000) | st.integers(0, 2000).map(bytes),
     st.integers(1, 50),
     st.integers(0, 2100),
-    st.sampled_from(["gzip", "deflate", None]),
+    st.sampled_from([gzip.compress, two_members, zlib.compress, raw_deflate, bytes]),
     st.integers(1, 300),
 )
 def test_inflating_piece_by_piece_gives_the_content_or_stops_at_the_limit(
-    content: bytes, piece: int, limit: int, encoding: str | None, held: int
+    content: bytes, piece: int, limit: int, pack: Callable[[bytes], bytes], held: int
 ) -> None:
-    wire = {"gzip": gzip.compress, "deflate": zlib.compress, None: bytes}[encoding](content)
+    encoding = {bytes: None, gzip.compress: "gzip", two_members: "x-gzip"}.get(pack, "deflate")
+    wire = pack(content)
     inflated, got = Inflated(encoding, limit), []
     pieces = [wire[start : start + piece] for start in range(0, len(wire), piece)]
     with pytest.MonkeyPatch.context() as patch:

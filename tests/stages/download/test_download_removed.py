@@ -226,9 +226,8 @@ def test_images_at_hand_are_looked_up_as_well(tmp_path: Path, download: Run, kin
     with tarfile.open(folder / "old.tar", "w") as tar:
         for number in range(3):
             tar.add(folder / f"{number}.jpg", f"{number}.jpg")
-    output = download(
-        [{**row, "file": f"old.tar/{row['file']}"} for row in rows], images=str(folder), run={"removed": str(listed)}
-    )
+    rows = [{**row, "file": f"old.tar/{row['file']}"} for row in rows]
+    output = download(rows, images=str(folder), run={"removed": str(listed), "packed": True})
     assert output.table["status"].to_pylist() == ["removed", "removed", "success"]
 
 

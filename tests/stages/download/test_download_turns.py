@@ -229,6 +229,22 @@ def test_a_redirect_waits_for_the_turn_of_the_host_that_it_leads_to() -> None:
     assert last.refusal.status == "host_down"
 
 
+def test_what_one_host_has_said_is_forgotten_at_the_next() -> None:
+    turns = Turns([Request(0, "http://a/0", 60)], threads=1, failures=1, patience=60, seconds=100, now=0.0)
+    first = turns.deal(0.0)
+    assert first is not None
+    assert not turns.done(first, later(3.0), 0.0)
+    again = turns.deal(3.0)
+    assert again is not None
+    turns.moved(again, "http://b/0", 3.0)
+    turns._host("http://b/0").failures = 1
+    refused = turns.deal(3.0)
+    assert refused is not None
+    assert refused.refusal is not None
+    assert refused.refusal.status == "host_down"
+    assert (refused.request.laters, refused.request.waited) == (0, 0.0)
+
+
 def test_further_attempts_are_turns_too() -> None:
     turns = Turns([Request(0, "http://a/0", 60, 2)], threads=1, failures=2, patience=60, seconds=100, now=0.0)
     silence = RefusedError("timeout", "silence", passing=True)

@@ -42,6 +42,7 @@ ANSWERS = [
     ("/to-ftp", "http_other"),
     ("/to-file", "http_other"),
     ("/garbage", "http_other"),
+    ("/odd-type", "error"),  # a TypeError in the standard library's parser of headers
     ("/reset.jpg", "connection"),
     ("/short.jpg", "connection"),
     ("/chunked-short.jpg", "connection"),

@@ -5,9 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
-from stages.io.files import absolute, create_whole, locate, open_bytes, put_whole, remove, whole_file, write_whole
+from stages.io.files import (
+    _beside,
+    absolute,
+    create_whole,
+    locate,
+    open_bytes,
+    put_whole,
+    remove,
+    remove_leftovers,
+    whole_file,
+    write_whole,
+)
 from tests.odd_names import ODD, lookalikes, names
 
 
@@ -22,6 +33,7 @@ def there(url: str) -> bool:
 
 
 @settings(max_examples=8, deadline=None)
+@example("a::b")
 @given(names())
 def test_what_is_written_is_read_and_removed_alone(place: str, name: str) -> None:
     others = [f"{place}/{other}/x/a" for other in lookalikes(name)]
@@ -60,3 +72,22 @@ def test_where_a_path_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert locate("file:///x/a::b")[1] == "/x/a::b"
     filesystem, path = locate("memory://x/a")
     assert (filesystem.protocol, path) == ("memory", "/x/a")
+    for name in ("a::b", "a::file", "::", "zip::a", "x::memory://y"):
+        assert locate(f"s3://bucket/{name}.tar")[1] == f"bucket/{name}.tar"
+    with pytest.raises(ValueError, match="Protocol not known"):
+        locate("simplecache::memory://x/a")
+    with pytest.raises(ValueError, match="taken for a version"):
+        locate("s3://bucket/a?versionId=b")
+
+
+@pytest.mark.parametrize("name", ["a", "é" * 127, "x" * 254])
+def test_what_a_killed_writer_left_is_removed_and_nobody_elses(name: str, tmp_path: Path) -> None:
+    own, other = tmp_path / name, tmp_path / f"{name[:-1]}y"
+    for target in (own, other):
+        with _beside(target) as temporary:
+            pass
+        temporary.touch()  # as after a kill
+    remove_leftovers([str(own)])
+    (left,) = tmp_path.iterdir()
+    with _beside(other) as temporary:
+        assert left.name.rpartition(".")[0] == temporary.name.rpartition(".")[0]

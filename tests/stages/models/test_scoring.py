@@ -118,13 +118,24 @@ def test_a_score_that_is_not_finite_costs_its_own_row(make_shard: Callable, valu
 
 
 def test_more_than_one_in_a_hundred_fail_the_shard(make_shard: Callable) -> None:
-    scorer = Doubtful({"text 7": math.nan, "text 8": math.inf})
-    assert scores_of(make_shard, scorer, captions=many(200)).errors.count(None) == 202
-    with pytest.raises(UserError) as caught:  # 2 of 199 texts; the empty ones do not count
-        scores_of(make_shard, scorer, captions=many(199))
+    scorer = Doubtful({"text 7": math.nan, "text 8": math.inf, "text 9": -math.inf, "text 10": math.nan})
+    assert scores_of(make_shard, scorer, captions=many(400)).errors.count(None) == 400
+    with pytest.raises(UserError) as caught:  # 4 of 399 texts; the empty ones do not count
+        scores_of(make_shard, scorer, captions=many(399))
     assert str(caught.value) == (
-        "filter: 2 of 199 scores are not finite in float16; set filter.dtype to bfloat16 or float32"
+        "filter: 4 of 399 scores are not finite in float16; set filter.dtype to bfloat16 or float32"
     )
+
+
+@pytest.mark.parametrize(("bad", "total"), [(1, 1), (1, 2), (1, 50), (3, 55), (2, 5), (3, 6), (0, 0)])
+def test_a_few_fail_no_shard_however_small(bad: int, total: int) -> None:
+    NUMBERS.check(bad, total, "scores")
+
+
+@pytest.mark.parametrize(("bad", "total"), [(2, 2), (2, 3), (3, 5), (4, 50), (9, 9)])
+def test_most_of_a_small_shard_fail_it(bad: int, total: int) -> None:
+    with pytest.raises(UserError, match=f"{bad} of {total} scores"):
+        NUMBERS.check(bad, total, "scores")
 
 
 def test_the_table_of_a_shard(make_shard: Callable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.urls import lines as lines_module
 from stages.urls.damage import Damage
 
 A, B, C = (f"http://a.com/{letter}.jpg" for letter in "abc")
@@ -193,3 +195,31 @@ def test_where_most_entries_are_damaged_the_format_is_wrong(entries: int, damage
     with pytest.raises(BrokenFileError, match=r"a\.tsv, line 1: wrong; .* are wrong: is this the format"):
         read()
     assert reached <= 1_000
+
+
+def test_a_line_without_an_end_costs_itself_alone(
+    tmp_path: Path, read_damaged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files whose lines belong together, too; and it is read in pieces, so that memory does not hold it."""
+    longest: list[int] = []
+
+    class Pieces(io.StringIO):
+        def readline(self, size: int | None = -1, /) -> str:
+            longest.append(-1 if size is None else size)
+            return super().readline(size)
+
+        __next__ = None  # type: ignore[assignment]
+
+    monkeypatch.setattr(lines_module, "LONGEST", 40)
+    found = list(lines_module.lines(Pieces("a" * 120 + "\nb\n", newline="\n")))
+    assert found == [None, "b\n"]
+    assert set(longest) == {40}
+    (tmp_path / "x_urls.txt").write_text(f"{A}\nhttp://a.com/{'long' * 99}\n{B}\n")
+    (tmp_path / "x_captions.txt").write_text("one\ntwo\nthree\n")
+    table, damage = read_damaged(format="sbu", path=str(tmp_path / "x_urls.txt"))
+    assert table.select(["url", "text"]).to_pylist() == [{"url": A, "text": "one"}, {"url": B, "text": "three"}]
+    assert damage.counts == {"left_out": 1}
+    (tmp_path / "cc3m").write_text(f"{'long' * 99}\t{A}\none\t{A}\ntwo\t{B}\n")
+    table, damage = read_damaged(format="cc3m", path=str(tmp_path / "cc3m"))
+    assert table["text"].to_pylist() == ["one", "two"]
+    assert damage.counts == {"left_out": 1}

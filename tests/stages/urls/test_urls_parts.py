@@ -120,9 +120,27 @@ def test_a_partner_that_is_missing(tmp_path: Path, source: Any) -> None:
     [
         ({"format": "cc3m", "path": "."}, r"\. is a folder; name the files in it"),
         ({"format": "csv", "path": "nope://x"}, r"nope://x: .*[Pp]rotocol"),
+        (
+            {"format": "csv", "path": "s3://b/a?versionId=c.csv"},
+            "is taken for a version by the driver; rename the file",
+        ),
+        (
+            {"format": "csv", "path": "{1..1000}{1..1000}{1..1000}.csv"},
+            r"names more than 1,000,000 files; correct",
+        ),
         ({"format": "webdataset", "path": "pyproject.toml"}, "is no .tar; let `path` name the tars"),
     ],
 )
 def test_other_mistakes_in_a_path(source: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         find_parts("web", source(**settings))
+
+
+def test_a_footer_that_is_said_to_be_longer_than_its_file_is_not_read(tmp_path: Path, source: Any) -> None:
+    path = tmp_path / "a.parquet"
+    for length in (2**32 - 1, 93):
+        path.write_bytes(b"PAR1" + bytes(92) + length.to_bytes(4, "little") + b"PAR1")
+        (part,) = find_parts("web", source(format="laion", path=str(path)))
+        assert part.broken == f"{path} is no complete Parquet file: its footer is longer than it; fetch it anew"
+    path.write_bytes(b"PAR1" + bytes(92) + (92).to_bytes(4, "little") + b"PAR1")
+    assert find_parts("web", source(format="laion", path=str(path)))[0].broken == ""

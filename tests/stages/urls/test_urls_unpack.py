@@ -15,7 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from stages.errors import UserError
+from stages.errors import BrokenFileError, UserError
+from stages.urls.check import check
+from stages.urls.compute import Urls
+from stages.urls.damage import Damage
+from stages.urls.parts import find_parts
+from stages.urls.spec import UrlsRecipe, UrlsRun
 
 LIST = "URL,TEXT\nhttp://a.com/1.jpg,ünï 🍕\n"
 
@@ -49,6 +54,61 @@ def test_packed_whatever_its_name(tmp_path: Path, read: Any, packed: str, name: 
     path = tmp_path / name.format(packed)
     path.write_bytes(PACKED[packed](LIST.encode()))
     assert read(format="csv", path=str(path))["text"].to_pylist() == ["ünï 🍕"]
+
+
+TWICE = [(outer, inner) for outer in PACKED for inner in PACKED if (outer, inner) != ("zst", "zip")]
+"""But for the one: a zip is read from its end, which Arrow's Zstandard cannot do."""
+
+
+@pytest.mark.parametrize(("outer", "inner"), TWICE)
+def test_packed_twice(tmp_path: Path, read: Any, outer: str, inner: str) -> None:
+    (tmp_path / "list").write_bytes(PACKED[outer](PACKED[inner](LIST.encode())))
+    assert read(format="csv", path=str(tmp_path / "list"))["text"].to_pylist() == ["ünï 🍕"]
+
+
+def test_packed_again_and_again(tmp_path: Path, read: Any) -> None:
+    content = LIST.encode()
+    for layers in range(1, 12):
+        content = gzip.compress(content)
+        (tmp_path / "list").write_bytes(content)
+        if layers <= 8:
+            assert read(format="csv", path=str(tmp_path / "list")).num_rows == 1
+    with pytest.raises(BrokenFileError, match="list is packed more than 8 times; unpack it"):
+        read(format="csv", path=str(tmp_path / "list"))
+
+
+def with_a_password(content: bytes) -> bytes:
+    """Says that it is encrypted, in both of its headers."""
+    found = bytearray(zipped(content))
+    for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = found.find(start)
+        while at >= 0:
+            found[at + flags] |= 1
+            at = found.find(start, at + 4)
+    return bytes(found)
+
+
+def with_an_odd_method(content: bytes) -> bytes:
+    """Says that it is packed in a way that nobody knows."""
+    found = bytearray(zipped(content))
+    for start, method in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        at = found.find(start)
+        while at >= 0:
+            found[at + method] = 77
+            at = found.find(start, at + 4)
+    return bytes(found)
+
+
+@pytest.mark.parametrize("odd", [with_a_password, with_an_odd_method])
+def test_what_a_library_stumbles_over_is_a_broken_file(tmp_path: Path, source: Any, odd: Any) -> None:
+    (tmp_path / "0.csv").write_bytes(odd(LIST.encode()))
+    (tmp_path / "1.csv").write_text(LIST)
+    both = source(format="csv", path=str(tmp_path / "*.csv"))
+    check("web", both)
+    first, second = find_parts("web", both)
+    with pytest.raises(BrokenFileError, match=r"0\.csv cannot be read: (RuntimeError|NotImplementedError): "):
+        list(Urls(UrlsRecipe(), UrlsRun())(first, Damage(first.place)))
+    assert len(list(Urls(UrlsRecipe(), UrlsRun())(second, Damage(second.place)))) == 1
 
 
 @pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zst"])
