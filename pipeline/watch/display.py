@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import ConsoleRenderable
-from rich.live import Live
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column, Table
 from rich.text import Text
+from typing_extensions import override
 
 from pipeline.dag.graph import Graph
 from pipeline.execute.events import Event
@@ -103,53 +105,69 @@ def _add(progress: Progress, state: NodeState) -> None:
     progress.total = None if progress.total is None or state.total is None else progress.total + state.total
 
 
-class LiveDisplay:
-    """A table that is redrawn in place."""
+class _Cells(ProgressColumn):
+    """A column of what there is to say of a stage at the moment."""
+
+    def __init__(self, title: str, cell: Callable[[str], str | Text]) -> None:
+        super().__init__(Column(title, justify="right", no_wrap=True))
+        self._cell = cell
+
+    @override
+    def render(self, task: Task) -> str | Text:
+        return self._cell(task.description)
+
+
+class LiveDisplay(Bars):
+    """A table that is redrawn in place, with a bar for each stage."""
 
     def __init__(self, console: Console, graph: Graph) -> None:
         self._meter = Meter()
         self._remarks = Remarks()
         self._stages: dict[str, Progress] = {node.step: Progress(total=None) for node in graph.nodes.values()}
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
-
-    def __enter__(self) -> LiveDisplay:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._live.stop()
+        super().__init__(
+            TextColumn("{task.description}", markup=False, table_column=Column("stage", no_wrap=True)),
+            MofNCompleteColumn(table_column=Column("shards", justify="right", no_wrap=True)),
+            BarColumn(20, pulse_style="bar.back"),  # no pulse: a stage whose shards are not known yet waits
+            _Cells("running", lambda stage: str(self._stages[stage].running or "")),
+            _Cells("failed", lambda stage: Text(str(self._stages[stage].failed or ""), "red")),
+            _Cells("images/s", self._rate),
+            _Cells("left", self._left),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._bars = {stage: self.add_task(stage, total=None) for stage in self._stages}
 
     def __call__(self, event: Event, schedule: Schedule) -> None:
         """Take in an event; what is amiss also leaves a line above the table."""
         self._meter.note(event)
         self._stages = progress_of(schedule)
+        for stage, progress in self._stages.items():
+            self.update(self._bars[stage], completed=progress.done, total=progress.total)
         if told := event.trouble or self._remarks.next(event):
-            self._live.console.print(told, style="yellow")
+            self.console.print(told, style="yellow")
 
     def say(self, text: str) -> None:
         """A line above the table."""
-        self._live.console.print(text)
+        self.console.print(text)
 
-    def _table(self) -> ConsoleRenderable:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("stage", "shards", "", "running", "failed", "images/s", "left"):
-            table.add_column(title, justify="left" if title in ("stage", "") else "right")
-        for stage, progress in self._stages.items():
-            table.add_row(stage, *self._cells(stage, progress))
+    @override
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """The table, below a line that names its columns."""
+        table = super().make_tasks_table(tasks)
+        table.show_header, table.header_style = True, "dim"
         return table
 
-    def _cells(self, stage: str, progress: Progress) -> list[str | Text]:
+    def _rate(self, stage: str) -> str:
         rate = self._meter.rate(stage)
-        return [
-            f"{progress.done}/{'?' if progress.total is None else progress.total}",
-            _bar(progress.done, progress.total),
-            str(progress.running or ""),
-            Text(str(progress.failed or ""), "red"),
-            "" if rate is None else f"{rate:,.1f}",
-            self._remaining(stage, progress),
-        ]
+        return "" if rate is None else f"{rate:,.1f}"
 
-    def _remaining(self, stage: str, progress: Progress) -> str | Text:
+    def _left(self, stage: str) -> str | Text:
+        """The time that is left.
+
+        Of our own, for rich measures between the first and the last shard that ended: after the first round of eight
+        workers that would be seven shards within an instant.
+        """
+        progress = self._stages[stage]
         if progress.left is None:
             return ""
         if progress.left:
@@ -216,8 +234,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _bar(done: int, total: int | None, width: int = 20) -> Text:
-    filled = round(width * done / total) if total else 0
-    return Text.assemble(("━" * filled, "green"), ("━" * (width - filled), "dim"))

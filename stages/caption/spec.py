@@ -37,7 +37,12 @@ class CaptionRecipe(PretrainedRecipe):
     min_length: Annotated[int, Field(ge=0, le=1024)] = 5
     """So many tokens come before a caption may end."""
     beams: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Beam search over so many texts in place of sampling; the best `candidates` of them are taken. 1 is greedy."""
+    """Beam search over so many texts in place of sampling; the best `candidates` of them are taken. 1 is greedy.
+
+    A text's score is its log probability divided by its length: the tokens behind the prompt, the end token among them,
+    as in transformers' `generate`. BLIP's own code divides by the whole length, the prompt counted too, and so prefers
+    somewhat shorter texts.
+    """
     seed: Seed = 0
     """With an image's address and text, and a candidate's number, it determines the random numbers of that caption."""
 

@@ -8,7 +8,6 @@ from stages.download.checksums import Sums
 from stages.download.deadline import Deadline
 from stages.download.hosts import Hosts
 from stages.download.http_client import OF_THE_WORKER, Body, HttpClient, Redirect
-from stages.download.library import Fetched
 from stages.download.spec import DownloadRecipe
 from stages.download.statuses import RefusedError
 from stages.download.turns import Request, Turn
@@ -27,7 +26,7 @@ class Fetch:
         """What is wrong with more than a row: nothing is begun any more. To be raised after, since the pool hangs if a
         thread of it raises."""
 
-    def __call__(self) -> Fetched:
+    def __call__(self) -> tuple[int, IO[bytes] | None, str | None]:
         """A row, and its image or the words that `statuses.parse` understands."""
         while True:
             if self.failure is not None:

@@ -9,13 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-import pyarrow as pa
-
 from stages.download.fetch import Fetch
 from stages.download.fit import Fit
 from stages.download.hosts import Hosts
 from stages.download.http_client import HttpClient
-from stages.download.library import Downloader
+from stages.download.library import downloader, feed
 from stages.download.messages import Answer
 from stages.download.resolver import Resolver
 from stages.download.rows import Outcome, Row
@@ -117,8 +115,16 @@ class Web:
         folder.mkdir()
         sink = _Sink(spool)
         fetch = self._fetch(urls, folder, removals)
-        # Not `downloader(...)`: that one prints what went wrong with the shard and returns False.
-        self._downloader(fetch, sink, folder, len(urls)).download_shard((0, _feed(list(urls), folder)))
+        crawl = downloader(
+            _FetchAndFit(fetch, self._fit),
+            writer=sink,
+            resizer=_Came.resized,
+            folder=folder,
+            threads=self._run.threads,
+            count=len(urls),
+        )
+        # Not `crawl(...)`: that one prints what went wrong with the shard and returns False.
+        crawl.download_shard((0, feed(list(urls), folder)))
         shutil.rmtree(folder)
         if failure := sink.failure or fetch.failure:
             raise failure
@@ -148,40 +154,11 @@ class Web:
         )
         return Fetch(recipe, hosts, client)
 
-    def _downloader(self, fetch: Fetch, sink: _Sink, folder: Path, count: int) -> Any:
-        return Downloader(
-            sample_writer_class=lambda *_: sink,
-            resizer=_Came.resized,
-            thread_count=min(self._run.threads, count),
-            save_caption=False,
-            extract_exif=False,
-            output_folder=str(folder),
-            column_list=["row", "url"],
-            timeout=_FetchAndFit(fetch, self._fit),  # see `library`
-            number_sample_per_shard=count,
-            oom_shard_count=1,
-            compute_hash=None,
-            verify_hash_type=None,
-            encode_format=self._recipe.encode_format,
-            retries=0,
-            user_agent_token=None,
-            disallowed_header_directives=None,
-        )
-
 
 def user_agent(token: str, contact: str | None) -> str:
     """How the crawler introduces itself, in the form that crawlers have in common."""
     about = f"; +{contact}" if contact else ""
     return f"Mozilla/5.0 (compatible; {token}/{version('capfilt')}{about})"
-
-
-def _feed(rows: Sequence[int], folder: Path) -> str:
-    """The shard as img2dataset reads it: its rows by number; which address is asked when, `Hosts` decides."""
-    path = str(folder / "feed.arrow")
-    table = pa.table({"row": pa.array(rows, pa.int64()), "url": pa.array([""] * len(rows), pa.string())})
-    with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
-    return path
 
 
 def _refused_url(row: Row) -> Outcome:

@@ -1,7 +1,14 @@
 """Beam search over BLIP's text decoder: the likeliest captions of an image instead of drawn ones.
 
-The same search as transformers' `generate(num_beams=b)` with its defaults: scores are mean log probabilities (length
-penalty 1), and a search ends when no running beam can, at its present length, beat the worst finished one.
+The same search as transformers' `generate(num_beams=b)` with its defaults, text for text. The length rule is that of
+transformers since 4.36 (length penalty 1): a caption's score is its log probability divided by the number of tokens
+behind the prompt, the end token among them; a search ends when no running beam can, at its present length, beat the
+worst finished one. BLIP's published code ran an older one, which divides by the whole length: the prompt is counted
+too, and the end token is not. It writes somewhat shorter captions (of 200 images of the demo, three beams, the best
+caption is another for 25; 8.7 words on average, not 9.0).
+
+Why not `generate` itself: it has an image's keys and values once per beam, and for BLIP no fused attention. On a CPU
+core it is at a fifth (5 beams) to a third (3 beams) of this speed, with BLIP-base's decoder and 577 image tokens.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from loopback import Run, Web, encoded, picture
 from PIL import Image
 
 from stages.contract import Output
-from stages.download import library
 from stages.download import web as web_module
 from stages.download.urls import request_url
 from stages.io.shards import Artifact, read_images
@@ -185,10 +184,11 @@ def test_a_full_disk_fails_the_shard(web: Web, download: Run, monkeypatch: pytes
 
 
 def test_img2dataset_itself_raising_fails_the_shard(web: Web, download: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("broken")
+    class Broken:
+        def download_shard(self, _: object) -> None:
+            raise RuntimeError("broken")
 
-    monkeypatch.setattr(library.Downloader, "download_shard", broken)
+    monkeypatch.setattr(web_module, "downloader", lambda *_, **__: Broken())
     with pytest.raises(RuntimeError, match="broken"):
         download([{"url": web.url("/good.jpg")}])
 
