@@ -11,7 +11,8 @@ from torch import Tensor
 from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.finite import NumberFormat, unit
-from stages.models.scoring import Scores, score_captions, score_shard
+from stages.score.candidates import read_candidates
+from stages.score.scoring import Scores, score_candidates, score_shard
 from stages.tables import FILTER
 
 
@@ -44,7 +45,7 @@ NUMBERS = NumberFormat("filter", "float16")
 
 def scores_of(make_shard: Callable, scorer: Lengths, batch_size: int = 2, **inputs: object) -> Scores:
     shard = make_shard(**{"images": {**IMAGES, "dead": None}, "captions": CAPTIONS} | inputs)
-    return score_captions(scorer, shard.inputs["download"], shard.inputs["caption"].table(), batch_size, NUMBERS)
+    return score_candidates(scorer, shard.inputs["download"], read_candidates(shard), batch_size, NUMBERS)
 
 
 def scored(make_shard: Callable, scorer: Lengths, batch_size: int = 2, **inputs: object) -> list[float | None]:

@@ -1,0 +1,38 @@
+"""The rank and filter stages, declared: two numbers of every candidate and its image, by which `select` chooses.
+
+Both run a model that compares images with texts, and share their compute; each says what of it counts.
+"""
+
+from __future__ import annotations
+
+from stages.contract import ModelRunOptions, PairModelRecipe, StageSpec
+
+
+class RankRecipe(PairModelRecipe):
+    """Which model orders the candidates: CLIP and its like by their cosine, a matching model by its probability."""
+
+
+class FilterRecipe(PairModelRecipe):
+    """Which model gives the probability of a match: BLIP's, BLIP-2's, or a SigLIP.
+
+    The threshold is the select stage's, so that another one costs no GPU.
+    """
+
+
+RANK = StageSpec(
+    name="rank",
+    version=2,
+    inputs=("download", "dedup", "caption"),
+    recipe=RankRecipe,
+    run=ModelRunOptions,
+    compute="stages.score.compute:Rank",
+)
+
+FILTER = StageSpec(
+    name="filter",
+    version=2,
+    inputs=("download", "dedup", "caption"),
+    recipe=FilterRecipe,
+    run=ModelRunOptions,
+    compute="stages.score.compute:Filter",
+)
