@@ -32,9 +32,8 @@ def test_computes_run_where_there_is_no_ray():
 
 
 def test_what_a_model_is_can_be_asked_without_torch():
-    program = (
-        "import sys, stages.models.families\nprint({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules))"
-    )
+    heavy = "{'torch', 'transformers', 'timm', 'open_clip', 'huggingface_hub'}"
+    program = f"import sys, stages.models.families\nprint({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from stages.models.family import Config, Kind, sizes_of
+from typing import Final
+
+from stages.models.family import Config, Kind, Role, sizes_of
+from stages.models.vision.kind import NO_TOKENS, is_transformer
+
+_TOWER: Final[dict[Role, str]] = {"tower": "stages.models.timm.tower:load_tower"}
 
 
 def kind(config: Config) -> Kind:
-    """What timm's configuration says; whether it is a transformer shows when it is built."""
+    """What timm's configuration says."""
+    architecture = str(config["architecture"])
     given = config.get("pretrained_cfg", {}).get("input_size")
     size = {"image_size": given[-1]} if isinstance(given, list) and given else {}
+    because: dict[Role, str] = {"ranker": "which reads no text", "filter": "which reads no text"}
     return Kind(
-        f"an image model of timm ({config['architecture']})",
-        {"tower": "stages.models.timm.tower:load_tower"},
+        f"an image model of timm ({architecture})",
+        _TOWER if is_transformer(architecture) else {},
         size | sizes_of(config, {"width": "num_features"}),
-        {"ranker": "which reads no text", "filter": "which reads no text", "captioner": "which writes no text"},
+        because | {"captioner": "which writes no text", "tower": NO_TOKENS},
     )

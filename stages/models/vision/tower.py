@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models.family import ModelName
+from stages.models.vision.kind import NO_TOKENS
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def check_transformer(name: ModelName, visual: Any) -> None:
     own = getattr(visual, "trunk", visual)
     if not (hasattr(own, "transformer") or (hasattr(own, "patch_embed") and hasattr(own, "blocks"))):
         raise UserError(
-            f"{name.key}: the image tower of '{name.model}' is a {type(own).__name__}, without the tokens that a "
-            f"Q-Former reads; name a transformer such as 'ViT-L-14-quickgelu' with pretrained: openai"
+            f"{name.key}: the image tower of '{name.model}' is a {type(own).__name__}, {NO_TOKENS}; name a transformer "
+            "such as 'ViT-L-14-quickgelu' with pretrained: openai"
         )
 
 
