@@ -84,7 +84,7 @@ def sizes_of(config: Config, names: Mapping[str, str]) -> dict[str, int]:
 def vision_sizes(config: Config) -> dict[str, int]:
     """The sizes of an image tower, as a configuration of transformers has them."""
     names = {"image_size": "image_size", "patch_size": "patch_size"}
-    return sizes_of(config.get("vision_config", {}), names | {"width": "hidden_size", "layers": "num_hidden_layers"})
+    return sizes_of(config.get("vision_config") or {}, names | {"width": "hidden_size", "layers": "num_hidden_layers"})
 
 
 class PairScorer(Protocol):

@@ -23,5 +23,5 @@ def kind(config: Config) -> Kind:
     classes = config.get("architectures") or []
     unnamed = ("a BLIP model", _CAPTIONER | _MATCHER)
     words, loaders = _CLASSES.get(classes[0], (f"a BLIP model ({classes[0]})", {})) if classes else unnamed
-    sizes = vision_sizes(config) | sizes_of(config.get("text_config", {}), {"vocabulary": "vocab_size"})
+    sizes = vision_sizes(config) | sizes_of(config.get("text_config") or {}, {"vocabulary": "vocab_size"})
     return Kind(words, loaders, sizes)

@@ -14,7 +14,7 @@ _MATCHER: Final[dict[Role, str]] = {
 
 def kind(config: Config) -> Kind:
     """What a `Blip2Config` says: whether it is of the first stage, which matches, or of the second, which writes."""
-    qformer = config.get("qformer_config", {})
+    qformer = config.get("qformer_config") or {}
     classes = config.get("architectures") or []
     named = classes[0] if classes else ""
     sizes = vision_sizes(config) | sizes_of(config, {"queries": "num_query_tokens"})

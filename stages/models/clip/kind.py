@@ -18,7 +18,7 @@ NO_PROBABILITY: Final = "whose cosine is no probability (`rank` takes it)"
 
 def kind(config: Config) -> Kind:
     """What a configuration says: SigLIP's loss leaves a bias, by which a cosine becomes a probability."""
-    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
+    vision, text = config.get("vision_cfg") or {}, config.get("text_cfg") or {}
     has_bias = config.get("init_logit_bias") is not None
     other = _other_tower(vision)
     words = "a SigLIP model of open_clip" if has_bias else "a CLIP model of open_clip"

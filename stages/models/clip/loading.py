@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import open_clip
@@ -23,7 +25,7 @@ from stages.models.family import ModelName
 from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.middle import safe
 from stages.models.parts import check_pictures, check_tokens, count_words
-from stages.models.source import Source
+from stages.models.source import Source, why
 
 _PRECISIONS: Final[dict[Dtype, str]] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 _PREPARATION: Final = ("mean", "std", "interpolation", "resize_mode")
@@ -59,17 +61,22 @@ def open_model(name: ModelName, dtype: Dtype, device: torch.device) -> Opened:
     place = locate(name)
     try:
         with quiet():
-            model = _load(place, dtype, device)
-            transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+            model = _build(place, dtype, device)
+            weights = place.file or open_clip.download_pretrained(get_pretrained_cfg(place.asked, place.tag))
     except LOADING_ERRORS as error:
         raise place.source.error(KIND, error) from None
+    _read_weights(name, model, Path(weights))
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     opened = Opened(place.source, place.asked, model.eval(), transform)
     check_pictures(opened.source, transform, opened.size)
     return opened
 
 
-def _load(place: Place, dtype: Dtype, device: torch.device) -> Any:
-    """The model with its weights; how it scales a cosine stays in float32, for half of a logarithm's digits is none."""
+def _build(place: Place, dtype: Dtype, device: torch.device) -> Any:
+    """The model without its weights.
+
+    How it scales a cosine is kept in float32: of a logarithm the two or three digits of bfloat16 are too few.
+    """
     model = open_clip.create_model(
         place.asked,
         place.tag,
@@ -83,9 +90,22 @@ def _load(place: Place, dtype: Dtype, device: torch.device) -> Any:
     for scale in (model.logit_scale, model.logit_bias):
         if scale is not None:
             scale.data = scale.data.float()
-    weights = place.file or open_clip.download_pretrained(get_pretrained_cfg(place.asked, place.tag))
-    open_clip.load_checkpoint(model, str(weights))
     return model
+
+
+def _read_weights(name: ModelName, model: Any, weights: Path) -> None:
+    try:
+        with quiet():
+            open_clip.load_checkpoint(model, str(weights))
+    except (*LOADING_ERRORS, EOFError, StopIteration, pickle.UnpicklingError) as error:
+        key = name.key if name.pretrained is None else name.beside("pretrained")
+        raise UserError(f"{key}: '{weights}' cannot be loaded as weights of {name.model} ({_unfit(error)})") from None
+
+
+def _unfit(error: BaseException) -> str:
+    """What torch says of weights that do not fit, without its first line, which says that they do not."""
+    head, *rest = str(error).strip().splitlines() or [""]
+    return rest[0].strip()[:200] if head.startswith("Error(s) in loading state_dict") and rest else why(error)
 
 
 def _preparation(architecture: str) -> dict[str, Any] | None:
@@ -141,7 +161,9 @@ def _tokenizer(opened: Opened) -> Callable[[list[str]], Tensor]:
         with quiet():
             tokenize: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(opened.asked)
     except LOADING_ERRORS as error:
-        raise opened.source.error(KIND, error) from None
+        raise UserError(
+            f"{opened.source.key}: the tokenizer of '{opened.source.location}' cannot be loaded ({why(error)})"
+        ) from None
     if (known := _known_tokens(opened.model)) is not None:
         check_tokens(opened.source, _count_tokens(tokenize), known)
     return tokenize

@@ -33,4 +33,4 @@ def siglip(config: Config) -> Kind:
 
 
 def _sizes(config: Config) -> dict[str, int]:
-    return vision_sizes(config) | sizes_of(config.get("text_config", {}), {"text_tokens": "max_position_embeddings"})
+    return vision_sizes(config) | sizes_of(config.get("text_config") or {}, {"text_tokens": "max_position_embeddings"})

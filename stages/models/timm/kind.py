@@ -13,7 +13,7 @@ _TOWER: Final[dict[Role, str]] = {"tower": "stages.models.timm.tower:load_tower"
 def kind(config: Config) -> Kind:
     """What timm's configuration says."""
     architecture = str(config["architecture"])
-    given = config.get("pretrained_cfg", {}).get("input_size")
+    given = (config.get("pretrained_cfg") or {}).get("input_size")
     size = {"image_size": given[-1]} if isinstance(given, list) and given else {}
     because: dict[Role, str] = {"ranker": "which reads no text", "filter": "which reads no text"}
     return Kind(
