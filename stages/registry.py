@@ -8,10 +8,9 @@ from stages.contract import StageSpec
 from stages.dedup.spec import SPEC as DEDUP
 from stages.download.spec import SPEC as DOWNLOAD
 from stages.evaluate.spec import SPEC as EVALUATE
-from stages.filter.spec import SPEC as FILTER
 from stages.hash.spec import SPEC as HASH
 from stages.pretrain.spec import SPEC as PRETRAIN
-from stages.rank.spec import SPEC as RANK
+from stages.score.spec import FILTER, RANK
 from stages.select.spec import SPEC as SELECT
 from stages.urls.spec import SPEC as URLS
 

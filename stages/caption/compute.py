@@ -12,15 +12,14 @@ from stages.contract import ModelRunOptions, Output, Shard
 from stages.io.image_batches import batches
 from stages.io.shards import Artifact, duplicates
 from stages.keys import row_of
-from stages.models.blip import captioner
+from stages.models import families, family
 from stages.models.blip.sampling import Sampling
-from stages.models.device import limit_threads, resolve_device, torch_dtype
+from stages.models.device import limit_threads, resolve_device
 from stages.models.finite import NumberFormat
-from stages.models.loading import find_source
 from stages.models.randomness import uniform_grid
 from stages.tables import CAPTIONS
 
-Written: TypeAlias = list[captioner.Caption] | str
+Written: TypeAlias = list[family.Caption] | str
 """What was written of an image; or why nothing was."""
 
 
@@ -32,12 +31,12 @@ class Caption:
         self._recipe = recipe
         self._batch_size = run.batch_size
         self._numbers = NumberFormat("caption", recipe.dtype)
-        self._captioner = captioner.load_captioner(
-            find_source(recipe.model, recipe.revision, "caption.model"),
+        self._captioner = families.load_captioner(
+            family.ModelName("caption.model", recipe.model, revision=recipe.revision),
             recipe.prompt,
             _sampling(recipe),
-            dtype=torch_dtype(recipe.dtype),
-            device=resolve_device(run.device, "caption.run.device"),
+            recipe.dtype,
+            resolve_device(run.device, "caption.run.device"),
         )
 
     def __call__(self, shard: Shard) -> Output:

@@ -57,15 +57,24 @@ class PretrainedRecipe(Recipe):
     """The number format that the model computes in."""
 
 
-class QFormerRecipe(PretrainedRecipe):
-    """What a Q-Former reads images and texts with.
+class PairModelRecipe(PretrainedRecipe):
+    """The recipe of a stage that runs a model of images and texts, or a part of one.
 
-    `model` is the CLIP whose image tower is read: an architecture of open_clip such as `ViT-L-14-quickgelu`, a hub name
-    or a local folder. `dtype` is what that tower computes in; with `bfloat16` the Q-Former uses it where that is safe.
+    `model` may also name an architecture of open_clip, such as `ViT-L-14-quickgelu`.
     """
 
-    pretrained: str | None = None
-    """The tag of weights of an open_clip architecture, such as `openai`; None for a hub name or a folder."""
+    pretrained: OptionalModelRef = None
+    """Weights for open_clip: of an architecture a tag such as `openai`, or a local file such as `epoch_3.pt`; of a
+    folder the file that is meant, where it has several. None where the model's place holds its weights."""
+
+
+class QFormerRecipe(PairModelRecipe):
+    """What a Q-Former reads images and texts with.
+
+    `model` is a model whose image tower is read: any that open_clip loads, or one of images alone, such as DINOv2.
+    `dtype` is what that tower computes in; with `bfloat16` the Q-Former uses it where that is safe.
+    """
+
     tokenizer: ModelRef = "google-bert/bert-base-uncased"
     """A hub name, or a local folder with a BERT tokenizer."""
     tokenizer_revision: str | None = None

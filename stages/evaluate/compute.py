@@ -10,6 +10,8 @@ On every set, image to text and text to image, recall at 1, 5 and 10 of
   space that they share with texts untrained, and an untrained Q-Former in its place would measure nothing but chance,
 - chance.
 
+Of a tower that has no text tower beside it, such as DINOv2, the third and the fourth are left out.
+
 An image's rank is that of the best of its captions. Memory grows with the images and the texts, not with the pairs: see
 `similarity.compare`.
 """
@@ -76,11 +78,11 @@ class Evaluate:
         embedded = embed(models, shards, benchmark, run.batch_size, broken)
         itc, candidates = find_candidates(embedded.qformer, benchmark, self._recipe.top_k)
         again = read_images(models, shards, benchmark, run.batch_size, broken)
+        beside = {"clip_zero_shot": embedded.clip, "mean_pooled": embedded.mean_pooled}
         return {
             "qformer_itm": rerank(models, again, benchmark, candidates, run.pairs),
             "qformer_itc": itc,
-            "clip_zero_shot": compare(embedded.clip, benchmark),
-            "mean_pooled": compare(embedded.mean_pooled, benchmark),
+            **{model: compare(found, benchmark) for model, found in beside.items() if found is not None},
         }
 
 

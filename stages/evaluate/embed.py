@@ -13,6 +13,7 @@ from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.models import Models
 from stages.evaluate.similarity import Embeddings
 from stages.io.image_batches import batches
+from stages.models.family import DualEncoder
 from stages.models.finite import unit
 
 
@@ -20,8 +21,10 @@ class Embedded(NamedTuple):
     """The benchmark as every model sees it."""
 
     qformer: Embeddings
-    clip: Embeddings
-    mean_pooled: Embeddings
+    clip: Embeddings | None
+    """None of a tower of images alone, which shares no space with texts."""
+    mean_pooled: Embeddings | None
+    """None likewise."""
 
 
 class ImageBatch(NamedTuple):
@@ -74,38 +77,57 @@ def embed(
     Raises:
         UserError: a number is not finite; it would be nearest to everything, or to nothing.
     """
-    texts, written = _embed_texts(models, benchmark, batch_size)
+    texts = _embed_texts(models, benchmark, batch_size)
     size, config = len(benchmark.images), models.qformer.config
     images = torch.empty(size, config.queries, config.projection, device=models.device)
-    whole = torch.empty(size, 1, written.shape[1], device=models.device)
-    averaged = torch.empty_like(whole)
+    beside = _Beside(models, models.clip, benchmark, batch_size) if models.clip is not None else None
     for batch in read_images(models, shards, benchmark, batch_size, without):
         with models.autocast():
             images[batch.numbers] = models.qformer.embed_image(
                 models.qformer.encode_image(models.qformer.look(batch.features))
             )
-        whole[batch.numbers, 0] = models.clip.embed_images(batch.pixels)
-        averaged[batch.numbers, 0] = unit(models.tower.pool(batch.features).float())
-    found = {
-        "the Q-Former's images": images,
-        "the Q-Former's texts": texts,
-        "CLIP's images": whole,
-        "CLIP's texts": written,
-        "mean features": averaged,
-    }
-    for what, rows in found.items():
+        if beside is not None:
+            beside.add(batch)
+    found = {"the Q-Former's images": images, "the Q-Former's texts": texts}
+    for what, rows in (found | (beside.found() if beside else {})).items():
         models.numbers.check_all(rows, f"embeddings of {what}")
-    return Embedded(Embeddings(images, texts), Embeddings(whole, written), Embeddings(averaged, written))
+    own = Embeddings(images, texts)
+    if beside is None:
+        return Embedded(own, None, None)
+    return Embedded(own, Embeddings(beside.whole, beside.texts), Embeddings(beside.averaged, beside.texts))
 
 
-def _embed_texts(models: Models, benchmark: Benchmark, batch_size: int) -> tuple[Tensor, Tensor]:
-    """By the Q-Former, (texts, projection), and by CLIP, (texts, width)."""
-    read, written = [], []
+class _Beside:
+    """What is measured without a Q-Former, in the space of the tower's own model."""
+
+    def __init__(self, models: Models, clip: DualEncoder, benchmark: Benchmark, batch_size: int) -> None:
+        self._tower = models.tower
+        self._clip = clip
+        self.texts = torch.cat(
+            [
+                clip.embed_texts([clip.prepare(text) for text in benchmark.written[first : first + batch_size]])
+                for first in range(0, len(benchmark.texts), batch_size)
+            ]
+        )
+        self.whole = torch.empty(len(benchmark.images), 1, self.texts.shape[1], device=models.device)
+        self.averaged = torch.empty_like(self.whole)
+
+    def add(self, batch: ImageBatch) -> None:
+        """Embed some images."""
+        self.whole[batch.numbers, 0] = self._clip.embed_images(batch.pixels)
+        self.averaged[batch.numbers, 0] = unit(self._tower.pool(batch.features).float())
+
+    def found(self) -> dict[str, Tensor]:
+        """All embeddings, by what they are of."""
+        return {"CLIP's images": self.whole, "CLIP's texts": self.texts, "mean features": self.averaged}
+
+
+def _embed_texts(models: Models, benchmark: Benchmark, batch_size: int) -> Tensor:
+    """By the Q-Former, (texts, projection)."""
+    read = []
     for first in range(0, len(benchmark.texts), batch_size):
-        part = slice(first, first + batch_size)
         with models.autocast():
-            text = models.tokens(benchmark.texts[part]).to(models.device)
+            text = models.tokens(benchmark.texts[first : first + batch_size]).to(models.device)
             rows = models.qformer.encode_text(text.cut(int(text.longest)))
             read.append(models.qformer.embed_text(rows))
-        written.append(models.clip.embed_texts([models.clip.prepare(text) for text in benchmark.written[part]]))
-    return torch.cat(read), torch.cat(written)
+    return torch.cat(read)

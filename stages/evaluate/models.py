@@ -1,7 +1,8 @@
-"""The pretrained Q-Former, and the CLIP under it: everything that is compared, on one device."""
+"""The pretrained Q-Former, and the model under it: everything that is compared, on one device."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -9,13 +10,15 @@ import torch
 
 from stages.contract import Dtype, QFormerRecipe, Result
 from stages.evaluate.spec import EvaluateRun
-from stages.models.clip.loading import ClipName, load_clip
-from stages.models.clip.scorer import ClipScorer
 from stages.models.device import autocast, limit_threads, resolve_device
+from stages.models.families import load_encoder, load_tower
+from stages.models.family import DualEncoder, ModelName
 from stages.models.finite import NumberFormat
 from stages.models.qformer.model import QFormer, load_qformer
 from stages.models.qformer.tokens import Tokens
-from stages.models.vision.tower import View, VisionTower, load_vision_tower
+from stages.models.vision.tower import View, VisionTower
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Models:
     tower: VisionTower
     view: View
     tokens: Tokens
-    clip: ClipScorer
-    """The whole CLIP whose image tower is `tower`."""
+    clip: DualEncoder | None
+    """The whole model whose image tower is `tower`; None where that is all there is."""
     device: torch.device
     dtype: Dtype
     """What the tower computes in; the Q-Former computes as it did in its training."""
@@ -52,9 +55,11 @@ def load_models(pretrained: Result, run: EvaluateRun) -> Models:
     assert isinstance(recipe, QFormerRecipe)
     limit_threads(run.threads)
     device = resolve_device(run.device, "evaluate.run.device")
-    name = ClipName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
-    tower, view = load_vision_tower(name, recipe.dtype, device)
+    name = ModelName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
+    tower, view = load_tower(name, recipe.dtype, device)
     tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens)
-    clip = load_clip(name, recipe.dtype, device)
+    clip = load_encoder(name, recipe.dtype, device)
+    if clip is None:
+        logger.warning("%s '%s' reads no text: nothing is measured without the Q-Former", name.key, name.model)
     qformer = load_qformer(pretrained.artifact.side("safetensors")).to(device)
     return Models(qformer, tower, view, tokens, clip, device, recipe.dtype)

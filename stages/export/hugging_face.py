@@ -182,7 +182,7 @@ def _config(config: QFormerConfig, vision: dict[str, Any]) -> Blip2Config:
             "hidden_size": config.width,
             "num_hidden_layers": config.layers,
             "num_attention_heads": config.heads,
-            "intermediate_size": 4 * config.width,
+            "intermediate_size": config.feed_forward,
             "hidden_dropout_prob": config.dropout,
             "attention_probs_dropout_prob": config.dropout,
             "max_position_embeddings": config.max_text_tokens,

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from stages.export.job import TrainedModel
-from stages.models.clip.loading import ClipName
-from stages.models.vision.tower import View, VisionTower, load_vision_tower
+from stages.models import families
+from stages.models.family import ModelName
+from stages.models.vision.tower import View, VisionTower
 from stages.words import first_line
 
 
@@ -19,8 +20,8 @@ def load_tower(trained: TrainedModel) -> tuple[VisionTower, View]:
     Raises:
         UserError: the tower is no longer where the recipe names it.
     """
-    name = ClipName("pretrain.model", trained.model, trained.pretrained, trained.revision)
-    return load_vision_tower(name, "float32", torch.device("cpu"))
+    name = ModelName("pretrain.model", trained.model, trained.pretrained, trained.revision)
+    return families.load_tower(name, "float32", torch.device("cpu"))
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from transformers import BertTokenizer
 
 from stages.errors import UserError
-from stages.models.loading import LOADING_ERRORS, find_source, quiet
+from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.source import find_source
 
 START = "[DEC]"
 """As in BLIP; added to a tokenizer that has no such token. It becomes number 30522 of BERT's uncased vocabulary."""

@@ -5,14 +5,14 @@ Checked when a model is loaded, for otherwise the first images fail, again and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from PIL import Image
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.models.loading import Source, why
+from stages.models.source import Source, why
 
 SAMPLES: Final = ((64, 48), (48, 64))
 """Widths and heights of pictures that are prepared to see what becomes of them."""
@@ -52,6 +52,30 @@ def _by(size: Sequence[int]) -> str:
     return " x ".join(map(str, size))
 
 
+def check_weights(source: Source, info: Mapping[str, Any], kind: str) -> None:
+    """See that transformers found all weights of a model: what is not there, or unfit, it fills with random numbers.
+
+    Args:
+        source: the model's, for messages.
+        info: what `from_pretrained` says of its loading.
+        kind: the model in words (`a BLIP captioner`).
+
+    Raises:
+        UserError: it did not.
+    """
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(
+            f"{source.key}: '{source.location}' is not {kind}: "
+            f"{len(missing)} of the weights of one are not in it, {missing[0]} first"
+        )
+    if unfit := sorted(info["mismatched_keys"]):
+        name, found, wanted = unfit[0]
+        raise UserError(
+            f"{source.key}: '{source.location}' is not {kind}, or its config.json is another model's: {len(unfit)} of "
+            f"its weights are of other sizes, {name} first, which is {_by(found)} and should be {_by(wanted)}"
+        )
+
+
 def check_tokens(source: Source, tokens: int, known: int) -> None:
     """See that the model knows all tokens.
 
@@ -74,3 +98,11 @@ def count_tokens(tokenizer: Any) -> int:
     """One more than the highest number that a tokenizer of transformers gives."""
     numbers: Iterable[int] = tokenizer.get_vocab().values()
     return 1 + max(numbers)
+
+
+def count_words(tokenizer: Any) -> int:
+    """The same of its words, and of the marks that every text is given, without such as the placeholder of an image."""
+    added = tokenizer.get_added_vocab()
+    words: list[int] = [number for word, number in tokenizer.get_vocab().items() if word not in added]
+    marks: list[int] = tokenizer("")["input_ids"]
+    return 1 + max(words + marks)

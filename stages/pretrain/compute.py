@@ -11,11 +11,11 @@ import torch
 
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
-from stages.models.clip.loading import ClipName
 from stages.models.device import limit_threads, resolve_device
+from stages.models.families import check, load_tower
+from stages.models.family import ModelName
 from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
 from stages.models.qformer.tokens import Tokens
-from stages.models.vision.tower import load_vision_tower
 from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.corpus import Corpus, count_images
 from stages.pretrain.curves import Curves
@@ -42,6 +42,8 @@ class Pretrain:
     def __init__(self, recipe: PretrainRecipe, run: PretrainRun) -> None:
         self._recipe = recipe
         self._run = run
+        self._tower = ModelName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
+        check(self._tower, "tower")
 
     def __call__(self, work: CorpusJob) -> Output:
         """Train, or take up a training that was interrupted, alone."""
@@ -100,8 +102,7 @@ class Pretrain:
             if recipe.accumulate > 1:
                 parts += f" x accumulate {recipe.accumulate}"
             raise UserError(f"pretrain.batch_size: {recipe.batch_size} does not divide by {parts}")
-        name = ClipName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
-        tower, view = load_vision_tower(name, recipe.dtype, place.device)
+        tower, view = load_tower(self._tower, recipe.dtype, place.device)
         tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens)
         return Encoder(tower, view, place.device, self._run.readers), tokens
 

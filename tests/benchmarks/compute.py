@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 import open_clip
 import torch
+from stages.models.clip.scorer import ClipScorer
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.profiler import ProfilerActivity, profile
@@ -48,7 +49,6 @@ from stages.models.blip.checkpoint import Blip
 from stages.models.blip.decoding import Prompt
 from stages.models.blip.itm import ItmScorer
 from stages.models.blip.sampling import Sampling
-from stages.models.clip.scorer import ClipScorer
 from stages.models.randomness import uniform_grid
 
 STAGES = ("caption", "rank", "filter")

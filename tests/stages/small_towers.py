@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import open_clip
 import timm
 import torch
 from open_clip.timm_model import TimmModel
+from timm.models import register_model, save_for_hf
 
 SIZE = 28
 """Pixels of a side."""
+
+
+@register_model
+def vit_siglip_of_a_test(pretrained: bool = False, **changes: object) -> torch.nn.Module:
+    """SigLIP's image tower, but for its size."""
+    sizes = {"img_size": 32, "patch_size": 8, "depth": 3, "embed_dim": 32, "num_heads": 4}
+    return timm.create_model("vit_base_patch16_siglip_224", pretrained=False, **(sizes | changes))
+
+
+@register_model
+def eva02_of_a_test(pretrained: bool = False, **changes: object) -> torch.nn.Module:
+    """EVA-02-CLIP's image tower, but for its size: rotary positions, a gated feed-forward, norms within."""
+    sizes = {"img_size": 32, "patch_size": 8, "depth": 3, "embed_dim": 48, "num_heads": 4}
+    return timm.create_model("eva02_base_patch16_clip_224", pretrained=False, **(sizes | changes))
 
 
 def clip(**changes: object) -> torch.nn.Module:
@@ -45,3 +63,16 @@ def drawn(visual: torch.nn.Module) -> torch.nn.Module:
     for parameter in visual.parameters():
         parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
     return visual.eval()
+
+
+def save_dinov2(folder: Path) -> torch.nn.Module:
+    """DINOv2 in timm's format, but for its size; the model itself."""
+    sizes = {"img_size": SIZE, "depth": 3, "embed_dim": 32, "num_heads": 4, "num_classes": 0}
+    torch.manual_seed(0)
+    model = drawn(timm.create_model("vit_small_patch14_dinov2", pretrained=False, init_values=0.5, **sizes))
+    save_for_hf(model, folder, model_args=sizes, safe_serialization=True)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["pretrained_cfg"] |= {"input_size": [3, SIZE, SIZE]}
+    path.write_text(json.dumps(config))
+    return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,23 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BlipForConditionalGeneration
 
+from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.blip.beam import search
 from stages.models.blip.checkpoint import Blip, load_blip
 from stages.models.blip.decoding import Decoder, Drawn, Prompt, sample
 from stages.models.blip.sampling import Sampling
 from stages.models.blip.vision import BlipVision
-from stages.models.loading import Source
-
-
-@dataclass(frozen=True)
-class Caption:
-    """One sampled caption."""
-
-    text: str
-    """Without the prompt."""
-    logprob: float
-    """Sum over its tokens, the end token included, of the natural log of their probability under the model."""
+from stages.models.family import Caption, ModelName
+from stages.models.source import Source
 
 
 class Captioner:
@@ -82,22 +74,20 @@ class Captioner:
         return text.strip()
 
 
-def load_captioner(
-    source: Source, prompt: str, sampling: Sampling, *, dtype: torch.dtype, device: torch.device
-) -> Captioner:
+def load_captioner(name: ModelName, prompt: str, sampling: Sampling, dtype: Dtype, device: torch.device) -> Captioner:
     """Load a BLIP captioner.
 
     Raises:
         UserError: there is no such model, or the captions asked for are longer than it can write.
     """
-    blip = load_blip(BlipForConditionalGeneration, source, kind="a BLIP captioner", dtype=dtype, device=device)
+    source = name.source()
+    blip = load_blip(BlipForConditionalGeneration, source, "a BLIP captioner", dtype, device)
     limit = blip.text_config.max_position_embeddings
     opening = _encode_prompt(blip, prompt, source)
     length = len(opening.tokens) + sampling.max_length - 1  # the last token that is drawn is not read again
     if length > limit:
-        section = source.key.rsplit(".", 1)[0]
         raise UserError(
-            f"{section}.max_length: {sampling.max_length} tokens behind the prompt's {len(opening.tokens)} "
+            f"{name.beside('max_length')}: {sampling.max_length} tokens behind the prompt's {len(opening.tokens)} "
             f"are more than the model's {limit} positions; shorten one of them"
         )
     return Captioner(blip, opening, sampling)

@@ -1,20 +1,26 @@
-"""BLIP's public checkpoint format: one model class, the BERT tokenizer and the image processor from the same place."""
+"""The public checkpoint format of BLIP, and of BLIP-2's first stage.
+
+One model class, the BERT tokenizer and the image processor come from the same place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import BertTokenizer, BlipConfig, BlipImageProcessor, BlipTextConfig, PreTrainedModel
+from transformers import BertTokenizer, BlipImageProcessor, BlipTextConfig, PreTrainedModel
 
+from stages.contract import Dtype
 from stages.errors import UserError
-from stages.models.loading import LOADING_ERRORS, Source, quiet
-from stages.models.middle import middle
-from stages.models.parts import check_pictures, check_tokens, count_tokens
+from stages.models.device import torch_dtype
+from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.parts import check_pictures, check_tokens, check_weights, count_tokens, count_words
+from stages.models.preparation import preparation
+from stages.models.source import Source
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -29,19 +35,8 @@ class Blip(Generic[Model]):
 
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor]:
-        """An RGB image to pixels, (3, height, width), float32: resized to a square, CLIP's mean and deviation.
-
-        It holds on to the processor alone, so that who keeps it does not keep the loaded model in memory.
-        """
-        processor, size = self.processor, cast("Any", self.processor.size)
-        scales_shorter = size.shortest_edge is not None
-
-        def prepare(image: Image.Image) -> Tensor:
-            shown = middle(image) if scales_shorter else image
-            pixels: Tensor = processor(shown, return_tensors="pt")["pixel_values"][0]
-            return pixels
-
-        return prepare
+        """An RGB image to pixels, (3, height, width), float32: resized to a square, CLIP's mean and deviation."""
+        return preparation(self.processor)
 
     @property
     def text_config(self) -> BlipTextConfig:
@@ -50,11 +45,16 @@ class Blip(Generic[Model]):
         assert isinstance(config, BlipTextConfig)
         return config
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the text half knows; in BLIP-2 that is the Q-Former."""
+        config: Any = self.model.config
+        size: int = getattr(config, "qformer_config", config.text_config).vocab_size
+        return size
 
-def load_blip(
-    model_class: type[Model], source: Source, *, kind: str, dtype: torch.dtype, device: torch.device
-) -> Blip[Model]:
-    """Load a BLIP checkpoint.
+
+def load_blip(model_class: type[Model], source: Source, kind: str, dtype: Dtype, device: torch.device) -> Blip[Model]:
+    """Load a checkpoint.
 
     Args:
         model_class: the transformers class that is wanted.
@@ -69,12 +69,12 @@ def load_blip(
     place, revision = source.location, source.revision or "main"
     try:
         with quiet():
-            model, info = _load_model(model_class, place, revision, dtype)
+            model, info = _load_model(model_class, place, revision, torch_dtype(dtype))
             tokenizer = BertTokenizer.from_pretrained(place, revision=revision)
             processor = BlipImageProcessor.from_pretrained(place, revision=revision)
     except LOADING_ERRORS as error:
         raise source.error(kind, error) from None
-    _check_weights(info, source, kind)
+    check_weights(source, info, kind)
     if len(tokenizer) < 10:  # transformers makes an empty tokenizer of a folder that has none
         raise UserError(f"{source.key}: '{source.location}' has no tokenizer files (tokenizer.json or vocab.txt)")
     blip = Blip(model, tokenizer, processor)  # from_pretrained has switched dropout off
@@ -87,7 +87,8 @@ def _load_model(
     model_class: type[Model], place: str, revision: str, dtype: torch.dtype
 ) -> tuple[Model, dict[str, Any]]:
     """The model, and what transformers says of its weights: it fills with random numbers what is not there or unfit."""
-    config = BlipConfig.from_pretrained(place, revision=revision)  # of its own, for its clear words on a missing file
+    config_class: Any = model_class.config_class
+    config = config_class.from_pretrained(place, revision=revision)  # by itself, for its clear words on a missing file
     loaded: tuple[Model, dict[str, Any]] = model_class.from_pretrained(  # type: ignore[assignment]
         place,
         config=config,
@@ -99,24 +100,6 @@ def _load_model(
     return loaded
 
 
-def _check_weights(info: dict[str, Any], source: Source, kind: str) -> None:
-    if missing := sorted(info["missing_keys"]):
-        raise UserError(
-            f"{source.key}: '{source.location}' is not {kind}: "
-            f"{len(missing)} of the weights of one are not in it, {missing[0]} first"
-        )
-    if unfit := sorted(info["mismatched_keys"]):
-        name, found, wanted = unfit[0]
-        raise UserError(
-            f"{source.key}: '{source.location}' is not {kind}, or its config.json is another model's: {len(unfit)} of "
-            f"its weights are of other sizes, {name} first, which is {_shape(found)} and should be {_shape(wanted)}"
-        )
-
-
-def _shape(sizes: Iterable[int]) -> str:
-    return " x ".join(map(str, sizes))
-
-
 def _check_parts(blip: Blip[Model], source: Source) -> None:
     """See that processor, tokenizer and model fit one another."""
     vision = blip.model.config.vision_config
@@ -126,4 +109,6 @@ def _check_parts(blip: Blip[Model], source: Source) -> None:
             f"{vision.patch_size}; correct vision_config in its config.json"
         )
     check_pictures(source, blip.preprocess, (vision.image_size, vision.image_size))
-    check_tokens(source, count_tokens(blip.tokenizer), blip.text_config.vocab_size)
+    # BLIP-2's processor may add a placeholder for images, which no text has
+    count = count_words if hasattr(blip.model.config, "qformer_config") else count_tokens
+    check_tokens(source, count(blip.tokenizer), blip.vocabulary)

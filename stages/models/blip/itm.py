@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 from transformers import BlipForImageTextRetrieval
 
+from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.blip.checkpoint import Blip, load_blip
 from stages.models.blip.med import Med, within_texts
 from stages.models.blip.text import clean
 from stages.models.blip.vision import BlipVision
-from stages.models.loading import Source
+from stages.models.family import ModelName
+from stages.models.matching import match_probabilities
 from stages.models.ragged import Ragged
+from stages.models.source import Source
 
 MAX_TOKENS = 35
 """Tokens of a text, marks included, that BLIP reads at retrieval time (train_retrieval.py, models/blip_itm.py)."""
@@ -24,7 +27,7 @@ PUBLISHED_ENC = 30523
 
 
 class ItmScorer:
-    """Matches cleaned texts with images; a `stages.models.scoring.Scorer`.
+    """Matches cleaned texts with images.
 
     The text encoder is told that it is to look at the image by [ENC] in the place of [CLS]: transformers leaves [CLS]
     there, which the matching head was not trained on and which gives other scores (transformers issue 25629).
@@ -46,15 +49,7 @@ class ItmScorer:
     @torch.inference_mode()
     def score(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """The probability of "match", in [0, 1], of every text of every image; NaN where a logit is not finite."""
-        asked = [row for row, said in enumerate(texts) if said]  # an image without texts need not be looked at
-        scores: list[list[float]] = [[] for _ in texts]
-        if asked:
-            logits = self.logits(pixels[asked], [texts[row] for row in asked])
-            finite = logits.isfinite().all(dim=-1)  # an infinite one would make a probability of 0 or 1
-            found = iter(logits.softmax(dim=-1)[:, 1].where(finite, torch.nan).tolist())  # index 1 is "match"
-            for row in asked:
-                scores[row] = [next(found) for _ in texts[row]]
-        return scores
+        return match_probabilities(self.logits, pixels, texts)
 
     @torch.inference_mode()
     def logits(self, pixels: Tensor, texts: Sequence[Sequence[str]]) -> Tensor:
@@ -75,13 +70,14 @@ class ItmScorer:
         return logits.float()
 
 
-def load_itm(source: Source, *, dtype: torch.dtype, device: torch.device) -> ItmScorer:
+def load_itm(name: ModelName, dtype: Dtype, device: torch.device) -> ItmScorer:
     """Load a BLIP matching model.
 
     Raises:
         UserError: there is no such model, or it has no [ENC] token.
     """
-    blip = load_blip(BlipForImageTextRetrieval, source, kind="a BLIP matching model", dtype=dtype, device=device)
+    source = name.source()
+    blip = load_blip(BlipForImageTextRetrieval, source, "a BLIP matching model", dtype, device)
     return ItmScorer(blip, _find_enc(blip, source))
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.models.blip.modeling_blip import BlipVisionModel
+from transformers.models.blip_2.modeling_blip_2 import Blip2VisionModel
 
 from stages.models.block import Block, BlockParts
 
 
 class BlipVision(nn.Module):
-    """Pixels to tokens; takes its weights from a loaded `BlipVisionModel`, without copying them."""
+    """Pixels to tokens; takes its weights from a loaded `BlipVisionModel`, or one of BLIP-2, without copying them."""
 
-    def __init__(self, loaded: BlipVisionModel) -> None:
+    def __init__(self, loaded: BlipVisionModel | Blip2VisionModel) -> None:
         super().__init__()
         self.embeddings = loaded.embeddings
         self.blocks = nn.ModuleList(Block(_parts(layer)) for layer in loaded.encoder.layers)
@@ -23,12 +24,17 @@ class BlipVision(nn.Module):
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> Tensor:
         """(images, 3, height, width) to (images, 1 + patches, width), the class token first, normed."""
+        normed: Tensor = self.norm(self.tokens(pixels))
+        return normed
+
+    @torch.inference_mode()
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """The same without the last norm."""
         weight = self.norm.weight
-        rows = self.embeddings(pixels.to(weight.device, weight.dtype))
+        rows: Tensor = self.embeddings(pixels.to(weight.device, weight.dtype))
         for block in self.blocks:
             rows = block(rows)
-        normed: Tensor = self.norm(rows)
-        return normed
+        return rows
 
 
 def _parts(layer: Any) -> BlockParts:

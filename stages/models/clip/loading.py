@@ -1,70 +1,172 @@
-"""CLIP by open_clip: a built-in architecture with a tag of weights, a hub name, or a local folder."""
+"""Models of open_clip, loaded: CLIP, SigLIP, EVA-CLIP and whatever else its one interface holds."""
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import open_clip
 import torch
-from huggingface_hub import snapshot_download
 from open_clip.pretrained import get_pretrained_cfg
-from torch import nn
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import Tensor, nn
 
 from stages.contract import Dtype
 from stages.errors import UserError
-from stages.models.clip.scorer import ClipScorer
+from stages.models.clip.towers import ImageTower, TextTower
+from stages.models.clip.weights import KIND, Place, locate
 from stages.models.device import torch_dtype
-from stages.models.loading import LOADING_ERRORS, Source, find_source, quiet
-from stages.models.parts import check_pictures, check_tokens
+from stages.models.embedding import EmbeddingScorer, Encoders, sigmoid_of
+from stages.models.family import ModelName
+from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.middle import safe
+from stages.models.parts import check_pictures, check_tokens, count_words
+from stages.models.source import Source, why
 
-_PRECISIONS: dict[Dtype, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-_KIND = "a CLIP model of open_clip"
-_SMALL_FILES = ["*.json", "*.txt", "*.model"]
-_SAFE_WEIGHTS, _OLD_WEIGHTS = "open_clip_*.safetensors", "open_clip_*.bin"
+_PRECISIONS: Final[dict[Dtype, str]] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_PREPARATION: Final = ("mean", "std", "interpolation", "resize_mode")
+"""What a tag of weights may say of how its pictures are prepared."""
 
 
 @dataclass(frozen=True)
-class ClipName:
-    """How a manifest names a CLIP model."""
+class Opened:
+    """A loaded model with what belongs to it."""
 
-    key: str
-    """The manifest key that names the model (`rank.model`), for messages."""
-    model: str
-    """An architecture of open_clip (`ViT-L-14-quickgelu`), a hub name, or a local folder."""
-    pretrained: str | None
-    """The tag of weights, for an architecture only."""
-    revision: str | None
-    """The hub commit, for a hub name only."""
+    source: Source
+    asked: str
+    """What open_clip's tokenizer is to be asked for."""
+    model: Any
+    transform: Callable[[Image.Image], Tensor]
+    """An RGB image to pixels, as in evaluation."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels that its image tower reads."""
+        visual = self.model.visual
+        size = visual.image_size if hasattr(visual, "image_size") else visual.preprocess_cfg["size"]
+        height, width = size if isinstance(size, tuple | list) else (size, size)
+        return height, width
 
 
-def load_clip(name: ClipName, dtype: Dtype, device: torch.device) -> ClipScorer:
-    """Load a CLIP model to compute in a number format (layer norms stay in float32, as in open_clip) on a device.
+def open_model(name: ModelName, dtype: Dtype, device: torch.device) -> Opened:
+    """Load a model to compute in a number format (layer norms stay in float32, as in open_clip) on a device.
 
     Raises:
         UserError: there is no such model, it is broken, or architecture and weights do not belong together.
     """
-    source, found = locate(name)
+    place = locate(name)
     try:
         with quiet():
-            model, transform = open_clip.create_model_from_pretrained(
-                found, name.pretrained, precision=_PRECISIONS[dtype]
-            )
-            tokenize = open_clip.get_tokenizer(found)
+            model = _build(place, dtype, device)
+            weights = place.file or open_clip.download_pretrained(get_pretrained_cfg(place.asked, place.tag))
     except LOADING_ERRORS as error:
-        raise source.error(_KIND, error) from None
-    check_pictures(source, transform, image_size(model.visual))
-    if (known := _known_tokens(model)) is not None:
-        check_tokens(source, _count_tokens(tokenize), known)
-    return ClipScorer(model.eval().to(device), transform, tokenize, device, torch_dtype(dtype))
+        raise place.source.error(KIND, error) from None
+    _read_weights(name, model, Path(weights))
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    opened = Opened(place.source, place.asked, model.eval(), transform)
+    check_pictures(opened.source, transform, opened.size)
+    return opened
 
 
-def image_size(visual: Any) -> tuple[int, int]:
-    """Height and width in pixels that a loaded tower reads."""
-    size = visual.image_size if hasattr(visual, "image_size") else visual.preprocess_cfg["size"]
-    height, width = size if isinstance(size, tuple | list) else (size, size)
-    return height, width
+def _build(place: Place, dtype: Dtype, device: torch.device) -> Any:
+    """The model without its weights.
+
+    How it scales a cosine is kept in float32: of a logarithm the two or three digits of bfloat16 are too few.
+    """
+    model = open_clip.create_model(
+        place.asked,
+        place.tag,
+        precision=_PRECISIONS[dtype],
+        device=device,
+        load_weights=False,
+        pretrained_image=False,
+        pretrained_text=False,
+        force_preprocess_cfg=_preparation(place.asked) if place.tag is None else None,
+    )
+    for scale in (model.logit_scale, model.logit_bias):
+        if scale is not None:
+            scale.data = scale.data.float()
+    return model
+
+
+def _read_weights(name: ModelName, model: Any, weights: Path) -> None:
+    try:
+        with quiet():
+            open_clip.load_checkpoint(model, str(weights))
+    except (*LOADING_ERRORS, EOFError, StopIteration, pickle.UnpicklingError) as error:
+        key = name.key if name.pretrained is None else name.beside("pretrained")
+        raise UserError(f"{key}: '{weights}' cannot be loaded as weights of {name.model} ({_unfit(error)})") from None
+
+
+def _unfit(error: BaseException) -> str:
+    """What torch says of weights that do not fit, without its first line, which says that they do not."""
+    head, *rest = str(error).strip().splitlines() or [""]
+    return rest[0].strip()[:200] if head.startswith("Error(s) in loading state_dict") and rest else why(error)
+
+
+def _preparation(architecture: str) -> dict[str, Any] | None:
+    """How pictures are prepared for an architecture, where all of its published weights agree.
+
+    Somebody's own weights do not say it, and open_clip's default is CLIP's way, which is not SigLIP's.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    said = [get_pretrained_cfg(architecture, tag) for tag in tags]
+    agreed = [{key: one[key] for key in _PREPARATION if key in one} for one in said]
+    return agreed[0] if agreed and all(one == agreed[0] for one in agreed) else None
+
+
+def load_clip(name: ModelName, dtype: Dtype, device: torch.device) -> EmbeddingScorer:
+    """Load a model that scores by its cosine.
+
+    Raises:
+        UserError: as `open_model`.
+    """
+    return EmbeddingScorer(_encoders(open_model(name, dtype, device), dtype, device))
+
+
+def load_probability(name: ModelName, dtype: Dtype, device: torch.device) -> EmbeddingScorer:
+    """Load a SigLIP, which scores by the probability that its loss gives a pair.
+
+    Raises:
+        UserError: as `open_model`; or its weights have no bias, as those of a CLIP have none.
+    """
+    opened = open_model(name, dtype, device)
+    scale, bias = opened.model.logit_scale.detach().exp(), opened.model.logit_bias.detach()
+    if not bias.any():  # open_clip puts zero where weights have none
+        raise UserError(
+            f"{name.key}: the weights of '{name.model}' have no bias (logit_bias), without which SigLIP's number is no "
+            "probability; name a SigLIP with its own weights, or put it under `rank`"
+        )
+    return EmbeddingScorer(_encoders(opened, dtype, device), sigmoid_of(scale, bias))
+
+
+def _encoders(opened: Opened, dtype: Dtype, device: torch.device) -> Encoders:
+    """Our towers where they know the architecture, else open_clip's own."""
+    model, tokenize, number_format = opened.model, _tokenizer(opened), torch_dtype(dtype)
+    image: Any = ImageTower(model.visual) if ImageTower.fits(model.visual) else model.encode_image
+    text: Any = TextTower(model) if TextTower.fits(model) else lambda ids: model.encode_text(ids.to(device))
+    return Encoders(
+        safe(opened.transform, getattr(model.visual, "preprocess_cfg", {})),
+        lambda pixels: image(pixels.to(device, number_format)),
+        lambda texts: text(tokenize(texts)),
+    )
+
+
+def _tokenizer(opened: Opened) -> Callable[[list[str]], Tensor]:
+    try:
+        with quiet():
+            tokenize: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(opened.asked)
+    except LOADING_ERRORS as error:
+        raise UserError(
+            f"{opened.source.key}: the tokenizer of '{opened.source.location}' cannot be loaded ({why(error)})"
+        ) from None
+    if (known := _known_tokens(opened.model)) is not None:
+        check_tokens(opened.source, _count_tokens(tokenize), known)
+    return tokenize
 
 
 def _known_tokens(model: Any) -> int | None:
@@ -74,71 +176,7 @@ def _known_tokens(model: Any) -> int | None:
 
 
 def _count_tokens(tokenize: Any) -> int:
-    """One more than the highest number of a word, or of a mark that a text is given; other marks never occur."""
-    numbers = [int(tokenize([""]).max())]
     if hasattr(tokenize, "tokenizer"):
-        added = tokenize.tokenizer.get_added_vocab()
-        numbers += [number for word, number in tokenize.tokenizer.get_vocab().items() if word not in added]
-    else:  # open_clip's own
-        numbers.append(tokenize.vocab_size - 1)
-    return 1 + max(numbers)
-
-
-def locate(name: ClipName) -> tuple[Source, str]:
-    """Find a model, downloading a hub model: where it comes from, and what open_clip is to be asked for.
-
-    Raises:
-        UserError: there is no such model, or architecture and weights do not belong together.
-    """
-    if name.model in open_clip.list_models() and not Path(name.model).is_dir():
-        check_tag(name.model, name.pretrained, name.revision, name.key)
-        return Source(name.key, name.model, None, is_folder=False), name.model
-    if name.pretrained is not None:
-        raise UserError(
-            f"{_beside(name.key, 'pretrained')}: '{name.pretrained}' names weights of an open_clip architecture, but "
-            f"{name.key} '{name.model}' is none; leave it out, or name an architecture such as 'ViT-L-14-quickgelu'"
-        )
-    source = find_source(name.model, name.revision, name.key)
-    return source, f"local-dir:{source.location if source.is_folder else _download(source)}"
-
-
-def check_tag(model: str, pretrained: str | None, revision: str | None, key: str) -> None:
-    """Check that a built-in architecture and a tag of weights belong together.
-
-    open_clip builds `ViT-L-14` with plain GELU even for OpenAI's weights, which were trained with QuickGELU, and only
-    warns: every score would be a little wrong.
-
-    Raises:
-        UserError: no or an unknown tag, a revision, or another activation than the weights were trained with.
-    """
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if pretrained not in tags:
-        known = ", ".join(tags) or "none that open_clip knows"
-        raise UserError(f"{_beside(key, 'pretrained')}: found {pretrained!r}; the weights of {model} are: {known}")
-    if revision is not None:
-        raise UserError(f"{_beside(key, 'revision')}: the weights of {model} are named by `pretrained`; leave it out")
-    trained_quick = get_pretrained_cfg(model, pretrained).get("quick_gelu", False)
-    built_quick = open_clip.get_model_config(model).get("quick_gelu", False)
-    if trained_quick != built_quick:
-        right = f"{model}-quickgelu" if trained_quick else model.removesuffix("-quickgelu")
-        activation = "QuickGELU" if trained_quick else "plain GELU"
-        raise UserError(f"{key}: the weights '{pretrained}' were trained with {activation}; name '{right}'")
-
-
-def _download(source: Source) -> str:
-    """Bring a hub model into the cache at its revision, which open_clip's own `hf-hub:` cannot pin; its folder."""
-    try:
-        with quiet():
-            for weights in (_SAFE_WEIGHTS, _OLD_WEIGHTS):
-                patterns = [*_SMALL_FILES, weights]
-                folder: str = snapshot_download(source.location, revision=source.revision, allow_patterns=patterns)
-                if any(Path(folder).glob(weights)):
-                    break
-    except LOADING_ERRORS as error:
-        raise source.error(_KIND, error) from None
-    return folder
-
-
-def _beside(key: str, field: str) -> str:
-    """The key of another field of the same section."""
-    return f"{key.rsplit('.', 1)[0]}.{field}"
+        return count_words(tokenize.tokenizer)
+    vocabulary: int = tokenize.vocab_size  # open_clip's own
+    return vocabulary

@@ -15,8 +15,9 @@ from transformers import BertForMaskedLM, Blip2ForImageTextRetrieval, Pretrained
 from transformers.utils.hub import cached_file
 
 from stages.errors import UserError
-from stages.models.loading import LOADING_ERRORS, Source, find_source, quiet
+from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.qformer.names import from_bert, from_lavis, from_transformers
+from stages.models.source import Source, find_source
 
 HEADS_FILE = "pretraining_heads.safetensors"
 """Beside a `Blip2ForImageTextRetrieval` that was exported here: what that class has no place for, under our names."""

@@ -60,13 +60,11 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """BERT's two linear layers, four times as wide in between, with residual and norm."""
+    """BERT's two linear layers, wider in between, with residual and norm."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
-        )
+        self.body = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width), nn.Dropout(dropout))
         self.norm = nn.LayerNorm(width, eps=BERT_EPSILON)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -81,12 +79,14 @@ class Layer(nn.Module):
     Only queries look at the image, and only in the layers that have cross-attention.
     """
 
-    def __init__(self, width: int, vision_width: int, heads: int, dropout: float, *, sees_image: bool) -> None:
+    def __init__(  # noqa: PLR0913 - its sizes
+        self, width: int, vision_width: int, heads: int, inner: int, dropout: float, *, sees_image: bool
+    ) -> None:
         super().__init__()
         self.attention = Attention(width, width, heads, dropout)
         self.image_attention = Attention(width, vision_width, heads, dropout) if sees_image else None
-        self.query_feed_forward = FeedForward(width, dropout)
-        self.text_feed_forward = FeedForward(width, dropout)
+        self.query_feed_forward = FeedForward(width, inner, dropout)
+        self.text_feed_forward = FeedForward(width, inner, dropout)
 
     def forward(self, rows: Tensor, queries: int, mask: Tensor | None, image: KeysValues | None) -> Tensor:
         """One layer.

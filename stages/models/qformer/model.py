@@ -57,6 +57,13 @@ class QFormerConfig:
     image_every: int = 2
     """Every how many layers, from the first on, the queries look at the image."""
     dropout: float = 0.1
+    inner: int | None = None
+    """How wide the feed-forwards are inside; None for BERT's four times the width."""
+
+    @property
+    def feed_forward(self) -> int:
+        """The same as a number."""
+        return self.inner or 4 * self.width
 
 
 class Text(NamedTuple):
@@ -141,7 +148,14 @@ class QFormer(nn.Module):
         self.embedding_norm = nn.LayerNorm(width, eps=BERT_EPSILON)
         self.embedding_dropout = nn.Dropout(dropout)
         self.layers: Any = nn.ModuleList(
-            Layer(width, config.vision_width, config.heads, dropout, sees_image=number % config.image_every == 0)
+            Layer(
+                width,
+                config.vision_width,
+                config.heads,
+                config.feed_forward,
+                dropout,
+                sees_image=number % config.image_every == 0,
+            )
             for number in range(config.layers)
         )
         self.image_projection = nn.Linear(width, config.projection)

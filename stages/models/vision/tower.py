@@ -1,4 +1,4 @@
-"""A frozen image tower: the tokens of CLIP's last block but one, which is what BLIP-2's Q-Former reads.
+"""A frozen image tower: the tokens of its last block but one, which is what BLIP-2's Q-Former reads.
 
 BLIP-2 leaves the last block out and reports slightly better results (Li et al. 2023, arXiv 2301.12597, section 3.4).
 """
@@ -9,20 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import open_clip
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from stages.contract import Dtype
-from stages.models.clip.loading import ClipName, image_size, locate
-from stages.models.device import torch_dtype
-from stages.models.loading import LOADING_ERRORS, quiet
-from stages.models.middle import safe
-from stages.models.parts import check_pictures
-
-_PRECISIONS: dict[Dtype, str] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-_KIND = "a CLIP model of open_clip"
+from stages.errors import UserError
+from stages.models.family import ModelName
+from stages.models.vision.kind import NO_TOKENS
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,8 @@ class VisionTower(nn.Module):
             pixels: (batch, 3, height, width), normalised.
 
         Returns:
-            (batch, 1 + patches, width): the class token first, without a final norm, in the tower's number format.
+            (batch, tokens, width): what the tower has beside its patches first (a class token, registers; SigLIP has
+            none), without a final norm, in the tower's number format.
         """
         found = self.visual.forward_intermediates(
             pixels.to(self.dtype),
@@ -71,49 +65,50 @@ class VisionTower(nn.Module):
             output_fmt="NLC",
             output_extra_tokens=True,
         )
-        return torch.cat([found["image_intermediates_prefix"][0], found["image_intermediates"][0]], dim=1)
+        beside = found.get("image_intermediates_prefix", [])
+        return torch.cat([*beside, found["image_intermediates"][0]], dim=1)
 
     @torch.no_grad()
     def pool(self, features: Tensor) -> Tensor:
         """What a mean over the features says by itself: put through the tower's own last norm and projection.
 
-        The last block is left out here too. The mean stands twice in the sequence, so it is what the tower pools,
-        whether that is its class token or the mean of its patches.
+        The last block is left out here too. The mean stands in the place of every token beside the patches, and of one
+        patch, so it is what the tower pools, whether that is its class token or the mean of its patches.
 
         Args:
-            features: (batch, 1 + patches, width), as `forward` gives them.
+            features: (batch, tokens, width), as `forward` gives them.
 
         Returns:
             (batch, embedding width), comparable with CLIP's text embeddings.
         """
-        rows = features.mean(dim=1, keepdim=True).expand(-1, 2, -1)
-        if hasattr(self.visual, "trunk"):  # one of timm's
+        is_timm = hasattr(self.visual, "trunk")
+        beside = self.visual.trunk.num_prefix_tokens if is_timm else 1
+        rows = features.mean(dim=1, keepdim=True).expand(-1, beside + 1, -1)
+        if is_timm:
             pooled: Tensor = self.visual.head(self.visual.trunk.forward_head(self.visual.trunk.norm(rows)))
             return pooled
         pooled, _ = self.visual._pool(rows)  # noqa: SLF001 - open_clip's own last steps
         return pooled if self.visual.proj is None else pooled @ self.visual.proj
 
 
+def check_transformer(name: ModelName, visual: Any) -> None:
+    """See that a tower cuts images into patches and passes these through blocks of one width, as a ViT does.
+
+    Args:
+        name: the model's, for the message.
+        visual: open_clip's own tower, or one of timm's.
+
+    Raises:
+        UserError: it does not, like a ConvNeXt or a Swin.
+    """
+    own = getattr(visual, "trunk", visual)
+    if not (hasattr(own, "transformer") or (hasattr(own, "patch_embed") and hasattr(own, "blocks"))):
+        raise UserError(
+            f"{name.key}: the image tower of '{name.model}' is a {type(own).__name__}, {NO_TOKENS}; name a transformer "
+            "such as 'ViT-L-14-quickgelu' with pretrained: openai"
+        )
+
+
 def _depth(visual: Any) -> int:
     """Blocks of open_clip's own tower, or of one of timm's."""
     return len(visual.transformer.resblocks if hasattr(visual, "transformer") else visual.trunk.blocks)
-
-
-def load_vision_tower(name: ClipName, dtype: Dtype, device: torch.device) -> tuple[VisionTower, View]:
-    """Load the image tower of a CLIP model.
-
-    Raises:
-        UserError: there is no such model, it is broken, or it is no transformer.
-    """
-    source, location = locate(name)
-    try:
-        with quiet():
-            clip, preprocess = open_clip.create_model_from_pretrained(
-                location, name.pretrained, precision=_PRECISIONS[dtype], device=device
-            )
-        tower = VisionTower(clip.visual, torch_dtype(dtype))
-    except (*LOADING_ERRORS, AttributeError) as error:  # a convolutional tower has no blocks
-        raise source.error(_KIND, error) from None
-    wanted, size = clip.visual.preprocess_cfg, image_size(clip.visual)
-    check_pictures(source, preprocess, size)
-    return tower, View(safe(preprocess, wanted), size, tuple(wanted["mean"]), tuple(wanted["std"]))

@@ -171,7 +171,7 @@ def test_a_set_too_small_to_measure_on_is_refused(make_shard, pretrained, tmp_pa
     ("spoilt", "expected"),
     [
         ("stages.models.vision.tower.VisionTower.forward", "22 of 22 embeddings of the Q-Former's images"),
-        ("stages.models.clip.scorer.ClipScorer.embed_texts", "31 of 31 embeddings of CLIP's texts"),
+        ("stages.models.embedding.EmbeddingScorer.embed_texts", "31 of 31 embeddings of CLIP's texts"),
         ("stages.evaluate.rerank._match", "logits of ITM"),
     ],
 )

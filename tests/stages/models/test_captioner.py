@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
-from stages.models.blip.captioner import Caption, Captioner, load_captioner
+from stages.models.blip.captioner import Captioner, load_captioner
 from stages.models.blip.decoding import Decoder, Drawn, Prompt, sample
 from stages.models.blip.sampling import Sampling
 from stages.models.blip.vision import BlipVision
-from stages.models.loading import find_source
+from stages.models.family import Caption, ModelName
 from stages.models.randomness import uniform_grid
 
 PROMPT = "a picture of "
@@ -35,8 +35,8 @@ def settings(
 @pytest.fixture(scope="module")
 def load(captioner_folder: Path) -> Callable[[Sampling], Captioner]:
     def make(sampling: Sampling) -> Captioner:
-        source = find_source(str(captioner_folder), None, "caption.model")
-        return load_captioner(source, PROMPT, sampling, dtype=torch.float32, device=torch.device("cpu"))
+        name = ModelName("caption.model", str(captioner_folder))
+        return load_captioner(name, PROMPT, sampling, "float32", torch.device("cpu"))
 
     return make
 

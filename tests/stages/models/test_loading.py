@@ -1,3 +1,4 @@
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -8,29 +9,26 @@ import pytest
 import torch
 
 from stages.errors import UserError
-from stages.models.blip.captioner import load_captioner
-from stages.models.blip.itm import load_itm
 from stages.models.blip.sampling import Sampling
-from stages.models.clip import loading as clip_loading
-from stages.models.clip.loading import ClipName, load_clip
+from stages.models.clip import weights as clip_weights
 from stages.models.device import limit_threads, resolve_device, torch_dtype
-from stages.models.loading import find_source
+from stages.models.families import load_captioner, load_scorer
+from stages.models.family import ModelName
 
 CPU = torch.device("cpu")
 
 
 def captioner(name: object, revision: str | None = None, max_length: int = 20) -> None:
     sampling = Sampling(0.9, None, 1.0, 1.0, max_length, 5)
-    source = find_source(str(name), revision, "caption.model")
-    load_captioner(source, "a picture of ", sampling, dtype=torch.float32, device=CPU)
+    load_captioner(ModelName("caption.model", str(name), None, revision), "a picture of ", sampling, "float32", CPU)
 
 
 def itm(name: object) -> None:
-    load_itm(find_source(str(name), None, "filter.model"), dtype=torch.float32, device=CPU)
+    load_scorer(ModelName("filter.model", str(name)), "filter", "float32", CPU)
 
 
 def clip(name: object, pretrained: str | None = None, revision: str | None = None) -> None:
-    load_clip(ClipName("rank.model", str(name), pretrained, revision), "float32", CPU)
+    load_scorer(ModelName("rank.model", str(name), pretrained, revision), "ranker", "float32", CPU)
 
 
 def complaint(load: Callable[[], None]) -> str:
@@ -74,10 +72,23 @@ def test_a_file_is_no_folder(captioner_folder: Path) -> None:
 
 
 def test_a_model_of_another_kind(captioner_folder: Path, itm_folder: Path, clip_folder: Path) -> None:
-    assert "is not a BLIP captioner: " in complaint(lambda: captioner(itm_folder))
-    assert "is not a BLIP matching model: " in complaint(lambda: itm(captioner_folder))
-    assert "cannot be loaded as a BLIP captioner" in complaint(lambda: captioner(clip_folder))
-    assert "cannot be loaded as a CLIP model of open_clip" in complaint(lambda: clip(itm_folder))
+    assert "is a BLIP matching model; name a captioner, such as " in complaint(lambda: captioner(itm_folder))
+    assert "is a BLIP captioner; name a model that gives " in complaint(lambda: itm(captioner_folder))
+    assert "is a CLIP model of open_clip; name a captioner" in complaint(lambda: captioner(clip_folder))
+    assert "is a BLIP captioner; name a model that compares" in complaint(lambda: clip(captioner_folder))
+
+
+@pytest.mark.parametrize("kind", ["captioner", "itm"])
+def test_weights_of_another_kind_than_config_json_says(
+    captioner_folder: Path, itm_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    load, right, other = (captioner, captioner_folder, itm_folder)
+    if kind == "itm":
+        load, right, other = itm, itm_folder, captioner_folder
+    folder = tmp_path / "copy"
+    shutil.copytree(right, folder)
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    assert re.search(r"is not a BLIP .*: \d+ of the weights of one are not in it", complaint(lambda: load(folder)))
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors", "tokenizer*", "preprocessor_config.json"])
@@ -119,7 +130,7 @@ def test_openai_weights_need_quick_gelu() -> None:
 
 
 def test_plain_gelu_weights_need_the_plain_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_loading, "get_pretrained_cfg", lambda model, tag: {"quick_gelu": False})
+    monkeypatch.setattr(clip_weights, "get_pretrained_cfg", lambda model, tag: {"quick_gelu": False})
     said = complaint(lambda: clip("ViT-L-14-quickgelu", "openai"))
     assert said == "rank.model: the weights 'openai' were trained with plain GELU; name 'ViT-L-14'"
 
@@ -142,9 +153,15 @@ def test_a_hub_clip_is_taken_at_its_revision(clip_folder: Path, monkeypatch: pyt
         asked.append((name, revision))
         return str(clip_folder)
 
-    monkeypatch.setattr(clip_loading, "snapshot_download", download)
+    def download_one(name: str, file: str, revision: str | None) -> str:
+        asked.append((name, revision))
+        return str(clip_folder / file)
+
+    monkeypatch.setattr(clip_weights, "snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download_one)
     clip("org/clip", revision="abc")
-    assert asked[0] == ("org/clip", "abc")
+    assert set(asked) == {("org/clip", "abc")}
+    assert len(asked) > 1
 
 
 def test_loading_says_nothing(

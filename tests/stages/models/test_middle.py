@@ -13,9 +13,10 @@ from PIL import Image
 from transformers import BlipImageProcessor
 
 from stages.models.blip.checkpoint import Blip
-from stages.models.clip.loading import ClipName, load_clip
+from stages.models.clip.loading import load_clip
+from stages.models.clip.tower import load_tower
+from stages.models.family import ModelName
 from stages.models.middle import middle, safe
-from stages.models.vision.tower import load_vision_tower
 
 CPU = torch.device("cpu")
 
@@ -62,8 +63,8 @@ def largest(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_model_prepares_a_strip_without_making_it_large(
     size: tuple[int, int], clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = ClipName("rank.model", str(clip_folder), None, None)
-    scorer, (_, view) = load_clip(name, "float32", CPU), load_vision_tower(name, "float32", CPU)
+    name = ModelName("rank.model", str(clip_folder), None, None)
+    scorer, (_, view) = load_clip(name, "float32", CPU), load_tower(name, "float32", CPU)
     sizes = largest(monkeypatch)
     for prepare in (scorer.preprocess, view.preprocess):
         assert prepare(strip(*size)).shape == (3, 32, 32)

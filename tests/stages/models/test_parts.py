@@ -16,9 +16,9 @@ from stages.errors import UserError
 from stages.models.blip.captioner import Captioner, load_captioner
 from stages.models.blip.itm import load_itm
 from stages.models.blip.sampling import Sampling
-from stages.models.clip.loading import ClipName, load_clip
-from stages.models.loading import find_source
-from stages.models.vision.tower import load_vision_tower
+from stages.models.clip.loading import load_clip
+from stages.models.clip.tower import load_tower
+from stages.models.family import ModelName
 
 CPU = torch.device("cpu")
 SAMPLING = Sampling(top_p=0.9, top_k=None, temperature=1.0, repetition_penalty=1.0, max_length=8, min_length=1)
@@ -27,21 +27,19 @@ MORE = {**small_models.ID, "zebra": len(small_models.ID)}
 
 
 def load_as_captioner(folder: Path) -> Captioner:
-    return load_captioner(
-        find_source(str(folder), None, "caption.model"), "a ", SAMPLING, dtype=torch.float32, device=CPU
-    )
+    return load_captioner(ModelName("caption.model", str(folder)), "a ", SAMPLING, "float32", CPU)
 
 
 def load_as_itm(folder: Path) -> object:
-    return load_itm(find_source(str(folder), None, "filter.model"), dtype=torch.float32, device=CPU)
+    return load_itm(ModelName("filter.model", str(folder)), "float32", CPU)
 
 
 def load_as_clip(folder: Path) -> object:
-    return load_clip(ClipName("rank.model", str(folder), None, None), "float32", CPU)
+    return load_clip(ModelName("rank.model", str(folder), None, None), "float32", CPU)
 
 
 def load_as_tower(folder: Path) -> object:
-    return load_vision_tower(ClipName("pretrain.model", str(folder), None, None), "float32", CPU)
+    return load_tower(ModelName("pretrain.model", str(folder), None, None), "float32", CPU)
 
 
 def edit(folder: Path, name: str, *keys: str, value: Any) -> None:

@@ -8,8 +8,9 @@ import torch
 from open_clip.timm_model import TimmModel
 
 from stages.errors import UserError
-from stages.models.clip.loading import ClipName
-from stages.models.vision.tower import VisionTower, load_vision_tower
+from stages.models.clip.tower import load_tower
+from stages.models.family import ModelName
+from stages.models.vision.tower import VisionTower
 
 CPU = torch.device("cpu")
 
@@ -29,7 +30,7 @@ def output_of(block: torch.nn.Module, run: torch.nn.Module, pixels: torch.Tensor
 
 
 def test_it_gives_the_last_but_one_block_of_open_clips_tower(clip_folder, pixels):
-    tower, view = load_vision_tower(ClipName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
+    tower, view = load_tower(ModelName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
     clip = open_clip.create_model(f"local-dir:{clip_folder}").eval()
     found = tower(pixels)
     assert found.shape == (2, 1 + 4 * 4, 32)
@@ -47,7 +48,7 @@ def test_it_gives_the_last_but_one_block_of_timms_tower(pixels):
 
 @torch.no_grad()
 def test_the_mean_of_its_tokens_goes_through_the_towers_own_last_steps(clip_folder, pixels):
-    tower, _ = load_vision_tower(ClipName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
+    tower, _ = load_tower(ModelName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
     clip = open_clip.create_model(f"local-dir:{clip_folder}").eval()
     features = tower(pixels)
     expected = clip.visual.ln_post(features.mean(dim=1)) @ clip.visual.proj
@@ -66,7 +67,7 @@ def test_the_mean_goes_through_the_last_steps_of_timms_tower(pool, pixels):
 
 
 def test_it_stays_frozen(clip_folder, pixels):
-    tower, _ = load_vision_tower(ClipName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
+    tower, _ = load_tower(ModelName("pretrain.model", str(clip_folder), None, None), "float32", CPU)
     assert not torch.nn.Sequential(tower).train()[0].training
     assert not any(module.training for module in tower.modules())
     assert not any(parameter.requires_grad for parameter in tower.parameters())
@@ -74,9 +75,9 @@ def test_it_stays_frozen(clip_folder, pixels):
 
 
 def test_half_precision_is_close(clip_folder, pixels):
-    name = ClipName("pretrain.model", str(clip_folder), None, None)
-    half, _ = load_vision_tower(name, "bfloat16", CPU)
-    full, _ = load_vision_tower(name, "float32", CPU)
+    name = ModelName("pretrain.model", str(clip_folder), None, None)
+    half, _ = load_tower(name, "bfloat16", CPU)
+    full, _ = load_tower(name, "float32", CPU)
     assert half(pixels).dtype == torch.bfloat16
     torch.testing.assert_close(half(pixels).float(), full(pixels), rtol=0.1, atol=0.3)
 
@@ -92,5 +93,5 @@ def test_a_tower_without_blocks_is_refused_in_one_line(tmp_path):
     model = open_clip.CLIP(**config)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, tmp_path / "model.safetensors")
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    with pytest.raises(UserError, match=r"pretrain\.model: .* cannot be loaded"):
-        load_vision_tower(ClipName("pretrain.model", str(tmp_path), None, None), "float32", CPU)
+    with pytest.raises(UserError, match=r"^pretrain\.model: .* is a ModifiedResNet, .*; name a transformer such as"):
+        load_tower(ModelName("pretrain.model", str(tmp_path), None, None), "float32", CPU)

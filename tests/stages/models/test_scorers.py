@@ -13,10 +13,9 @@ from torch import Tensor
 from transformers import BertTokenizer, BlipForImageTextRetrieval, BlipImageProcessor
 
 from stages.models.blip.itm import ItmScorer, load_itm
-from stages.models.clip.loading import ClipName, load_clip
-from stages.models.clip.scorer import ClipScorer
-from stages.models.loading import find_source
-from stages.models.scoring import Scorer
+from stages.models.clip.loading import load_clip
+from stages.models.embedding import EmbeddingScorer
+from stages.models.family import ModelName, PairScorer
 
 CPU = torch.device("cpu")
 TEXTS = ["a red circle", "dog", "two cats and a large blue square on the green dog", "cat sits at one dog"]
@@ -24,15 +23,15 @@ TEXTS = ["a red circle", "dog", "two cats and a large blue square on the green d
 
 @pytest.fixture(scope="module")
 def itm(itm_folder: Path) -> ItmScorer:
-    return load_itm(find_source(str(itm_folder), None, "filter.model"), dtype=torch.float32, device=CPU)
+    return load_itm(ModelName("filter.model", str(itm_folder)), "float32", CPU)
 
 
 @pytest.fixture(scope="module")
-def clip(clip_folder: Path) -> ClipScorer:
-    return load_clip(ClipName("rank.model", str(clip_folder), None, None), "float32", CPU)
+def clip(clip_folder: Path) -> EmbeddingScorer:
+    return load_clip(ModelName("rank.model", str(clip_folder), None, None), "float32", CPU)
 
 
-def score_all(scorer: Scorer, images: list[Image.Image], texts: list[list[str]]) -> list[list[float]]:
+def score_all(scorer: PairScorer, images: list[Image.Image], texts: list[list[str]]) -> list[list[float]]:
     return scorer.score(torch.stack([scorer.preprocess(image) for image in images]), texts)
 
 
@@ -75,7 +74,7 @@ def test_the_matching_logits_are_those_of_transformers(
     heads: int, tmp_path: Path, pictures: dict[str, Image.Image]
 ) -> None:
     folder = small_models.save_itm(tmp_path / "itm", text_heads=heads)
-    scorer = load_itm(find_source(str(folder), None, "filter.model"), dtype=torch.float32, device=CPU)
+    scorer = load_itm(ModelName("filter.model", str(folder)), "float32", CPU)
     model, tokenizer = BlipForImageTextRetrieval.from_pretrained(folder), BertTokenizer.from_pretrained(folder)
     images = [scorer.preprocess(image) for image in list(pictures.values())[:3]]
     texts = [TEXTS, TEXTS[:1], ["", *TEXTS[2:]]]
@@ -105,13 +104,15 @@ def test_itm_reads_35_tokens(itm: ItmScorer, pictures: dict[str, Image.Image]) -
     assert one != pytest.approx(short, abs=1e-3)
 
 
-def test_itm_cleans_and_clip_does_not(itm: ItmScorer, clip: ClipScorer) -> None:
+def test_itm_cleans_and_clip_does_not(itm: ItmScorer, clip: EmbeddingScorer) -> None:
     assert itm.prepare(" A Dog! ") == "a dog"
     assert clip.prepare(" A Dog! ") == "A Dog!"
     assert itm.prepare("!!!") == itm.prepare(" ") == clip.prepare("  ") == ""
 
 
-def test_clip_is_the_cosine_of_open_clip(clip: ClipScorer, clip_folder: Path, pictures: dict[str, Image.Image]) -> None:
+def test_clip_is_the_cosine_of_open_clip(
+    clip: EmbeddingScorer, clip_folder: Path, pictures: dict[str, Image.Image]
+) -> None:
     images = list(pictures.values())[:3]
     texts = [TEXTS, [], ["dog", "a b c"]]
     scores = score_all(clip, images, texts)
@@ -121,16 +122,18 @@ def test_clip_is_the_cosine_of_open_clip(clip: ClipScorer, clip_folder: Path, pi
 
 
 @pytest.mark.parametrize("kind", ["itm", "clip"])
-def test_a_batch_without_texts(itm: ItmScorer, clip: ClipScorer, pictures: dict[str, Image.Image], kind: str) -> None:
-    scorer: Scorer = itm if kind == "itm" else clip
+def test_a_batch_without_texts(
+    itm: ItmScorer, clip: EmbeddingScorer, pictures: dict[str, Image.Image], kind: str
+) -> None:
+    scorer: PairScorer = itm if kind == "itm" else clip
     assert score_all(scorer, list(pictures.values())[:2], [[], []]) == [[], []]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_close(
-    clip: ClipScorer, clip_folder: Path, pictures: dict[str, Image.Image], dtype: str
+    clip: EmbeddingScorer, clip_folder: Path, pictures: dict[str, Image.Image], dtype: str
 ) -> None:
-    half = load_clip(ClipName("rank.model", str(clip_folder), None, None), dtype, CPU)  # type: ignore[arg-type]
+    half = load_clip(ModelName("rank.model", str(clip_folder), None, None), dtype, CPU)  # type: ignore[arg-type]
     images = list(pictures.values())[:1]
     assert score_all(half, images, [TEXTS])[0] == pytest.approx(score_all(clip, images, [TEXTS])[0], abs=0.02)
 
@@ -157,7 +160,7 @@ def test_a_probability_of_an_infinite_logit_is_none(
 
 
 def test_embeddings_without_a_direction_have_no_cosine(
-    clip: ClipScorer, pictures: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch
+    clip: EmbeddingScorer, pictures: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = list(pictures.values())[:3]
     whole = score_all(clip, images, [TEXTS] * 3)
@@ -177,7 +180,7 @@ def test_a_filter_of_few_positions_reads_as_many_tokens_as_it_has(
     BlipForImageTextRetrieval(config).save_pretrained(tmp_path)
     small_models.save_tokenizer(tmp_path)
     BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    scorer = load_itm(find_source(str(tmp_path), None, "filter.model"), dtype=torch.float32, device=CPU)
+    scorer = load_itm(ModelName("filter.model", str(tmp_path)), "float32", CPU)
     words = ["red", "blue", "green"] * 9
     ((one, two),) = score_all(scorer, [pictures["web-0-0-0"]], [[" ".join(words[:10]), " ".join(words)]])
     assert one == pytest.approx(two, abs=1e-6)

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from stages.contract import ModelRunOptions, Shard
-from stages.filter.compute import Filter
-from stages.filter.spec import FilterRecipe
+from stages.score.compute import Filter
+from stages.score.spec import FilterRecipe
 from stages.tables import MATCHES
 
 

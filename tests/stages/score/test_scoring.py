@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.finite import NumberFormat, unit
-from stages.models.scoring import Scores, score_captions, score_shard
+from stages.score.scoring import Scores, score_candidates, score_shard
 from stages.tables import DUPLICATES, MATCHES
 
 
@@ -47,7 +47,7 @@ NUMBERS = NumberFormat("filter", "float16")
 
 def scores_of(make_shard: Callable, scorer: Lengths, batch_size: int = 2, **inputs: object) -> Scores:
     shard = make_shard(**{"images": {**IMAGES, "dead": None}, "captions": CAPTIONS} | inputs)
-    return score_captions(scorer, shard.one("images"), shard.one("captions").table(), batch_size, NUMBERS)
+    return score_candidates(scorer, shard.one("images"), shard.one("captions").table(), batch_size, NUMBERS)
 
 
 def scored(make_shard: Callable, scorer: Lengths, batch_size: int = 2, **inputs: object) -> list[float | None]:

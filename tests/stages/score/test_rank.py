@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from stages.contract import ModelRunOptions, Shard
-from stages.rank.compute import Rank
-from stages.rank.spec import RankRecipe
+from stages.score.compute import Rank
+from stages.score.spec import RankRecipe
 from stages.tables import SIMILARITIES
 
 

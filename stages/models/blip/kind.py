@@ -1,0 +1,27 @@
+"""What a BLIP checkpoint is, by its config.json."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stages.models.family import Config, Kind, Role, sizes_of, vision_sizes
+
+_CAPTIONER: Final[dict[Role, str]] = {"captioner": "stages.models.blip.captioner:load_captioner"}
+_MATCHER: Final[dict[Role, str]] = {
+    "filter": "stages.models.blip.itm:load_itm",
+    "ranker": "stages.models.blip.itm:load_itm",
+}
+_CLASSES: Final[dict[str, tuple[str, dict[Role, str]]]] = {
+    "BlipForConditionalGeneration": ("a BLIP captioner", _CAPTIONER),
+    "BlipForImageTextRetrieval": ("a BLIP matching model", _MATCHER),
+    "BlipForQuestionAnswering": ("a BLIP model that answers questions", {}),
+}
+
+
+def kind(config: Config) -> Kind:
+    """What a `BlipConfig` says; where it names no class, its weights have to show what they are."""
+    classes = config.get("architectures") or []
+    unnamed = ("a BLIP model", _CAPTIONER | _MATCHER)
+    words, loaders = _CLASSES.get(classes[0], (f"a BLIP model ({classes[0]})", {})) if classes else unnamed
+    sizes = vision_sizes(config) | sizes_of(config.get("text_config") or {}, {"vocabulary": "vocab_size"})
+    return Kind(words, loaders, sizes)

@@ -1,0 +1,165 @@
+"""Every family of models, and what a name or a folder holds, found out by looking into its configuration.
+
+A further family is a folder and a line below.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from stages.errors import UserError
+from stages.models.blip.kind import kind as blip
+from stages.models.blip2.kind import kind as blip2
+from stages.models.clip.kind import kind as open_clip
+from stages.models.dual.kind import clip, siglip
+from stages.models.family import Captioner, Config, DualEncoder, Kind, ModelName, PairScorer, Role
+from stages.models.timm.kind import kind as timm
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.contract import Dtype
+    from stages.models.blip.sampling import Sampling
+    from stages.models.vision.tower import View, VisionTower
+
+FAMILIES: Final[dict[str, Callable[[Config], Kind]]] = {
+    "open_clip": open_clip,
+    "timm": timm,
+    "blip": blip,
+    "blip-2": blip2,
+    "clip": clip,
+    "siglip": siglip,
+}
+"""By `model_type` of transformers' config.json; open_clip and timm, whose files have none, by their own names."""
+
+WANTED: Final[dict[Role, str]] = {
+    "captioner": "a captioner, such as 'Salesforce/blip-image-captioning-large'",
+    "ranker": "a model that compares images with texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
+    "filter": "a model that gives the probability of a match, such as 'Salesforce/blip-itm-large-coco'",
+    "tower": "a transformer that reads images, such as 'ViT-L-14-quickgelu' with pretrained: openai",
+    "encoder": "a model that embeds images and texts",
+}
+
+
+def describe(name: ModelName) -> Kind:
+    """What a model is; of a hub model the configuration is downloaded, no weights.
+
+    Raises:
+        UserError: there is no such model, or nothing says what it is.
+    """
+    if (config := _architecture(name)) is not None:
+        return open_clip(config)
+    source = name.source()
+    if (config := source.config("open_clip_config.json")) is not None:
+        return open_clip(config.get("model_cfg", {}))
+    if (config := source.config("config.json")) is not None:
+        return _of_config(config)
+    if source.is_folder:
+        raise UserError(
+            f"{name.key}: '{name.model}' has no config.json and no open_clip_config.json, which say what a model is; "
+            f"for weights of open_clip alone name the architecture here, and the file as {name.beside('pretrained')}"
+        )
+    raise source.error("a model", FileNotFoundError("no config.json and no open_clip_config.json"))
+
+
+def check(name: ModelName, role: Role) -> Kind:
+    """See, before any weights are loaded, that a model is of a kind that can do something.
+
+    Raises:
+        UserError: there is no such model, or it is of another kind; the line says which, and what to write instead.
+    """
+    kind = describe(name)
+    if role not in kind.loaders:
+        because = f", {kind.because[role]}" if role in kind.because else ""
+        instead = kind.instead.get(role, f"name {WANTED[role]}")
+        raise UserError(f"{name.key}: '{name.model}' is {kind.words}{because}; {instead}")
+    if name.pretrained is not None and not kind.takes_weights:
+        raise UserError(
+            f"{name.beside('pretrained')}: '{name.pretrained}' names weights for open_clip, but {name.key} "
+            f"'{name.model}' is {kind.words}, which has its own; leave it out"
+        )
+    return kind
+
+
+def load_captioner(name: ModelName, prompt: str, sampling: Sampling, dtype: Dtype, device: torch.device) -> Captioner:
+    """Load a captioner.
+
+    Raises:
+        UserError: there is no such model, it is broken or none, or it cannot write captions of that length.
+    """
+    captioner: Captioner = _loader(name, "captioner")(name, prompt, sampling, dtype, device)
+    return captioner
+
+
+def load_scorer(name: ModelName, role: Literal["ranker", "filter"], dtype: Dtype, device: torch.device) -> PairScorer:
+    """Load a model of image-text pairs.
+
+    Raises:
+        UserError: there is no such model, it is broken or of another kind.
+    """
+    scorer: PairScorer = _loader(name, role)(name, dtype, device)
+    return scorer
+
+
+def load_tower(name: ModelName, dtype: Dtype, device: torch.device) -> tuple[VisionTower, View]:
+    """Load an image tower, and how it wants its images.
+
+    Raises:
+        UserError: there is no such model, it is broken, or it has no tower of a kind that a Q-Former reads.
+    """
+    tower: tuple[VisionTower, View] = _loader(name, "tower")(name, dtype, device)
+    return tower
+
+
+def load_encoder(name: ModelName, dtype: Dtype, device: torch.device) -> DualEncoder | None:
+    """Load the model that an image tower belongs to, with its text tower; None for a model of images alone.
+
+    Raises:
+        UserError: there is no such model, or it is broken.
+    """
+    if "encoder" not in describe(name).loaders:
+        return None
+    encoder: DualEncoder = _loader(name, "encoder")(name, dtype, device)
+    return encoder
+
+
+def _loader(name: ModelName, role: Role) -> Callable[..., Any]:
+    module, function = check(name, role).loaders[role].split(":")
+    loader: Callable[..., Any] = getattr(import_module(module), function)
+    return loader
+
+
+def _of_config(config: Config) -> Kind:
+    """What transformers' config.json says, or timm's."""
+    if "architecture" in config:
+        return timm(config)
+    model_type = str(config.get("model_type", ""))
+    if model_type in FAMILIES:
+        return FAMILIES[model_type](config)
+    classes = config.get("architectures") or []
+    named = f" ({classes[0]})" if classes else ""
+    return Kind(f"a model of transformers of type '{model_type}'{named}, which is not known here")
+
+
+def _architecture(name: ModelName) -> Config | None:
+    """The configuration of an architecture of open_clip; None for another name, and for a folder of that name."""
+    if "/" in name.model or Path(name.model).is_dir():
+        return None
+    path = _architectures() / f"{name.model}.json"
+    found: Config | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found
+
+
+@cache
+def _architectures() -> Path:
+    """Where open_clip keeps them; asked without importing it, and torch with it."""
+    spec = find_spec("open_clip")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0]) / "model_configs"

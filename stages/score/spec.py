@@ -1,0 +1,50 @@
+"""The rank and filter stages, declared: two numbers of every candidate and its image, by which `select` chooses.
+
+Both run a model that compares images with texts, and share their compute; each says what of it counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stages.contract import CAPTIONED, ModelRunOptions, PairModelRecipe, Port, StageSpec
+
+
+class RankRecipe(PairModelRecipe):
+    """Which model orders the candidates: CLIP and its like by their cosine, a matching model by its probability."""
+
+
+class FilterRecipe(PairModelRecipe):
+    """Which model gives the probability of a match: BLIP's, BLIP-2's, or a SigLIP.
+
+    The threshold is the select stage's, so that another one costs no GPU.
+    """
+
+
+_READS: Final = {
+    "images": Port("images"),
+    "duplicates": Port("duplicates", optional=True),
+    "captions": Port("captions", many=True),
+}
+
+RANK = StageSpec(
+    name="rank",
+    version=3,
+    reads=_READS,
+    writes="similarities",
+    recipe=RankRecipe,
+    run=ModelRunOptions,
+    compute="stages.score.compute:Rank",
+    uses=CAPTIONED,
+)
+
+FILTER = StageSpec(
+    name="filter",
+    version=3,
+    reads=_READS,
+    writes="matches",
+    recipe=FilterRecipe,
+    run=ModelRunOptions,
+    compute="stages.score.compute:Filter",
+    uses=CAPTIONED,
+)
