@@ -35,7 +35,8 @@ from stages.io.files import open_bytes, scratch_folder
 from stages.io.shards import Artifact
 from stages.kinds import KINDS
 from stages.registry import STAGES
-from stages.removals import Removals, add_entries, is_entry, read_list
+from stages.removal_files import without_blanks
+from stages.removals import BLANKS, Removals, add_entries, is_entry, read_list, without_remark
 
 READERS: Final = 8
 """Shards that are looked through at once."""
@@ -95,13 +96,15 @@ def entries_of(texts: Sequence[str], listed: Path | None) -> tuple[list[str], li
     Raises:
         UserError: an argument is neither an http(s) URL nor a sum, or the file cannot be read.
     """
-    for text in texts:
+    named = [without_remark(text) for text in texts]
+    for text in named:
         if not is_entry(text):
-            raise UserError(f"{text!r} is neither an http(s) URL nor a sha256 or md5 sum (64 or 32 hex digits)")
+            what = f"{text!a} is neither an http(s) URL nor a sha256 or md5 sum (64 or 32 hex digits)"
+            raise UserError(f"{what}; {BLANKS}" if " " in text else what)
     if listed is None:
-        return list(texts), []
+        return named, []
     found = read_list(str(listed))
-    return [*texts, *filter(is_entry, found.entries)], found.odd
+    return [*named, *found.entries], found.odd
 
 
 def forget(store: Store, removal_list: str, entries: Sequence[str]) -> Forgotten:
@@ -118,7 +121,8 @@ def forget(store: Store, removal_list: str, entries: Sequence[str]) -> Forgotten
     done = Forgotten(added=add_entries(removal_list, entries))
     lineages = _lineages(store)
     if digests := Removals.of(read_list(removal_list).entries).digests:
-        done.added += add_entries(removal_list, _urls_of(store, lineages, digests))
+        urls = map(without_blanks, _urls_of(store, lineages, digests))
+        done.added += add_entries(removal_list, list(filter(is_entry, urls)))  # a list may call an image anything
     listed = read_list(removal_list)
     removals, done.odd = Removals.of(listed.entries), listed.odd
     for lineage in lineages:

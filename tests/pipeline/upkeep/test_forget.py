@@ -224,13 +224,15 @@ def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, capsy
     [
         (["ftp://x/1.jpg"], "'ftp://x/1.jpg' is neither an http(s) URL nor a sha256 or md5 sum"),
         (["a" * 40], "is neither an http(s) URL nor a sha256 or md5 sum (64 or 32 hex digits)"),
+        (["http://x/1.jpg ; by X"], "write a blank within an address as %20, and a note behind ' #'"),
+        (["http://x/\udce9.jpg"], r"'http://x/\udce9.jpg' is neither"),
         (["--list", "nowhere.txt"], "no removal list nowhere.txt"),
         (["http://x/1.jpg"], "it has no removal list; add a line such as 'removed: removed.txt'"),
     ],
 )
 def test_mistakes(arguments, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_manifest(32, removed="" if arguments[0].startswith("http") else "removed: removed.txt")
+    write_manifest(32, removed="" if expected.startswith("it has no") else "removed: removed.txt")
     code, _, err = capfilt(capsys, "forget", "m.yaml", *arguments)
     assert code == 2
     assert expected in err
