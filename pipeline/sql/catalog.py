@@ -28,6 +28,7 @@ from pipeline.sql.scan import (
     scan,
     schema,
     text,
+    whole_tables,
 )
 from pipeline.sql.text_tags import text_tag
 from pipeline.store import Store, file_of
@@ -159,18 +160,22 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 
     Raises:
         duckdb.Error: the query is wrong.
+        DamagedError: a table is damaged.
     """
-    result = connection.sql(sql)
-    return ([], []) if result is None else (result.columns, result.fetchall())
+    with whole_tables():
+        result = connection.sql(sql)
+        return ([], []) if result is None else (result.columns, result.fetchall())
 
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
     for name, kind in KINDS.items():
         tables = [found for node in graph.writing(name) for found in _tables(store, node, kind.schema.names)]
         rows = scan(store, tables) if tables else _empty(connection, kind)
-        connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
+        with whole_tables():
+            connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
     for view, sql in JOINED.items():
-        connection.execute(f"CREATE VIEW {view} AS {sql}")
+        with whole_tables():
+            connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
 def _tables(store: Store, node: Node, columns: Collection[str]) -> list[Tables]:
