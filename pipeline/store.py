@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
-from stages.errors import UserError
+from stages.errors import DamagedError, UserError
 from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
 from stages.io.shards import Artifact
 
@@ -43,6 +43,7 @@ TABLE = ".parquet"
 FAILURE = ".failed.json"
 RETRY = ".retry.json"
 SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 RECIPE = "recipe.json"
 COMPACTED = "compacted"
 RUNS = "runs"
@@ -130,8 +131,12 @@ class Store:
         return Artifact(f"{folder}/{shard}{TABLE}")
 
     def fingerprints(self, stage: str) -> list[str]:
-        """The fingerprints that `stage` has a folder for."""
-        return self._names(f"{self.root}/{stage}")
+        """The fingerprints that `stage` has a folder for; what systems and people have left beside them is none."""
+        return [name for name in self._names(f"{self.root}/{stage}") if FINGERPRINT.fullmatch(name)]
+
+    def has_results(self, folder: str) -> bool:
+        """Whether anything lies in a folder."""
+        return bool(self._names(folder))
 
     def committed(self, folder: str) -> set[str]:
         """The shards whose table lies in `folder`."""
@@ -143,7 +148,11 @@ class Store:
         failed, done, again = (
             {name.removesuffix(ending) for name in names if name.endswith(ending)} for ending in (FAILURE, TABLE, RETRY)
         )
-        return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - (done - again))}
+        found = {}
+        for shard in sorted(failed - (done - again)):
+            with suppress(FileNotFoundError):  # a run under way has done it since
+                found[shard] = self.read_json(f"{folder}/{shard}{FAILURE}", "error", "attempts")
+        return found
 
     def marked(self, folder: str) -> frozenset[str]:
         """The committed shards of which rows are to be tried again."""
@@ -155,7 +164,7 @@ class Store:
 
     def mark_of(self, folder: str, shard: str) -> frozenset[str]:
         """The statuses that are tried again."""
-        return frozenset(self.read_json(f"{folder}/{shard}{RETRY}")["statuses"])
+        return frozenset(self.read_json(f"{folder}/{shard}{RETRY}", "statuses")["statuses"])
 
     def unmark(self, folder: str, shard: str) -> None:
         """They have been tried again."""
@@ -164,8 +173,8 @@ class Store:
 
     def sides(self, folder: str, ending: str) -> dict[str, str]:
         """The locations of the side files with an ending that tables in a folder name, by shard."""
-        names = self._names(folder)
-        found = [side[1] for name in names if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
+        names = set(self._names(folder))
+        found = [side[1] for name in sorted(names) if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
         sides: dict[str, str] = {}
         for shard in found:
             with suppress(KeyError):  # its table names another attempt's, or none
@@ -259,9 +268,19 @@ class Store:
             write_whole(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
 
     def recipe(self, folder: str) -> dict[str, Any] | None:
-        """What was hashed into the folder's fingerprint, None where nobody wrote it."""
+        """What was hashed into the folder's fingerprint, None where nobody wrote it.
+
+        Raises:
+            DamagedError: it says something else.
+        """
         url = f"{folder}/{RECIPE}"
-        return self.read_json(url) if self.filesystem.exists(url) else None
+        if not self.filesystem.exists(url):
+            return None
+        found = self.read_json(url, "source", "identity")
+        identity = found["identity"] if isinstance(found["identity"], dict) else {}
+        if not all(isinstance(identity.get(key), dict) for key in ("recipe", "inputs")):
+            raise DamagedError(url, "it says nothing of a recipe and its inputs")
+        return found
 
     def strays(self, folder: str, shard: str | None = None) -> list[str]:
         """The names in a folder that nothing reads: what is not whole, and side files that no table names.
@@ -271,15 +290,15 @@ class Store:
             shard: the one to look at; None for all.
         """
         names = self._names(folder)
-        found = [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
+        there, found = set(names), [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
         sides: dict[str, list[str]] = {}
         for name in names:
-            if name not in found and (side := SIDE.fullmatch(name)) and shard in (None, side[1]):
+            if not TEMPORARY.fullmatch(name) and (side := SIDE.fullmatch(name)) and shard in (None, side[1]):
                 sides.setdefault(side[1], []).append(name)
         for owner, own in sides.items():
-            there = f"{owner}{TABLE}" in names
-            named = self.artifact(folder, owner).metadata().values() if there else ()
-            found += [name for name in own if name not in named]
+            with suppress(DamagedError):  # whose they are cannot be told; whoever needs the table says so
+                named = set(self.artifact(folder, owner).metadata().values() if f"{owner}{TABLE}" in there else ())
+                found += [name for name in own if name not in named]
         return found
 
     def remove_strays(self, folder: str, shard: str) -> None:
@@ -294,7 +313,7 @@ class Store:
     def removals(self) -> str | None:
         """Which removal list the tables have been cleared of, None if of none."""
         url = f"{self.root}/{REMOVALS}"
-        return str(self.read_json(url)["sha256"]) if self.filesystem.exists(url) else None
+        return str(self.read_json(url, "sha256")["sha256"]) if self.filesystem.exists(url) else None
 
     def record_run(self, name: str, state: Mapping[str, Any]) -> None:
         """Say how far a run is that is under way."""
@@ -314,12 +333,23 @@ class Store:
         found = []
         for url in self.run_files():
             with suppress(FileNotFoundError):  # it has ended since
-                found.append(self.read_json(url))
+                found.append(self.read_json(url, "written", "process", "host", "started", "stages"))
         return found
 
-    def read_json(self, url: str) -> dict[str, Any]:
-        """A JSON object of the store's own."""
-        found: dict[str, Any] = json.loads(self.filesystem.cat_file(url))
+    def read_json(self, url: str, *keys: str) -> dict[str, Any]:
+        """A JSON object of the store's own, which has these keys.
+
+        Raises:
+            DamagedError: it is none.
+            FileNotFoundError: it is not there.
+        """
+        content = self.filesystem.cat_file(url)
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(url, error) from None
+        if not isinstance(found, dict) or not found.keys() >= set(keys):
+            raise DamagedError(url, f"it is no object with {', '.join(keys)}")
         return found
 
     def _names(self, folder: str) -> list[str]:
