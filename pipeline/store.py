@@ -20,7 +20,7 @@ import json
 import re
 import tempfile
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -282,14 +282,15 @@ class Store:
             raise DamagedError(url, "it says nothing of a recipe and its inputs")
         return found
 
-    def strays(self, folder: str, shard: str | None = None) -> list[str]:
+    def strays(self, folder: str, shard: str | None = None, listed: Sequence[str] | None = None) -> list[str]:
         """The names in a folder that nothing reads: what is not whole, and side files that no table names.
 
         Args:
             folder: any of the output's.
             shard: the one to look at; None for all.
+            listed: what lies there of it, for who looks at shard after shard; None looks.
         """
-        names = self._names(folder)
+        names = self._names(folder) if listed is None else listed
         there, found = set(names), [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
         sides: dict[str, list[str]] = {}
         for name in names:
@@ -301,9 +302,24 @@ class Store:
                 found += [name for name in own if name not in named]
         return found
 
-    def remove_strays(self, folder: str, shard: str) -> None:
-        """Remove the side files of a shard that its table does not name: what attempts without a table left."""
-        for name in self.strays(folder, shard):
+    def names_by_shard(self, folder: str) -> dict[str, list[str]]:
+        """The names of the tables and side files in a folder, by shard."""
+        found: dict[str, list[str]] = {}
+        for name in self._names(folder):
+            side = SIDE.fullmatch(name)
+            if side or name.endswith(TABLE):
+                found.setdefault(side[1] if side else name.removesuffix(TABLE), []).append(name)
+        return found
+
+    def remove_strays(self, folder: str, shard: str, listed: Sequence[str] | None = None) -> None:
+        """Remove the side files of a shard that its table does not name: what attempts without a table left.
+
+        Args:
+            folder: where they lie.
+            shard: whose they are.
+            listed: as for `strays`.
+        """
+        for name in self.strays(folder, shard, listed):
             self.filesystem.rm_file(f"{folder}/{name}")
 
     def record_removals(self, digest: str) -> None:
