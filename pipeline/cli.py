@@ -123,7 +123,7 @@ def _work(manifest: Path, until: str | None, executor: ExecutorName, address: st
         say(f"capfilt: {loss}", err=True)
         raise typer.Exit(FINISHED_WITH_FAILURES) from None
     _print_outcome(outcome, as_json=as_json)
-    if outcome["failed"] or outcome["blocked"]:
+    if outcome["failed"] or outcome["blocked"] or outcome["not_forgotten"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
@@ -307,9 +307,9 @@ def forget(
         for found in exports:
             again = shlex.join(["capfilt", "export", str(manifest), found.destination, "--to", found.format])
             say(f"an export is out of date until it is made again: {again}")
-        for words in done.odd:
+        for words in (*done.odd, *done.failed.values()):
             say(words, err=True)
-    if done.odd:
+    if done.odd or done.failed:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
@@ -370,10 +370,9 @@ def _renew_catalog(manifest: Path) -> None:
 
     try:
         session = open_session(manifest)
+        write_catalog(session.graph, session.store)
     except UserError as error:
         say(f"catalog.duckdb is not up to date, and the next run writes it: {error}", err=True)
-    else:
-        write_catalog(session.graph, session.store)
 
 
 def _measured(session: Session) -> set[str]:
@@ -406,6 +405,8 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)
     print_blocked(Console(stderr=True), session.graph, outcome["blocked"], outcome["failed"])
+    for words in outcome["not_forgotten"]:
+        say(words, err=True)
     console.print(f"\ntables: {outcome['output']}\nask them: duckdb {shlex.quote(outcome['catalog'])}", soft_wrap=True)
 
 

@@ -61,7 +61,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     removed = absolute(session.manifest.removed)
     if not all(left.is_done for left in session.plans):
         write_recipes(session)
-    for words in apply_list(session.store, removed):
+    for words in apply_list(session.store, removed).odd:
         console.print(words)
     work = partial(_work, executor=_executor(executor, address), console=console)
     again = marked_plans(session)
@@ -69,7 +69,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
     if again:
         session = replace(session, plans=plan(session.graph, session.store))
     newer, schedule = work(session, session.plans, job_of=make_job)
-    apply_list(session.store, removed)  # it may have grown while shards were under way
+    forgotten = apply_list(session.store, removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
     catalog = connect(session.graph, session.store)
@@ -80,6 +80,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "shards_done": new + newer,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
+        "not_forgotten": list(forgotten.failed.values()),
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),
