@@ -135,7 +135,7 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
         say(f"capfilt: {loss}", err=True)
         raise typer.Exit(FINISHED_WITH_FAILURES) from None
     _print_outcome(outcome, as_json=as_json)
-    if outcome["failed"] or outcome["blocked"]:
+    if outcome["failed"] or outcome["blocked"] or outcome["not_forgotten"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
@@ -326,9 +326,9 @@ def forget(
         for found in exports:
             again = shlex.join(["capfilt", "export", target, found.destination, "--to", found.format])
             say(f"an export is out of date until it is made again: {again}")
-        for words in done.odd:
+        for words in (*done.odd, *done.failed.values()):
             say(words, err=True)
-    if done.odd:
+    if done.odd or done.failed:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
@@ -427,6 +427,8 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     print_failed_shards(Console(stderr=True), session)
     print_stopped(Console(stderr=True), outcome["stopped"])
     print_blocked(Console(stderr=True), session.graph, outcome["blocked"], outcome["failed"])
+    for words in outcome["not_forgotten"]:
+        say(words, err=True)
     console.print(f"\ntables: {outcome['output']}\nask them: duckdb {shlex.quote(outcome['catalog'])}", soft_wrap=True)
 
 

@@ -57,7 +57,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
 
 def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
     started = time.monotonic()
-    for words in apply_list(session.store, session.removed):
+    for words in apply_list(session.store, session.removed).odd:
         console.print(words)
     new, schedule = _work(session, executor=_executor(executor, address), console=console)
     again = session.replanned()
@@ -65,7 +65,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         session = again  # what was found of a whole source was found anew, and says something else of some shards
         newer, schedule = _work(session, executor=_executor(executor, address), console=console)
         new += newer
-    apply_list(session.store, session.removed)  # it may have grown while shards were under way
+    forgotten = apply_list(session.store, session.removed)  # it may have grown while shards were under way
     done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
     catalog = patiently(lambda: connect(session.graph, session.store))
@@ -77,6 +77,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
         "stopped": {name: state.stopped for name, state in schedule.nodes.items() if state.stopped},
+        "not_forgotten": list(forgotten.failed.values()),
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),

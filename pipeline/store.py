@@ -19,7 +19,7 @@ import json
 import re
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
-from stages.errors import UserError
+from stages.errors import DamagedError, UserError
 from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
 from stages.io.outages import patient, patiently
 from stages.io.shards import Artifact
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 TABLE = ".parquet"
 FAILURE = ".failed.json"
 SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 RECIPE = "recipe.json"
 COMPACTED = "compacted"
 RUNS = "runs"
@@ -132,8 +133,12 @@ class Store:
         return Artifact(f"{folder}/{shard}{TABLE}", without)
 
     def fingerprints(self, stage: str) -> list[str]:
-        """The fingerprints that `stage` has a folder for."""
-        return self.names(f"{self.root}/{stage}")
+        """The fingerprints that `stage` has a folder for; what systems and people have left beside them is none."""
+        return [name for name in self.names(f"{self.root}/{stage}") if FINGERPRINT.fullmatch(name)]
+
+    def has_results(self, folder: str) -> bool:
+        """Whether anything lies in a folder."""
+        return bool(self.names(folder))
 
     def committed(self, folder: str) -> set[str]:
         """The shards whose table lies in `folder`."""
@@ -145,12 +150,16 @@ class Store:
         failed, done = (
             {name.removesuffix(ending) for name in names if name.endswith(ending)} for ending in (FAILURE, TABLE)
         )
-        return {shard: self.read_json(f"{folder}/{shard}{FAILURE}") for shard in sorted(failed - done)}
+        found = {}
+        for shard in sorted(failed - done):
+            with suppress(FileNotFoundError):  # a run under way has done it since
+                found[shard] = self.read_json(f"{folder}/{shard}{FAILURE}", "error", "attempts")
+        return found
 
     def sides(self, folder: str, ending: str) -> dict[str, str]:
         """The locations of the side files with an ending that tables in a folder name, by shard."""
-        names = self.names(folder)
-        found = [side[1] for name in names if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
+        names = set(self.names(folder))
+        found = [side[1] for name in sorted(names) if name.endswith(f".{ending}") and (side := SIDE.fullmatch(name))]
         sides: dict[str, str] = {}
         for shard in found:
             with suppress(KeyError):  # its table names another attempt's, or none
@@ -244,32 +253,58 @@ class Store:
             write_whole(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
 
     def recipe(self, folder: str) -> dict[str, Any] | None:
-        """What was hashed into the folder's fingerprint, None where nobody wrote it."""
-        url = f"{folder}/{RECIPE}"
-        return self.read_json(url) if self._exists(url) else None
+        """What was hashed into the folder's fingerprint, None where nobody wrote it.
 
-    def strays(self, folder: str, shard: str | None = None) -> list[str]:
+        Raises:
+            DamagedError: it says something else.
+        """
+        url = f"{folder}/{RECIPE}"
+        if not self._exists(url):
+            return None
+        found = self.read_json(url, "source", "identity")
+        identity = found["identity"] if isinstance(found["identity"], dict) else {}
+        if not all(isinstance(identity.get(key), dict) for key in ("recipe", "inputs")):
+            raise DamagedError(url, "it says nothing of a recipe and its inputs")
+        return found
+
+    def strays(self, folder: str, shard: str | None = None, listed: Sequence[str] | None = None) -> list[str]:
         """The names in a folder that nothing reads: what is not whole, and side files that no table names.
 
         Args:
             folder: any of the output's.
             shard: the one to look at; None for all.
+            listed: what lies there of it, for who looks at shard after shard; None looks.
         """
-        names = self.names(folder)
-        found = [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
+        names = self.names(folder) if listed is None else listed
+        there, found = set(names), [name for name in names if TEMPORARY.fullmatch(name) and shard is None]
         sides: dict[str, list[str]] = {}
         for name in names:
-            if name not in found and (side := SIDE.fullmatch(name)) and shard in (None, side[1]):
+            if not TEMPORARY.fullmatch(name) and (side := SIDE.fullmatch(name)) and shard in (None, side[1]):
                 sides.setdefault(side[1], []).append(name)
         for owner, own in sides.items():
-            there = f"{owner}{TABLE}" in names
-            named = self.artifact(folder, owner).metadata().values() if there else ()
-            found += [name for name in own if name not in named]
+            with suppress(DamagedError):  # whose they are cannot be told; whoever needs the table says so
+                named = set(self.artifact(folder, owner).metadata().values() if f"{owner}{TABLE}" in there else ())
+                found += [name for name in own if name not in named]
         return found
 
-    def remove_strays(self, folder: str, shard: str) -> None:
-        """Remove the side files of a shard that its table does not name: what attempts without a table left."""
-        for name in self.strays(folder, shard):
+    def names_by_shard(self, folder: str) -> dict[str, list[str]]:
+        """The names of the tables and side files in a folder, by shard."""
+        found: dict[str, list[str]] = {}
+        for name in self.names(folder):
+            side = SIDE.fullmatch(name)
+            if side or name.endswith(TABLE):
+                found.setdefault(side[1] if side else name.removesuffix(TABLE), []).append(name)
+        return found
+
+    def remove_strays(self, folder: str, shard: str, listed: Sequence[str] | None = None) -> None:
+        """Remove the side files of a shard that its table does not name: what attempts without a table left.
+
+        Args:
+            folder: where they lie.
+            shard: whose they are.
+            listed: as for `strays`.
+        """
+        for name in self.strays(folder, shard, listed):
             self._remove_side(f"{folder}/{name}")
 
     def record_removals(self, digest: str) -> None:
@@ -279,7 +314,7 @@ class Store:
     def removals(self) -> str | None:
         """Which removal list the tables have been cleared of, None if of none."""
         url = f"{self.root}/{REMOVALS}"
-        return str(self.read_json(url)["sha256"]) if self._exists(url) else None
+        return str(self.read_json(url, "sha256")["sha256"]) if self._exists(url) else None
 
     def record_run(self, name: str, state: Mapping[str, Any]) -> None:
         """Say how far a run is that is under way."""
@@ -299,12 +334,23 @@ class Store:
         found = []
         for url in self.run_files():
             with suppress(FileNotFoundError):  # it has ended since
-                found.append(self.read_json(url))
+                found.append(self.read_json(url, "written", "process", "host", "started", "stages"))
         return found
 
-    def read_json(self, url: str) -> dict[str, Any]:
-        """A JSON object of the store's own."""
-        found: dict[str, Any] = json.loads(patiently(lambda: self.filesystem.cat_file(url)))
+    def read_json(self, url: str, *keys: str) -> dict[str, Any]:
+        """A JSON object of the store's own, which has these keys.
+
+        Raises:
+            DamagedError: it is none.
+            FileNotFoundError: it is not there.
+        """
+        content = patiently(lambda: self.filesystem.cat_file(url))
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(url, error) from None
+        if not isinstance(found, dict) or not found.keys() >= set(keys):
+            raise DamagedError(url, f"it is no object with {', '.join(keys)}")
         return found
 
     @patient

@@ -1,7 +1,8 @@
 """Removal lists as files: text, CSV, TSV, JSON lines and Parquet, by their names; all but Parquet may be compressed.
 
-A text list has one entry a line; `#` begins a comment. The others are tables, and may be cut out of a URL list: entries
-are what stands in the columns `COLUMNS`, in whatever case, and the other columns make no difference.
+A text list has one entry a line. The others are tables, and may be cut out of a URL list: entries are what stands in
+the columns `COLUMNS`, in whatever case, and the other columns make no difference. The blanks of an address that has a
+cell of its own are known to be part of it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +36,9 @@ _SHOWN: Final = 80
 """Characters of a line that a message repeats."""
 _END: Final = "\x01the end"
 """A last line of its own, which only an open quotation mark can swallow."""
+_NOTE: Final = re.compile(r"\s[#;]")
+"""How a note begins that somebody has put behind an address."""
+_BLANK: Final = re.compile(r"[^\S\t-\r\x1c-\x1f]")
 
 csv.field_size_limit(2**31 - 1)  # texts beside the addresses may be of any length
 
@@ -61,6 +67,18 @@ def kind(name: str) -> tuple[str, str | None]:
     path = PurePosixPath(name.partition("?")[0].lower())
     compression = _COMPRESSED.get(path.suffix)
     return (PurePosixPath(path.stem) if compression else path).suffix, compression
+
+
+def without_blanks(address: str) -> str:
+    """An address as it is written in a list."""
+    return _BLANK.sub(lambda found: quote(found[0]), address)
+
+
+def _of_cell(value: Any) -> str:
+    """The entry in a cell; a blank within an address is one, unless a note seems to begin behind it."""
+    text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else str("" if value is None else value)
+    text = text.strip()
+    return text if _NOTE.search(text) or "://" not in text else without_blanks(text)
 
 
 def unit(name: str) -> str:
@@ -114,8 +132,7 @@ def _decoded(name: str, content: bytes) -> str:
 
 def _of_text(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        entry = line.strip()
-        if entry and not entry.startswith("#"):
+        if entry := line.strip():
             yield number, entry
 
 
@@ -123,12 +140,12 @@ def _of_json(text: str) -> Iterator[tuple[int, str]]:
     for number, line in _of_text(text):
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         values = [value for name, value in found.items() if name.lower() in COLUMNS] if isinstance(found, dict) else []
-        yield from ((number, str(value).strip()) for value in values if value)
+        yield from ((number, _of_cell(value)) for value in values if value)
         if not values:
-            yield number, found if isinstance(found, str) else line
+            yield number, _of_cell(found) if isinstance(found, str) else line
 
 
 def _of_csv(name: str, ending: str, text: str) -> Iterator[tuple[int, str]]:
@@ -142,7 +159,8 @@ def _of_csv(name: str, ending: str, text: str) -> Iterator[tuple[int, str]]:
         if len(row) > len(header):
             yield number, f"{len(row)} cells below {len(header)} names: {row}"
         else:
-            yield from ((number, row[place].strip()) for place in places if place < len(row) and row[place].strip())
+            found = [_of_cell(row[place]) for place in places if place < len(row)]
+            yield from ((number, entry) for entry in found if entry)
     raise UserError(f"removed: {name}, line {number}: a quotation mark is opened and never closed")
 
 
@@ -153,37 +171,49 @@ class _Form(NamedTuple):
     quoting: Literal[0, 3]
 
     def numbered(self, text: str) -> Iterator[tuple[int, list[str]]]:
-        """The rows, and the number of the line that each begins on."""
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, quoting=self.quoting)
+        """The rows, and the number of the line that each begins on; lines that are empty are none."""
+        reader = csv.reader(io.StringIO(text, newline=""), **self._options)
         number = 1
         for row in reader:
-            yield number, row
+            if any(cell.strip() for cell in row):
+                yield number, row
             number = reader.line_num + 1
 
     def lines(self, rows: Iterable[Sequence[str]]) -> Iterator[str]:
         for row in rows:
             line = io.StringIO()
-            csv.writer(line, delimiter=self.delimiter, quoting=self.quoting, lineterminator="").writerow(row)
+            csv.writer(line, lineterminator="", **self._options).writerow(row)
             yield line.getvalue()
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        quote = None if self.quoting == csv.QUOTE_NONE else '"'  # else the writer refuses a quotation mark
+        return {"delimiter": self.delimiter, "quoting": self.quoting, "quotechar": quote}
 
 
 def _header(name: str, ending: str, text: str) -> tuple[list[str], _Form]:
     """The names of the columns in lower case, and how the lines are to be read."""
-    first = text.splitlines()[0]
     for delimiter in _DELIMITERS if ending == ".csv" else "\t":
         form = _Form(delimiter, csv.QUOTE_MINIMAL if ending == ".csv" else csv.QUOTE_NONE)
-        header = [column.strip().lower() for column in next(form.numbered(first))[1]]
+        header = [column.strip().lower() for column in next(form.numbered(text))[1]]
         if set(header) & set(COLUMNS):
             return header, form
-    raise _no_columns(name, repr(first[:_SHOWN]))
+    raise _no_columns(name, repr(text.strip().partition("\n")[0][:_SHOWN]))
 
 
 def _of_parquet(name: str, content: bytes) -> Iterator[tuple[int, str]]:
     for column in _read_parquet(name, content, COLUMNS).columns:
-        for number, value in enumerate(column.to_pylist(), start=1):
-            text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value or "")
-            if text.strip():
-                yield number, text.strip()
+        for number, value in enumerate(_undecoded(column).to_pylist(), start=1):
+            if text := _of_cell(value):
+                yield number, text
+
+
+def _undecoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with the bytes of its texts, which need not be UTF-8 whatever the table says."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.cast(kind).cast(pa.large_binary())
+    return column
 
 
 def _read_parquet(name: str, content: bytes, wanted: Collection[str] | None = None) -> pa.Table:

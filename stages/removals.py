@@ -1,12 +1,15 @@
 """The removal list: the images that people asked not to be used, by their URL or by the sha256 or md5 of their bytes.
 
 It lies on any fsspec filesystem, in one of the forms that `removal_files` reads. 64 hex digits are a sha256, 32 an md5,
-and everything else is an address. It is no part of a fingerprint: a new entry makes nothing else run again.
+and everything else is an address. What follows a blank and `#` is a remark. A blank within an address is written `%20`:
+otherwise nobody could tell where an address ends and somebody's note on it begins. The list is no part of a
+fingerprint: a new entry makes nothing else run again.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,12 +17,16 @@ from urllib.parse import unquote, urlsplit
 
 from stages import removal_files
 from stages.errors import UserError
-from stages.io.files import locate, write_whole
+from stages.io.files import is_url, locate, write_whole
 
 _SUMS: Final = {64: "sha256", 32: "md5"}
 """What a sum of so many hex digits is."""
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
-_ADDRESS: Final = re.compile(r"https?://[^\s/][^\0-\x1f\x7f\ud800-\udfff]*", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"https?://(?!/)[^\s\0-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
+_WITH_BLANK: Final = re.compile(r"https?://\S+\s", re.IGNORECASE)
+BLANKS: Final = "write a blank within an address as %20, and a note behind ' #'"
+"""What to do where an address and a note on it cannot be told apart."""
+_REMARK: Final = re.compile(r"(?:^|\s)\s*#.*", re.DOTALL)
 _NAMED: Final = 5
 """Lines of a list of which it is said what is wrong with them."""
 
@@ -31,7 +38,7 @@ def same_address(url: str) -> str:
     """
     text = url.strip()
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text.partition("#")[0].strip())
         if not parts.hostname:
             return text
         port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
@@ -75,8 +82,13 @@ def column_of(entry: str) -> str:
 
 
 def is_entry(text: str) -> bool:
-    """Whether a text is what a list is made of: an http(s) URL, a sha256 or an md5 sum."""
-    return column_of(text) != "url" or _ADDRESS.fullmatch(text.strip()) is not None
+    """Whether a text is what a list is made of: an http(s) URL without a blank, a sha256 or an md5 sum."""
+    return column_of(text) != "url" or _ADDRESS.fullmatch(text) is not None
+
+
+def without_remark(text: str) -> str:
+    """What stands on a line before a blank and `#`; "" where it begins with `#`."""
+    return _REMARK.sub("", text, count=1).strip()
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,9 @@ class Listed:
     """What stands in the file of a list."""
 
     entries: tuple[str, ...]
+    """Those that are some (see `is_entry`), without remarks."""
     odd: list[str]
-    """What is said of those that are none (see `is_entry`), in one line."""
+    """What is said of those that are none, in one line."""
 
 
 def read_list(url: str) -> Listed:
@@ -94,50 +107,68 @@ def read_list(url: str) -> Listed:
     Raises:
         UserError: there is no such list, or it cannot be read.
     """
-    filesystem, path = locate(url)
     try:
+        filesystem, path = locate(url)
         content: bytes = filesystem.cat_file(path)
     except FileNotFoundError:
-        raise UserError(f"removed: no removal list {url}; write one, an empty file will do") from None
-    except OSError as error:
-        raise UserError(f"removed: {url} cannot be read ({error.strerror or error})") from None
-    found = list(removal_files.entries(url, content))
+        raise UserError(
+            f"removed: no removal list {url}{_here(url)}; write one, an empty file will do, where every host sees it"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - every kind of storage has errors of its own
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"removed: {url} cannot be read ({reason})") from None
+    found = [(number, entry) for number, text in removal_files.entries(url, content) if (entry := without_remark(text))]
     odd = [(number, text) for number, text in found if not is_entry(text)]
-    return Listed(tuple(text for _, text in found), [_told(url, odd)] if odd else [])
+    return Listed(tuple(text for _, text in found if is_entry(text)), [_told(url, odd)] if odd else [])
+
+
+def _here(url: str) -> str:
+    """The host that looked, where another one may see something else."""
+    return "" if is_url(url) else f" on {socket.gethostname()}"
 
 
 def _told(url: str, odd: Sequence[tuple[int, str]]) -> str:
     unit = removal_files.unit(url)
     shown = ", ".join(f"{unit} {number} {text[:80]!a}" for number, text in odd[:_NAMED])
     more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
-    return f"removed: {url}: neither an http(s) address nor a sum (64 or 32 hex digits): {shown}{more}"
+    advice = f"; {BLANKS}" if any(_WITH_BLANK.match(text) for _, text in odd) else ""
+    return f"removed: {url}: neither an http(s) address nor a sum (64 or 32 hex digits): {shown}{more}{advice}"
+
+
+_NOT_READ: Final = object()
 
 
 class RemovalList:
-    """A list that may grow while it is in use: it is read again when its file has changed."""
+    """A list that may grow while it is in use: it is read again when its file has changed.
+
+    One that is not there, or no longer, is none that is empty: no image may be fetched then.
+    """
 
     def __init__(self, url: str | None) -> None:
         self._url = url
-        self._state: object = None
+        self._state: object = _NOT_READ
         self._removals = Removals()
 
     def __call__(self) -> Removals:
         """What is on the list now.
 
         Raises:
-            UserError: the list cannot be read.
+            UserError: the list cannot be read, or is not there.
         """
-        if self._url is not None and (state := list_state(self._url)) != self._state:
+        if self._url is not None and ((state := _state_of(self._url)) is None or state != self._state):
             self._removals = Removals.of(read_list(self._url).entries)
             self._state = state
         return self._removals
 
 
-def list_state(url: str) -> object:
-    """What changes when the file of a list does; None where there is none."""
+def _state_of(url: str) -> object:
+    """What changes when the file of a list does; None where nobody can tell, as there is none."""
     filesystem, path = locate(url)
     filesystem.invalidate_cache()
-    return filesystem.checksum(path) if filesystem.exists(path) else None
+    try:
+        return filesystem.checksum(path)
+    except OSError:  # what is amiss is for `read_list` to say
+        return None
 
 
 def add_entries(url: str, entries: Sequence[str]) -> list[str]:
@@ -156,5 +187,6 @@ def add_entries(url: str, entries: Sequence[str]) -> list[str]:
     ]
     if new or not there:
         before = filesystem.cat_file(path) if there else None
-        write_whole(url, removal_files.with_entries(url, before, [(column_of(entry), entry) for entry in new]))
+        written = [(column_of(entry), removal_files.without_blanks(entry)) for entry in new]
+        write_whole(url, removal_files.with_entries(url, before, written))
     return new

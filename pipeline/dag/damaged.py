@@ -33,5 +33,7 @@ def damaged_files(graph: Graph, store: Store) -> list[dict[str, Any]]:
     for node in graph.cuts:
         named = {part.name for part in node.parts}
         sides = store.sides(done_folder(node, store), ENDING)
-        found += [{"node": node.name, **store.read_json(url)} for part, url in sides.items() if part in named]
+        found += [
+            {"node": node.name, **store.read_json(url, "file", "words")} for part, url in sides.items() if part in named
+        ]
     return found

@@ -46,6 +46,8 @@ def _inputs(store: Store, stage: str, fingerprint: str) -> frozenset[str]:
     """The fingerprints that a result was made of."""
     folder = store.folder(stage, fingerprint)
     recipe = store.recipe(folder)
+    if recipe is None and not store.has_results(folder):
+        return frozenset()
     if recipe is None:
         raise UserError(f"{folder} has lost its recipe.json, so nobody can tell what it was made of; delete it")
     return frozenset(found.partition("/")[0] for inputs in recipe["identity"]["inputs"].values() for found in inputs)

@@ -31,6 +31,7 @@ from pipeline.sql.scan import (
     scan,
     schema,
     text,
+    whole_tables,
 )
 from pipeline.sql.views import MADE_BY, views
 from pipeline.store import Store, file_of
@@ -81,9 +82,11 @@ def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...
 
     Raises:
         duckdb.Error: the query is wrong.
+        DamagedError: a table is damaged.
     """
-    result = connection.sql(sql)
-    return ([], []) if result is None else (result.columns, result.fetchall())
+    with whole_tables():
+        result = connection.sql(sql)
+        return ([], []) if result is None else (result.columns, result.fetchall())
 
 
 def _define_all(
@@ -106,9 +109,11 @@ def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *
         rows = scan(store, tables) if tables else _empty(connection, kind)
         if any(_has_more(store, graph, node, counted) for node in nodes):
             rows = f"FROM ({rows}) SEMI JOIN listings USING (shard) ANTI JOIN uncounted USING (shard, key)"
-        connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
+        with whole_tables():
+            connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
     for view, sql in views(graph):
-        connection.execute(f"CREATE VIEW {view} AS {sql}")
+        with whole_tables():
+            connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
 def _counted(store: Store, node: Node) -> list[Counted]:

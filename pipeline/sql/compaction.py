@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.dag.graph import Graph
-from pipeline.sql.scan import SHARD, Alike, Tables, alike, below, open_duckdb, scan, text
+from pipeline.sql.scan import SHARD, Alike, Tables, alike, below, open_duckdb, scan, text, whole_tables
 from pipeline.store import COMPACTED, TABLE, Store, file_of
 from stages.io.files import whole_file, write_whole
 
@@ -50,7 +50,7 @@ class Compacted:
 def compaction(store: Store, folder: str) -> Compaction:
     """What of a folder has been compacted."""
     try:
-        found = store.read_json(f"{folder}/{COMPACTED}.json")
+        found = store.read_json(f"{folder}/{COMPACTED}.json", "files", "shards")
     except FileNotFoundError:
         return Compaction()
     return Compaction(tuple(found["files"]), frozenset(found["shards"]))
@@ -97,6 +97,6 @@ def _put_together(store: Store, folder: str, batch: Alike) -> str:
     name = f"{COMPACTED}/{uuid.uuid4().hex[:12]}{TABLE}"
     names = below(store, folder, *map(file_of, batch.shards))
     rows = scan(store, [Tables(names, {"shard": SHARD}, batch.schema)])
-    with whole_file(f"{folder}/{name}") as path, open_duckdb(store) as connection:
+    with whole_tables(), whole_file(f"{folder}/{name}") as path, open_duckdb(store) as connection:
         connection.execute(f"COPY ({rows}) TO {text(str(path))} (FORMAT parquet, COMPRESSION zstd)")
     return name

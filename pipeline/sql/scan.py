@@ -7,8 +7,10 @@ A byte of somebody's list that is no UTF-8 is `?`, and no reason to show nothing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +20,11 @@ import pyarrow.parquet as pq
 
 from pipeline.dag.graph import Node
 from pipeline.sql.column_types import as_text, without_common_type
-from pipeline.store import Store
+from pipeline.store import COMPACTED, Store
+from stages.errors import DamagedError
 from stages.io.files import open_bytes
+from stages.io.shards import damaged_table, whole_table
+from stages.registry import STAGES
 
 CATALOG: Final = "catalog.duckdb"
 """The file with the views, beside the stages' folders."""
@@ -42,6 +47,10 @@ ALONE: Final = f"""
 """
 """A condition, as SQL, that ends a query of a catalog where another one is attached to it: both would take the folder
 of the first for theirs."""
+_OWN_TABLE: Final = re.compile(
+    rf"""file ['"]([^'"]*/(?:{"|".join(STAGES)})/[0-9a-f]{{16}}/[^'"]*)['"]""", re.IGNORECASE
+)
+"""What DuckDB says of the file that it stumbled over, where that is a table of the output."""
 # ruff: noqa: S608 - names and paths are quoted
 
 
@@ -128,9 +137,33 @@ def keeps_columns(node: Node) -> bool:
 
 
 def schema(url: str) -> pa.Schema:
-    """A table's columns and their types."""
-    with open_bytes(url) as file:
+    """A table's columns and their types.
+
+    Raises:
+        DamagedError: it is none.
+    """
+    with whole_table(url), open_bytes(url) as file:
         return pq.read_schema(file).remove_metadata()
+
+
+@contextmanager
+def whole_tables() -> Iterator[None]:
+    """What has DuckDB read tables of the output; one that is damaged is told with its name, and with what to do.
+
+    Raises:
+        DamagedError: one is damaged.
+        duckdb.Error: anything else is wrong.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if (found := _OWN_TABLE.search(str(error))) and not isinstance(error, duckdb.IOException):
+            raise _damaged(found[1], error) from None
+        raise
+
+
+def _damaged(url: str, error: duckdb.Error) -> DamagedError:
+    return DamagedError(url, error) if f"/{COMPACTED}/" in url else damaged_table(url, error)
 
 
 def below(store: Store, folder: str, *names: str) -> tuple[str, ...]:

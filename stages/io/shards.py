@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tarfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.contract import MAX_BYTES, Shard
+from stages.errors import DamagedError
 from stages.io import tars
 from stages.io.files import open_bytes
 from stages.io.outages import patient
@@ -42,11 +43,16 @@ class Artifact:
 
     @patient
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the whole table, or the columns named, and of it the rows that count."""
+        """Read the whole table, or the columns named, and of it the rows that count.
+
+        Raises:
+            DamagedError: it is none.
+            OSError: it is not there, or storage is out of order.
+        """
         read = list(columns) if columns is not None else None
         if read is not None and self.without and "key" not in read:
             read.append("key")
-        with open_bytes(self.url) as file:
+        with whole_table(self.url), open_bytes(self.url) as file:
             found = pq.read_table(file, columns=read)
         if self.without:
             gone = pc.is_in(found["key"], pa.array(sorted(self.without), pa.string()))
@@ -55,8 +61,13 @@ class Artifact:
 
     @patient
     def metadata(self) -> dict[str, str]:
-        """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...)."""
-        with open_bytes(self.url) as file:
+        """The table's own key-value metadata (stage, fingerprint, recipe, counts, side files, ...).
+
+        Raises:
+            DamagedError: it is none.
+            OSError: it is not there, or storage is out of order.
+        """
+        with whole_table(self.url), open_bytes(self.url) as file:
             found = pq.read_metadata(file).metadata or {}
         return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
 
@@ -70,12 +81,37 @@ class Artifact:
         return location if "/" in location else f"{self.url.rsplit('/', 1)[0]}/{location}"
 
 
+@contextmanager
+def whole_table(url: str) -> Iterator[None]:
+    """What reads a committed table; one that is damaged is told with its name, and with what to do.
+
+    Raises:
+        DamagedError: it is damaged.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # Arrow's own have no number
+        raise damaged_table(url, error) from None
+
+
+def damaged_table(url: str, error: object) -> DamagedError:
+    """What is said of a damaged table."""
+    folder, _, name = url.rpartition("/")
+    part = f"{folder}/parts/{name.rpartition('-')[0]}*"  # which says that the file's shards are all there
+    return DamagedError(url, error, also=f" and {part}" if "/urls/" in url and not folder.endswith("/parts") else "")
+
+
 def duplicates(shard: Shard) -> frozenset[str]:
     """The keys of the shard's images that are copies of others; nothing is to be computed for them."""
     verdicts = shard.maybe("duplicates")
     if verdicts is None:
         return frozenset()
-    with open_bytes(verdicts.url) as file:  # of all shards, ordered by them: little of it is read
+    with (
+        whole_table(verdicts.url),
+        open_bytes(verdicts.url) as file,
+    ):  # of all shards, ordered by them: little of it is read
         return frozenset(pq.read_table(file, columns=["key"], filters=[("shard", "=", shard.name)])["key"].to_pylist())
 
 

@@ -27,13 +27,13 @@ from tests.odd_names import ODD, lookalikes, names
 TABLE = pa.table({"key": ["a", "b"], "value": [1, 2]})
 
 
-NODE = Node("rank", STAGES["rank"], "web", Recipe(), RunOptions(), {}, {}, "00ff")
+NODE = Node("rank", STAGES["rank"], "web", Recipe(), RunOptions(), {}, {}, "00000000000000ff")
 
 
 def count(store: Store, name: str) -> list[tuple]:
     """Rows, the sum of their values and the first shard of what lies in the store's one folder under a name."""
     added = {} if name.startswith("compacted") else {"shard": SHARD}
-    rows = scan(store, [Tables(below(store, store.folder("rank", "00ff"), name), added)])
+    rows = scan(store, [Tables(below(store, store.folder("rank", "00000000000000ff"), name), added)])
     with open_duckdb(store) as connection:
         return connection.sql(f"SELECT count(*), sum(value), min(shard), max(key) FROM ({rows})").fetchall()
 
@@ -60,12 +60,12 @@ def check_own_tables(place: str, name: str) -> None:
     """Commit, read, compact and remove below a folder; what lies below others that look alike stays."""
     own, *others = (Store.open(f"{place}/{found}/out") for found in (name, *lookalikes(name)))
     for other in others:
-        other.filesystem.makedirs(f"{other.root}/rank/00ff", exist_ok=True)
-        other.filesystem.pipe_file(f"{other.root}/rank/00ff/web-0-0.parquet", b"no table")
-    folder = own.folder("rank", "00ff")
+        other.filesystem.makedirs(f"{other.root}/rank/00000000000000ff", exist_ok=True)
+        other.filesystem.pipe_file(f"{other.root}/rank/00000000000000ff/web-0-0.parquet", b"no table")
+    folder = own.folder("rank", "00000000000000ff")
     for shard in ("web-0-0", "web-0-1"):
         own.commit(folder, shard, Output(TABLE), {})
-    assert own.fingerprints("rank") == ["00ff"]
+    assert own.fingerprints("rank") == ["00000000000000ff"]
     assert count(own, "*.parquet") == [(4, 6, "web-0-0", "b")]
     assert count(own, "web-0-1.parquet") == [(2, 3, "web-0-1", "b")]
     assert compact(Graph({"rank/web": NODE}), own).files == 1
@@ -189,9 +189,9 @@ def test_an_output_that_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "real [1]").mkdir()
     (tmp_path / "out").symlink_to("real [1]")
     store = Store.open(str(tmp_path / "out"))
-    store.commit(store.folder("rank", "00ff"), "web-0-0", Output(TABLE), {})
+    store.commit(store.folder("rank", "00000000000000ff"), "web-0-0", Output(TABLE), {})
     assert count(store, "*.parquet")[0][0] == 2
-    assert (tmp_path / "real [1]/rank/00ff/web-0-0.parquet").exists()
+    assert (tmp_path / "real [1]/rank/00000000000000ff/web-0-0.parquet").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def store(tmp_path) -> Store:
     store = Store.open(str(tmp_path / "out"))
     side = tmp_path / "side"
     side.write_text("x")
-    folder = store.folder("download", "00ff")
+    folder = store.folder("download", "00000000000000ff")
     store.commit(folder, "a-00000", Output(pa.table({"value": [1]}), sides={"tar": side}), {})
     store.commit(folder, "b-00000", Output(pa.table({"value": [1]}), links={"tar": "/elsewhere/b.tar"}), {})
     store.record_recipe(folder, {"source": "web", "identity": {}})
@@ -38,13 +38,13 @@ def files(store: Store) -> set[str]:
 
 
 STRAYS = [
-    "download/00ff/.a-00000.parquet.0123456789ab",  # a table that was being written
-    "download/00ff/.a-00000.0123456789ab.tar.0123456789ab",  # a side file that was being written
-    "download/00ff/a-00000.0123456789ab.tar",  # the side file of a second host
-    "download/00ff/b-00000.0123456789ab.tar",
-    "download/00ff/d-00000.0123456789ab.tar",  # whose table never came
-    "urls/00ff/parts/.web-00000.parquet.0123456789ab",
-    "pretrain/00ff/checkpoints/.step-00000004.pt.0123456789ab",
+    "download/00000000000000ff/.a-00000.parquet.0123456789ab",  # a table that was being written
+    "download/00000000000000ff/.a-00000.0123456789ab.tar.0123456789ab",  # a side file that was being written
+    "download/00000000000000ff/a-00000.0123456789ab.tar",  # the side file of a second host
+    "download/00000000000000ff/b-00000.0123456789ab.tar",
+    "download/00000000000000ff/d-00000.0123456789ab.tar",  # whose table never came
+    "urls/00000000000000ff/parts/.web-00000.parquet.0123456789ab",
+    "pretrain/00000000000000ff/checkpoints/.step-00000004.pt.0123456789ab",
     ".catalog.duckdb.0123456789ab",
 ]
 
@@ -65,11 +65,11 @@ def test_a_stray_goes_and_all_else_stays(stray, store):
 
 
 def test_results_that_nobody_asks_for_go_on_demand(store):
-    kept, other = store.folder("download", "00ff"), store.folder("download", "00ee")
+    kept, other = store.folder("download", "00000000000000ff"), store.folder("download", "00000000000000ee")
     store.commit(other, "a-00000", Output(pa.table({"value": [1]})), {})
     assert clean(store, older_than=AT_ONCE, keep=None, dry_run=False).unused == []
     assert clean(store, older_than=AT_ONCE, keep={kept}, dry_run=False).unused == [other]
-    assert store.fingerprints("download") == ["00ff"]
+    assert store.fingerprints("download") == ["00000000000000ff"]
     assert store.committed(kept) == {"a-00000", "b-00000"}
 
 

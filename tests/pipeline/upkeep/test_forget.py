@@ -228,18 +228,84 @@ def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, capsy
     assert len(members()) == 4
 
 
+def damage(path: Path, how: str) -> bytes:
+    """Damage a file, and return what it was."""
+    whole = path.read_bytes()
+    if path.suffix == ".tar":
+        with tarfile.open(path) as tar:
+            edge = tar.getmembers()[3].offset
+    if how == "a header":
+        path.write_bytes(whole[:edge] + b"x" * 512 + whole[edge + 512 :])
+    elif how == "cut at an edge":
+        path.write_bytes(whole[:edge])
+    else:
+        path.write_bytes(whole[: len(whole) // 3 + 100])
+    return whole
+
+
+DAMAGED = [
+    ("download/*/*-00000.*.tar", "a header"),
+    ("download/*/*-00000.*.tar", "cut at an edge"),
+    ("download/*/*-00000.*.tar", "cut within"),
+    ("download/*/*-00000.parquet", "cut within"),
+    ("urls/*/*-00000.parquet", "cut within"),
+    ("caption/*/*-00000.parquet", "cut within"),
+]
+
+
+def test_what_is_damaged_is_told_and_all_else_is_cleared(folder, web, capsys):
+    applied = Store.open("out").removals()
+    for number, (pattern, how) in enumerate(DAMAGED):
+        first = sorted(Path("out").glob(pattern))[0]
+        whole = damage(first, how)
+        broken = first.read_bytes()
+        wanted = [web.url("/2"), web.url("/4")] if not number else []  # of the first shard, and of the second one
+        code, _, err = capfilt(capsys, "forget", "m.yaml", *wanted)
+        assert code == 1
+        assert f"{first.absolute()} is damaged (" in err
+        assert first.read_bytes() == broken
+        hit = [
+            row["status"]
+            for table in tables_but(first)
+            for row in table
+            if row["url"] in {web.url("/2"), web.url("/4")}
+        ]
+        assert set(hit) == {"removed"}
+        assert Store.open("out").removals() == applied
+        code, _, err = capfilt(capsys, *LOCAL, "--until", "download")
+        assert code in {1, 2}  # 2 where the views need the table
+        assert f"{first.absolute()} is damaged (" in err
+        first.write_bytes(whole)
+    assert capfilt(capsys, "forget", "m.yaml")[0] == 0
+    assert Store.open("out").removals() != applied
+    assert not any(map(holds, ("text of /2", "text of /4")))
+    assert holds("text of /1")
+
+
+def tables_but(damaged: Path) -> list[list[dict]]:
+    """The images tables but for one, and for the one that names it."""
+    paths = [
+        path
+        for path in Path("out/download").glob("*/*.parquet")
+        if damaged.parent != path.parent or "00001" in path.name[-15:]
+    ]
+    return [pq.read_table(path).to_pylist() for path in paths]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["ftp://x/1.jpg"], "'ftp://x/1.jpg' is neither an http(s) URL nor a sha256 or md5 sum"),
         (["a" * 40], "is neither an http(s) URL nor a sha256 or md5 sum (64 or 32 hex digits)"),
+        (["http://x/1.jpg ; by X"], "write a blank within an address as %20, and a note behind ' #'"),
+        (["http://x/\udce9.jpg"], r"'http://x/\udce9.jpg' is neither"),
         (["--list", "nowhere.txt"], "no removal list nowhere.txt"),
         (["http://x/1.jpg"], "it has no removal list; add a line such as 'removed: removed.txt'"),
     ],
 )
 def test_mistakes(arguments, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_manifest(32, removed="" if arguments[0].startswith("http") else "removed: removed.txt")
+    write_manifest(32, removed="" if expected.startswith("it has no") else "removed: removed.txt")
     code, _, err = capfilt(capsys, "forget", "m.yaml", *arguments)
     assert code == 2
     assert expected in err

@@ -19,7 +19,7 @@ from loopback import Run, Web, encoded, picture
 
 from stages.download.urls import request_url
 from stages.errors import UserError
-from stages.removals import Removals, add_entries, column_of, is_entry, read_list, same_address
+from stages.removals import RemovalList, Removals, add_entries, column_of, is_entry, read_list, same_address
 
 DIGEST = hashlib.sha256(b"x").hexdigest()
 MD5 = hashlib.md5(b"x").hexdigest()
@@ -124,6 +124,10 @@ def test_a_list_may_be_cut_out_of_a_url_list(tmp_path: Path, form: str, address:
         ("a.csv", b'URL,TEXT\nhttp://x/1,"two\nlines"\nhttp://x/2,a,b\nhttp://x/3\n\nnone,\n', 2, "line 4 "),
         ("a.tsv", b'TEXT\tURL\n"odd\thttp://x/1\nb\thttp://x/2\n\xff\thttp://x/3\nc\tx', 3, "line 5 'x'"),
         ("a.jsonl", b'{"URL": "http://x/1"}\n{"url"\n{"text": "a"}\n"http://x/2"\n5', 2, "line 2 "),
+        ("a.jsonl", b'{"url": "http://x/\\ud83d.jpg"}\n{"url": "http://x/2"}', 1, r"line 1 'http://x/\ud83d.jpg'"),
+        ("a.jsonl", b"[" * 100_000 + b'\n{"url": "http://x/2"}', 1, "line 1 '[[["),
+        ("a.txt", b"http://x/1 # asked for by X\nhttp://x/2 ; by Y\nhttp://x/3 by Z", 1, "line 2 'http://x/2 ; by Y'"),
+        ("a.csv", b"url\nhttp://x/1 # by X\nhttp://x/2 ; by Y\nhttp://x/b c.jpg", 2, "line 3 'http://x/2 ; by Y'"),
     ],
 )
 def test_a_line_that_is_no_entry_is_told_and_costs_no_other(
@@ -165,6 +169,76 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | 
         read_list(str(tmp_path / name))
 
 
+def test_a_remark_is_no_part_of_an_address_and_a_blank_in_a_cell_is(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"http://x/1.jpg # on request of X\n{MD5}\t# and of Y\nhttp://x/2.jpg#top\n#\n")
+    assert entries(tmp_path / "a.txt") == ["http://x/1.jpg", MD5, "http://x/2.jpg#top"]
+    (tmp_path / "a.csv").write_text("URL,TEXT\nhttp://x/1 2.jpg,a\nhttp://x/3.jpg # by X,b\n")
+    removals = Removals.of(entries(tmp_path / "a.csv"))
+    assert all(map(removals.has_url, ["http://x/1 2.jpg", "http://x/1%202.jpg", "http://x/3.jpg"]))
+    (tmp_path / "a.txt").write_text("http://x/1.jpg on request of X\n")
+    assert (
+        read_list(str(tmp_path / "a.txt"))
+        .odd[0]
+        .endswith("write a blank within an address as %20, and a note behind ' #'")
+    )
+
+
+def test_bytes_that_are_no_text_cost_their_own_row(tmp_path: Path) -> None:
+    raw = pa.array([b"http://x/\xe4", b"http://x/2"])
+    texts = pa.Array.from_buffers(pa.string(), 2, raw.buffers())  # which says it is UTF-8, and is not
+    sums = pa.array([hashlib.md5(b"x").digest(), None])
+    for name, column in (("url", raw), ("url", texts), ("md5", sums), ("url", raw.dictionary_encode())):
+        pq.write_table(pa.table({name: column, "sha256": [None, DIGEST]}), tmp_path / "a.parquet")
+        found = read_list(str(tmp_path / "a.parquet"))
+        assert found.entries == ((DIGEST, "http://x/2") if name == "url" else (DIGEST,))
+        assert "row 1 " in found.odd[0]
+
+
+@pytest.mark.parametrize("begin", ["\n", "\ufeff\n", "\r\n \r\n", ",,\n"])
+def test_a_table_may_begin_with_empty_lines(tmp_path: Path, begin: str) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"{begin}URL,TEXT\nhttp://x/1,a\n\nx\n", newline="")
+    found = read_list(str(path))
+    assert found.entries == ("http://x/1",)
+    assert f"line {begin.count(chr(10)) + 4} 'x'" in found.odd[0]
+    add_entries(str(path), ["http://x/2", MD5])
+    assert read_list(str(path)).entries == ("http://x/1", "http://x/2", MD5)
+
+
+def test_a_column_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\u2028b,url\n1,http://x/1\n")
+    assert entries(tmp_path / "a.csv") == ["http://x/1"]
+
+
+def test_a_quotation_mark_means_nothing_in_a_tsv(tmp_path: Path) -> None:
+    path = tmp_path / "list.tsv"
+    path.write_text('TEXT\tURL\n5" nails\thttp://x/"1"\n')
+    assert add_entries(str(path), ['http://x/"2"', MD5]) == ['http://x/"2"', MD5]
+    assert path.read_text().splitlines() == [
+        "TEXT\tURL\tmd5",
+        '5" nails\thttp://x/"1"\t',
+        '\thttp://x/"2"\t',
+        f"\t\t{MD5}",
+    ]
+
+
+def test_a_list_that_is_not_there_is_none_that_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "removed.txt"
+    listed = RemovalList(str(path))
+    for _ in range(2):
+        with pytest.raises(UserError, match="no removal list"):
+            listed()
+    path.write_text("http://x/1\n")  # it has come in sight
+    assert listed().has_url("http://x/1")
+    path.unlink()
+    for _ in range(2):
+        with pytest.raises(UserError, match="no removal list"):
+            listed()
+    path.write_text("")
+    assert not listed()
+    assert not RemovalList(None)()
+
+
 def test_a_table_needs_one_of_the_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"link": ["http://x.test/a"], "TEXT": ["a"]}), tmp_path / "list.parquet")
     with pytest.raises(UserError, match=r"none of the columns url, .*, but link, TEXT"):
@@ -190,8 +264,9 @@ def test_an_address_is_the_same_as_itself_in_every_spelling(text: str, url: str)
 
 
 def test_entries() -> None:
-    assert all(map(is_entry, ["http://x", "HTTPS://x/a b", DIGEST, DIGEST.upper(), MD5, MD5.upper()]))
+    assert all(map(is_entry, ["http://x", "HTTPS://x/a%20b", DIGEST, DIGEST.upper(), MD5, MD5.upper()]))
     assert not any(map(is_entry, ["", "x.jpg", "ftp://x/", "http://", DIGEST[1:], f"{DIGEST}0", "http://x/\x1b"]))
+    assert not any(map(is_entry, ["http://x/a b", "http://x/a\u3000b", "http://\udce9x/a", "http://x/\ud83d"]))
     assert [column_of(text) for text in (DIGEST, MD5.upper(), "a" * 40, "http://x")] == ["sha256", "md5", "url", "url"]
 
 
