@@ -19,6 +19,7 @@ from stages.models.blip2.kind import kind as blip2
 from stages.models.clip.kind import kind as open_clip
 from stages.models.dual.kind import clip, siglip
 from stages.models.family import Captioner, Config, DualEncoder, Kind, ModelName, PairScorer, Role
+from stages.models.timm.kind import dinov2
 from stages.models.timm.kind import kind as timm
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ FAMILIES: Final[dict[str, Callable[[Config], Kind]]] = {
     "blip-2": blip2,
     "clip": clip,
     "siglip": siglip,
+    "dinov2": dinov2,
+    "dinov2_with_registers": dinov2,
 }
 """By `model_type` of transformers' config.json; open_clip and timm, whose files have none, by their own names."""
 

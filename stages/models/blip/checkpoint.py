@@ -31,11 +31,11 @@ class Blip(Generic[Model]):
 
     model: Model
     tokenizer: BertTokenizer
-    processor: BlipImageProcessor
+    processor: Any
 
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor]:
-        """An RGB image to pixels, (3, height, width), float32: resized to a square, CLIP's mean and deviation."""
+        """An RGB image to pixels, (3, height, width), float32."""
         return preparation(self.processor)
 
     @property
@@ -53,7 +53,14 @@ class Blip(Generic[Model]):
         return size
 
 
-def load_blip(model_class: type[Model], source: Source, kind: str, dtype: Dtype, device: torch.device) -> Blip[Model]:
+def load_blip(  # noqa: PLR0913, PLR0917 - what is loaded, and how
+    model_class: type[Model],
+    source: Source,
+    kind: str,
+    dtype: Dtype,
+    device: torch.device,
+    processor_class: Any = BlipImageProcessor,
+) -> Blip[Model]:
     """Load a checkpoint.
 
     Args:
@@ -62,6 +69,7 @@ def load_blip(model_class: type[Model], source: Source, kind: str, dtype: Dtype,
         kind: the class in words (`a BLIP captioner`), for messages.
         dtype: what the model computes in.
         device: where it computes.
+        processor_class: what prepares images; transformers' `AutoImageProcessor` for the folder's own.
 
     Raises:
         UserError: there is no such model, or it is broken or of another kind.
@@ -71,7 +79,7 @@ def load_blip(model_class: type[Model], source: Source, kind: str, dtype: Dtype,
         with quiet():
             model, info = _load_model(model_class, place, revision, torch_dtype(dtype))
             tokenizer = BertTokenizer.from_pretrained(place, revision=revision)
-            processor = BlipImageProcessor.from_pretrained(place, revision=revision)
+            processor = processor_class.from_pretrained(place, revision=revision)
     except LOADING_ERRORS as error:
         raise source.error(kind, error) from None
     check_weights(source, info, kind)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from transformers import BertTokenizer, Blip2ForImageTextRetrieval
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.blip_2.configuration_blip_2 import Blip2QFormerConfig
 
 from stages.contract import Dtype
@@ -84,7 +85,14 @@ def load_itm(name: ModelName, dtype: Dtype, device: torch.device) -> Blip2Scorer
         UserError: there is no such model, or its Q-Former is of another shape than BERT's.
     """
     source = name.source()
-    blip = load_blip(Blip2ForImageTextRetrieval, source, "a BLIP-2 matching model", "float32", torch.device("cpu"))
+    blip = load_blip(
+        Blip2ForImageTextRetrieval,
+        source,
+        "a BLIP-2 matching model",
+        "float32",
+        torch.device("cpu"),
+        AutoImageProcessor,
+    )
     vision = BlipVision(blip.model.vision_model).to(device, torch_dtype(dtype))
     try:
         qformer = _qformer(blip.model).to(device)

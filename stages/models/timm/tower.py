@@ -46,27 +46,21 @@ def load_tower(name: ModelName, dtype: Dtype, device: torch.device) -> tuple[Vis
             trunk = timm.create_model(schema, pretrained=True, num_classes=0)
     except LOADING_ERRORS as error:
         raise source.error(KIND, error) from None
-    preprocess_cfg = _preparation(trunk)
-    visual = ImagesOnly(trunk, preprocess_cfg).to(device, torch_dtype(dtype))
+    wanted = _preparation(trunk)
+    visual = ImagesOnly(trunk, wanted).to(device, torch_dtype(dtype))
     check_transformer(name, visual)
-    transform = image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False)
-    size = preprocess_cfg["size"]
-    check_pictures(source, transform, size)
-    view = View(safe(transform, preprocess_cfg), size, preprocess_cfg["mean"], preprocess_cfg["std"])
+    transform = image_transform_v2(PreprocessCfg(**wanted), is_train=False)
+    check_pictures(source, transform, wanted["size"])
+    view = View(safe(transform, wanted), wanted["size"], wanted["mean"], wanted["std"])
     return VisionTower(visual, torch_dtype(dtype)), view
 
 
-def _preparation(trunk: Any) -> dict[str, Any]:
-    """Timm's data configuration in open_clip's words.
+def _preparation(trunk: nn.Module) -> dict[str, Any]:
+    """How timm prepares images, in open_clip's words.
 
-    The shorter side is scaled to the whole of what is read: timm's evaluation would first scale it to more
-    (`crop_pct`) and cut off a margin, of which captions speak too.
+    The shorter side is scaled to what is read; timm's own evaluation may scale it to more (`crop_pct`) and cut off a
+    margin, which captions speak of too.
     """
     config: dict[str, Any] = resolve_data_config({}, model=trunk)  # type: ignore[no-untyped-call]
-    return {
-        "size": tuple(config["input_size"][1:]),
-        "mean": tuple(config["mean"]),
-        "std": tuple(config["std"]),
-        "interpolation": "bicubic" if config["interpolation"] == "bicubic" else "bilinear",
-        "resize_mode": "shortest",
-    }
+    how = {"interpolation": "bicubic", "resize_mode": "shortest"}
+    return {"size": tuple(config["input_size"][1:]), "mean": tuple(config["mean"]), "std": tuple(config["std"]), **how}

@@ -126,8 +126,8 @@ def _open_clip_block(block: Any) -> Block:
 
 
 def _timm(trunk: Any, blocks: int) -> tuple[Stem, list[Block]]:
-    if trunk.pos_embed is None:
-        raise ValueError(f"it lacks {in_words(['pos_embed'])}")
+    if missing := [name for name in ("pos_embed", "cls_token") if getattr(trunk, name) is None]:
+        raise ValueError(f"it lacks {in_words(missing)}")
     norm = _norm_or_none(getattr(trunk, "norm_pre", nn.Identity()))
     stem = Stem(trunk.patch_embed.proj, trunk.cls_token.flatten(), trunk.pos_embed.squeeze(0), norm)
     return stem, [_timm_block(block) for block in trunk.blocks[:blocks]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import small_towers
 import torch
 from PIL import Image
 from transformers import BertTokenizer
@@ -105,6 +106,20 @@ def test_it_is_every_pair_computed_by_itself(described, shards, qformer, pretrai
     found, expected = recalls(rows), naive(described, qformer, clip_folder)
     assert {key: value for key, value in found.items() if key[0] != "chance"} == pytest.approx(expected)
     assert len({found[model, "text_to_image", 1] for model in ("qformer_itm", "qformer_itc", "clip_zero_shot")}) > 1
+
+
+def test_a_tower_of_images_alone_is_compared_with_no_text(
+    described, shards, qformer, pretrained, tmp_path, tmp_path_factory, caplog
+):
+    folder = tmp_path_factory.mktemp("dinov2")
+    tower = small_towers.save_dinov2(folder)
+    alone = replace(pretrained, recipe=pretrained.recipe.model_copy(update={"model": str(folder)}))
+    rows = evaluate(shards, alone, tmp_path)
+    assert {row["model"] for row in rows} == {"qformer_itm", "qformer_itc", "chance"}
+    assert len(rows) == 3 * 2 * len(RANKS)
+    assert f"pretrain.model '{folder}' reads no text" in caplog.text
+    assert recalls(rows) != recalls(evaluate(shards, pretrained, tmp_path))
+    assert tower.num_prefix_tokens == 1
 
 
 @pytest.mark.parametrize("run", [{"batch_size": 1, "pairs": 3}, {"batch_size": 64, "pairs": 999}])

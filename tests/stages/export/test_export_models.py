@@ -22,6 +22,8 @@ from stages.errors import UserError
 from stages.export import hugging_face, lavis
 from stages.export.job import NoPlaceError, TrainedModel
 from stages.export.trained import load_tower
+from stages.models.families import load_scorer
+from stages.models.family import ModelName
 from stages.models.qformer.checkpoint import read_checkpoint
 from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
 from stages.models.qformer.tokens import Tokens
@@ -107,6 +109,10 @@ def test_transformers_scores_with_the_folder_as_we_do(kind, width, size, request
     features = tower(torch.stack([view.preprocess(image) for image in images(size)]))
     text = Tokens(trained.tokenizer, None, 12)(TEXTS)
     torch.testing.assert_close(model.match(model.look(features), text), matched, rtol=0, atol=1e-4)
+    judge = load_scorer(ModelName("filter.model", str(folder)), "filter", "float32", torch.device("cpu"))
+    pixels = torch.stack([judge.preprocess(image) for image in images(size)])
+    found = torch.tensor(judge.score(pixels, [[text] for text in TEXTS])).flatten()
+    torch.testing.assert_close(found, matched.softmax(dim=1)[:, 1], rtol=0, atol=1e-4)
     ours, theirs = (
         model.embed_image(model.encode_image(model.look(features))),
         model.embed_text(model.encode_text(text)),

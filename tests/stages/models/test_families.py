@@ -23,6 +23,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llava": {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]},
     "dinov2 of timm": {"architecture": "vit_small_patch14_dinov2", "num_features": 384},
     "convnext of timm": {"architecture": "convnext_tiny", "num_features": 768},
+    "dinov2": {"model_type": "dinov2", "hidden_size": 768},
     "open_clip": {"model_cfg": {"embed_dim": 512, "vision_cfg": {"image_size": 224, "layers": 12}, "text_cfg": {}}},
     "SigLIP of open_clip": {"model_cfg": {"vision_cfg": {}, "text_cfg": {}, "init_logit_bias": -10}},
     "ResNet of open_clip": {"model_cfg": {"vision_cfg": {"layers": [3, 4, 6, 3]}, "text_cfg": {}}},
@@ -43,6 +44,7 @@ CAN: dict[str, tuple[str, set[Role]]] = {
     ),
     "dinov2 of timm": ("an image model of timm (vit_small_patch14_dinov2)", {"tower"}),
     "convnext of timm": ("an image model of timm (convnext_tiny)", set()),
+    "dinov2": ("transformers' DINOv2", set()),
     "open_clip": ("a CLIP model of open_clip", {"ranker", "encoder", "tower"}),
     "SigLIP of open_clip": ("a SigLIP model of open_clip", {"ranker", "encoder", "tower", "filter"}),
     "ResNet of open_clip": ("a CLIP model of open_clip", {"ranker", "encoder"}),
@@ -95,6 +97,9 @@ def test_what_is_written_instead(folder: Path) -> None:
         "pretrain.model: 'X' is a CLIP model of open_clip, whose image tower is a fastvit_mci1, without the tokens "
         "that a Q-Former reads; name a transformer that reads images, such as 'ViT-L-14-quickgelu' with pretrained: "
         "openai"
+    )
+    assert refusal(folder / "dinov2", "pretrain.model", "tower") == (
+        "pretrain.model: 'X' is transformers' DINOv2; say timm's name of it, 'timm/vit_base_patch14_dinov2.lvd142m'"
     )
     assert "'X' is an image model of timm (vit_small_patch14_dinov2), which reads no text" in refusal(
         folder / "dinov2 of timm", "rank.model", "ranker"

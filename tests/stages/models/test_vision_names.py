@@ -74,6 +74,7 @@ NO_PLACE = {
     r"it has norms in its feed-forward": lambda: clip(scale_fc=True),
     r"it has a gated feed-forward": lambda: eva(swiglu_mlp=True, scale_mlp=True),
     r"it lacks positions of its own \(pos_embed\)": lambda: eva(use_abs_pos_emb=False, use_rot_pos_emb=True),
+    r"it lacks a class token \(cls_token\)": lambda: of_timm("vit_base_patch16_siglip_224", patch_size=7),
     "it has a part of another kind": lambda: SimpleNamespace(trunk=timm.create_model("resnet18", pretrained=False)),
 }
 
