@@ -245,7 +245,8 @@ def export(
     from pipeline.session import open_session
 
     try:
-        outcome = write(open_session(manifest), to.value, destination, Console(stderr=True), overwrite=overwrite)
+        session, console = open_session(manifest), Console(stderr=True)
+        outcome = write(session, to.value, destination, console, manifest=str(manifest), overwrite=overwrite)
     except KeyboardInterrupt:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None

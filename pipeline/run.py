@@ -70,13 +70,12 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         session = replace(session, plans=plan(session.graph, session.store))
     newer, schedule = work(session, session.plans, job_of=make_job)
     forgotten = apply_list(session.store, removed)  # it may have grown while shards were under way
-    done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
     catalog = connect(session.graph, session.store)
     return {
         "session": session,
         "views": catalog,
-        "summary": _summary(new + newer, done, time.monotonic() - started),
+        "summary": _summary(new + newer, schedule, time.monotonic() - started),
         "shards_done": new + newer,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
@@ -129,7 +128,16 @@ def _executor(name: str, address: str | None) -> Executor:
     return partial(run_on_ray, address=address)
 
 
-def _summary(new: int, done: int, seconds: float) -> str:
-    if not new:
+def _summary(new: int, schedule: Schedule, seconds: float) -> str:
+    done, failed, waits = (
+        sum(len(found) for found in counted)
+        for counted in zip(
+            *((state.done, state.failed, state.blocked) for state in schedule.nodes.values()), strict=True
+        )
+    )
+    lost = f"{failed} failed" + (f", {waits} wait for others" if waits else "")
+    if not new and not failed and not waits:
         return f"nothing to do: all {done} shards of all stages were done already"
-    return f"done: {new} shards in {duration(seconds)}"
+    if not new:
+        return f"nothing was done: {lost}"
+    return f"done: {new} shards in {duration(seconds)}" + (f"; {lost}" if failed or waits else "")

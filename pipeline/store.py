@@ -24,6 +24,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -33,7 +34,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import DamagedError, UserError
-from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
+from stages.io.files import LOCAL, TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
+from stages.io.places import why_no_place
 from stages.io.shards import Artifact
 
 if TYPE_CHECKING:
@@ -67,7 +69,8 @@ class Store:
     @staticmethod
     def open(output: str) -> Store:
         """A store at `output`, a local path or an fsspec URL."""
-        return Store(absolute(output).rstrip("/"))
+        path = next((output.removeprefix(prefix) for prefix in LOCAL if output.startswith(prefix)), "")
+        return Store(absolute(path or output).rstrip("/"))  # workers and DuckDB take a path for what it is
 
     @cached_property
     def filesystem(self) -> fsspec.AbstractFileSystem:
@@ -89,9 +92,13 @@ class Store:
         """See that the output can be read, or begun.
 
         Raises:
-            UserError: it cannot: no credentials, no such server, no permission; or DuckDB could not read it, or not
-                write the catalog where temporary files go.
+            UserError: it cannot: nothing is kept there, it is a file, no credentials, no such server, no permission; or
+                DuckDB could not read it, or not write the catalog where temporary files go.
         """
+        if why := why_no_place(self.root):
+            raise UserError(f"output: {self.root}: {why}")
+        if self.is_local and (file := _file_above(Path(self.root))):
+            raise UserError(f"output: {file} is a file; name a folder")
         if self.is_local and "\\" in self.root:
             raise UserError(f"output: {self.root}: DuckDB, which reads the tables, takes \\ for /; name another folder")
         if found := {"?", "\\"}.intersection(tempfile.gettempdir()):
@@ -377,6 +384,12 @@ class Store:
             raise UserError(f"output: {folder} may not be read; check its permissions") from None
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
         return sorted(name for name in names if not name.startswith(FOREIGN))
+
+
+def _file_above(folder: Path) -> Path | None:
+    """The file that stands where a folder is wanted, if one does."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    return there if there and not there.is_dir() else None
 
 
 def _parquet(table: pa.Table) -> bytes:
