@@ -166,8 +166,8 @@ def images_shards() -> list[str]:
     return [path.stem for path in Path("out/download").glob("*/*.parquet")]
 
 
-@pytest.mark.parametrize("status", ["success", "removed", "late"])
+@pytest.mark.parametrize("status", ["success", "removed", "late", "", " , "])
 def test_a_status_that_cannot_be_tried_again_is_named(folder, capsys, status):
     code, _, err = capfilt(capsys, *RETRY, "--status", status)
     assert code == 2
-    assert f"--status {status}: choose of" in err
+    assert f"--status {status.strip(' ,')}: choose of" in err
