@@ -294,7 +294,8 @@ def forget(
     named, odd = entries_of(entries or [], listed)
     done: Forgotten = clear(store, removal_list, named)
     done.odd = [*odd, *done.odd]
-    exports = outdated(store)
+    exports, unreadable = outdated(store)
+    done.odd += unreadable
     if done.tables:
         _renew_catalog(manifest)
     if as_json:
@@ -328,16 +329,15 @@ def clean(
 ) -> None:
     """Remove what died attempts have left: files that are not whole or that no table names, scratch folders here."""
     from dataclasses import asdict
-    from datetime import timedelta
 
     from pipeline.session import open_session
+    from pipeline.upkeep.clean import age_of
     from pipeline.upkeep.clean import clean as remove
 
+    age = age_of(older_than)
     session = open_session(manifest)
     keep = {session.store.folder_of(node) for node in session.graph.nodes.values()}
-    found = remove(
-        session.store, older_than=timedelta(minutes=older_than), keep=keep if unused else None, dry_run=dry_run
-    )
+    found = remove(session.store, older_than=age, keep=keep if unused else None, dry_run=dry_run)
     if as_json:
         say_json(asdict(found))
         return
