@@ -235,13 +235,19 @@ class Store:
         write_whole(url, content)
         return True
 
-    def remove(self, folder: str, shard: str) -> None:
-        """Remove a shard's table, if there is one, and then its side files: it is not done any more."""
+    def remove(self, folder: str, shard: str, listed: Sequence[str] | None = None) -> None:
+        """Remove a shard's table, if there is one, and then its side files: it is not done any more.
+
+        Args:
+            folder: where they lie.
+            shard: its name.
+            listed: as for `strays`.
+        """
         url = f"{folder}/{shard}{TABLE}"
         if self.filesystem.exists(url):
             self._drop_compaction(folder)
             self.filesystem.rm_file(url)
-        self.remove_strays(folder, shard)
+        self.remove_strays(folder, shard, listed)
 
     def compacted(self, folder: str) -> list[str]:
         """The names of the large tables below a folder, whether they count or not, or are whole or not."""
@@ -305,9 +311,16 @@ class Store:
                 sides.setdefault(side[1], []).append(name)
         for owner, own in sides.items():
             with suppress(DamagedError):  # whose they are cannot be told; whoever needs the table says so
-                named = set(self.artifact(folder, owner).metadata().values() if f"{owner}{TABLE}" in there else ())
+                named = self._named(folder, owner) if f"{owner}{TABLE}" in there else frozenset()
                 found += [name for name in own if name not in named]
         return found
+
+    def _named(self, folder: str, shard: str) -> frozenset[str]:
+        """What a shard's table says of itself, its side files' names among it; nothing where it has just gone."""
+        try:
+            return frozenset(self.artifact(folder, shard).metadata().values())
+        except FileNotFoundError:
+            return frozenset()
 
     def names_by_shard(self, folder: str) -> dict[str, list[str]]:
         """The names of the tables and side files in a folder, by shard."""
@@ -326,8 +339,7 @@ class Store:
             shard: whose they are.
             listed: as for `strays`.
         """
-        for name in self.strays(folder, shard, listed):
-            self.filesystem.rm_file(f"{folder}/{name}")
+        self._take_back(folder, self.strays(folder, shard, listed))
 
     def record_removals(self, digest: str) -> None:
         """Write down which removal list the tables have been cleared of."""
