@@ -199,8 +199,9 @@ class Worker:
                 names.append(name)
                 rows.append(table.num_rows)
         except UserError:  # it is broken behind these rows, for whoever tries
+            listed = self._store.names_by_shard(job.folder)
             for name in names:
-                self._store.remove(job.folder, name)
+                self._store.remove(job.folder, name, listed.get(name, ()))
             raise
         listing = pa.table({"shard": pa.array(names, pa.string()), "rows": pa.array(rows, pa.int64())})
         counts = {"urls": sum(rows), **damage.counts}

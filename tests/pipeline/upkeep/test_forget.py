@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from picture_web import Web, picture
 from test_cli import LOCAL, capfilt
 
@@ -212,11 +213,17 @@ def test_an_interrupted_forget_goes_on(folder, web, capsys, monkeypatch):
     assert holds("text of /4")
 
 
-def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, capsys):
+def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, monkeypatch):
     place = next(Path("out/download").glob("*/*-00000.*.tar"))
     place.with_name("web-00000-00000.0123456789ab.tar").write_bytes(place.read_bytes())
-    assert capfilt(capsys, "forget", "m.yaml", web.url("/2"))[0] == 0
+    looked, ls = [], LocalFileSystem.ls
+    monkeypatch.setattr(
+        LocalFileSystem, "ls", lambda self, path, **options: looked.append(path) or ls(self, path, **options)
+    )
+    forget(Store.open("out"), "removed.txt", [web.url("/2"), web.url("/4")])  # of two shards
     assert len(members()) == 4
+    for made in Path("out").resolve().glob("*/*/"):
+        assert (made, looked.count(str(made))) == (made, 1)  # however many shards there are
 
 
 def damage(path: Path, how: str) -> bytes:
