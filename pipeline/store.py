@@ -97,8 +97,6 @@ class Store:
         """
         if why := why_no_place(self.root):
             raise UserError(f"output: {self.root}: {why}")
-        if self.is_local and (file := _file_above(Path(self.root))):
-            raise UserError(f"output: {file} is a file; name a folder")
         if self.is_local and "\\" in self.root:
             raise UserError(f"output: {self.root}: DuckDB, which reads the tables, takes \\ for /; name another folder")
         if found := {"?", "\\"}.intersection(tempfile.gettempdir()):
@@ -107,6 +105,8 @@ class Store:
                 "name; set it to another one"
             )
         try:
+            if self.is_local:
+                _refuse_file(Path(self.root))
             self.filesystem.ls(self.root, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -398,10 +398,11 @@ class Store:
         return sorted(name for name in names if not name.startswith(FOREIGN))
 
 
-def _file_above(folder: Path) -> Path | None:
-    """The file that stands where a folder is wanted, if one does."""
+def _refuse_file(folder: Path) -> None:
+    """See that no file stands where a folder is wanted."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
-    return there if there and not there.is_dir() else None
+    if there and not there.is_dir():
+        raise UserError(f"output: {there} is a file; name a folder")
 
 
 def _parquet(table: pa.Table) -> bytes:

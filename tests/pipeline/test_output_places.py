@@ -67,6 +67,13 @@ def test_an_output_that_keeps_nothing(write, capsys, output):
     assert {path.name for path in Path().iterdir()} == {"list.csv", "m.yaml", "model", "removed.txt", "scratch"}
 
 
+def test_an_output_that_nobody_can_look_at(write, capsys):
+    write("x" * 300)
+    code, _, err = capfilt(capsys, "status", "m.yaml")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot be reached" in err
+
+
 def test_a_local_output_may_be_written_as_a_url(write, capsys):
     write(Path("out").absolute().as_uri())
     assert capfilt(capsys, "run", "m.yaml", "--executor", "local", "--until", "urls")[0] == 0

@@ -287,6 +287,13 @@ def test_what_is_on_the_list_is_not_fetched_and_not_kept(web: Web, download: Run
         assert tar.getnames() == [f"s-0-0004.{ending}" for ending in ("jpg", "txt", "json")]
 
 
+def test_nothing_is_fetched_where_the_list_is_not_seen(web: Web, download: Run, tmp_path: Path) -> None:
+    url = web.image("/unseen.jpg", encoded(picture(seed=43)))
+    with pytest.raises(UserError, match=r"no removal list \S+ on \S+; write one"):
+        download([{"url": url}], run={"removed": str(tmp_path / "removed.txt")})
+    assert web.hits["/unseen.jpg"] == 0
+
+
 @pytest.mark.parametrize("kind", ["sha256", "md5"])
 def test_images_at_hand_are_looked_up_as_well(tmp_path: Path, download: Run, kind: str) -> None:
     folder = tmp_path / "images"
