@@ -170,7 +170,7 @@ def test_a_sum_removes_every_row_with_these_bytes_and_lists_their_urls(folder, w
 
 
 def test_what_a_person_writes_into_the_list_takes_effect_with_the_next_run(folder, web, capsys):
-    Path("removed.txt").write_text(f"# asked for on a Monday\n{web.url('/3')}\n")
+    Path("removed.txt").write_bytes(f"# asked for on a Monday\n{web.url('/3')}\n".encode() + b"http://h/\xe4.jpg\n")
     _, out, _ = capfilt(capsys, "plan", "m.yaml", "--until", "download", "--json")
     assert {row["reason"] for row in json.loads(out)} == {""}  # a longer list makes nothing run again
     assert "nothing to do" in capfilt(capsys, *LOCAL, "--until", "download")[1]

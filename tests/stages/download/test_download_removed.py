@@ -135,7 +135,8 @@ def test_a_line_that_is_no_entry_is_told_and_costs_no_other(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     found = read_list(str(tmp_path / name))
-    assert [is_entry(entry) for entry in found.entries].count(True) == good
+    assert len(found.entries) == good
+    assert all(map(is_entry, found.entries))
     (told,) = found.odd
     assert told.startswith(f"removed: {tmp_path / name}: neither an http(s) address nor a sum")
     assert odd in told
