@@ -269,7 +269,8 @@ def export(
     from pipeline.session import open_output
 
     try:
-        outcome = write(_told(open_output(target)), to.value, destination, Console(stderr=True), overwrite=overwrite)
+        session, console = _told(open_output(target)), Console(stderr=True)
+        outcome = write(session, to.value, destination, console, manifest=target, overwrite=overwrite)
     except KeyboardInterrupt:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -312,7 +313,8 @@ def forget(
     named, odd = entries_of(entries or [], listed)
     done: Forgotten = clear(store, removal_list, named)
     done.odd = [*odd, *done.odd]
-    exports = outdated(store)
+    exports, unreadable = outdated(store)
+    done.odd += unreadable
     if done.tables:
         renew_catalog(store)
     if as_json:
@@ -346,16 +348,15 @@ def clean(
 ) -> None:
     """Remove what died attempts have left: files that are not whole or that no table names, scratch folders here."""
     from dataclasses import asdict
-    from datetime import timedelta
 
     from pipeline.session import open_output
+    from pipeline.upkeep.clean import age_of
     from pipeline.upkeep.clean import clean as remove
 
+    age = age_of(older_than)
     session = _told(open_output(target))
     keep = {session.store.folder_of(node) for graph in session.graphs() for node in graph.nodes.values()}
-    found = remove(
-        session.store, older_than=timedelta(minutes=older_than), keep=keep if unused else None, dry_run=dry_run
-    )
+    found = remove(session.store, older_than=age, keep=keep if unused else None, dry_run=dry_run)
     if as_json:
         say_json(asdict(found))
         return

@@ -66,13 +66,12 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         newer, schedule = _work(session, executor=_executor(executor, address), console=console)
         new += newer
     forgotten = apply_list(session.store, session.removed)  # it may have grown while shards were under way
-    done = sum(len(state.done) for state in schedule.nodes.values())
     _compact(session, console)
     catalog = patiently(lambda: connect(session.graph, session.store))
     return {
         "session": session,
         "views": catalog,
-        "summary": _summary(new, done, time.monotonic() - started),
+        "summary": _summary(new, schedule, time.monotonic() - started),
         "shards_done": new,
         "failed": failed_shards(session) if any(state.failed for state in schedule.nodes.values()) else [],
         "damaged": damaged_files(session.graph, session.store),
@@ -135,7 +134,16 @@ def _executor(name: str, address: str | None) -> Executor:
     return partial(run_on_ray, address=address)
 
 
-def _summary(new: int, done: int, seconds: float) -> str:
-    if not new:
+def _summary(new: int, schedule: Schedule, seconds: float) -> str:
+    done, failed, waits = (
+        sum(len(found) for found in counted)
+        for counted in zip(
+            *((state.done, state.failed, state.blocked) for state in schedule.nodes.values()), strict=True
+        )
+    )
+    lost = f"{failed} failed" + (f", {waits} wait for others" if waits else "")
+    if not new and not failed and not waits:
         return f"nothing to do: all {done} shards of all stages were done already"
-    return f"done: {new} shards in {duration(seconds)}"
+    if not new:
+        return f"nothing was done: {lost}"
+    return f"done: {new} shards in {duration(seconds)}" + (f"; {lost}" if failed or waits else "")

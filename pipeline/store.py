@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -32,8 +33,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import DamagedError, UserError
-from stages.io.files import TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
+from stages.io.files import LOCAL, TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
 from stages.io.outages import patient, patiently
+from stages.io.places import why_no_place
 from stages.io.shards import Artifact
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ class Store:
     @staticmethod
     def open(output: str) -> Store:
         """A store at `output`, a local path or an fsspec URL."""
-        return Store(absolute(output).rstrip("/"))
+        path = next((output.removeprefix(prefix) for prefix in LOCAL if output.startswith(prefix)), "")
+        return Store(absolute(path or output).rstrip("/"))  # workers and DuckDB take a path for what it is
 
     @cached_property
     def filesystem(self) -> fsspec.AbstractFileSystem:
@@ -88,9 +91,11 @@ class Store:
         """See that the output can be read, or begun.
 
         Raises:
-            UserError: it cannot: no credentials, no such server, no permission; or DuckDB could not read it, or not
-                write the catalog where temporary files go.
+            UserError: it cannot: nothing is kept there, it is a file, no credentials, no such server, no permission; or
+                DuckDB could not read it, or not write the catalog where temporary files go.
         """
+        if why := why_no_place(self.root):
+            raise UserError(f"output: {self.root}: {why}")
         if self.is_local and "\\" in self.root:
             raise UserError(f"output: {self.root}: DuckDB, which reads the tables, takes \\ for /; name another folder")
         if found := {"?", "\\"}.intersection(tempfile.gettempdir()):
@@ -99,6 +104,8 @@ class Store:
                 "name; set it to another one"
             )
         try:
+            if self.is_local:
+                _refuse_file(Path(self.root))
             self.probe()
         except UserError:
             raise
@@ -213,13 +220,19 @@ class Store:
         write_whole(url, content)
         return True
 
-    def remove(self, folder: str, shard: str) -> None:
-        """Remove a shard's table, if there is one, and then its side files: it is not done any more."""
+    def remove(self, folder: str, shard: str, listed: Sequence[str] | None = None) -> None:
+        """Remove a shard's table, if there is one, and then its side files: it is not done any more.
+
+        Args:
+            folder: where they lie.
+            shard: its name.
+            listed: as for `strays`.
+        """
         url = f"{folder}/{shard}{TABLE}"
         if self._exists(url):
             self._drop_compaction(folder)
             self._remove(url)
-        self.remove_strays(folder, shard)
+        self.remove_strays(folder, shard, listed)
 
     def compacted(self, folder: str) -> list[str]:
         """The names of the large tables below a folder, whether they count or not, or are whole or not."""
@@ -283,9 +296,16 @@ class Store:
                 sides.setdefault(side[1], []).append(name)
         for owner, own in sides.items():
             with suppress(DamagedError):  # whose they are cannot be told; whoever needs the table says so
-                named = set(self.artifact(folder, owner).metadata().values() if f"{owner}{TABLE}" in there else ())
+                named = self._named(folder, owner) if f"{owner}{TABLE}" in there else frozenset()
                 found += [name for name in own if name not in named]
         return found
+
+    def _named(self, folder: str, shard: str) -> frozenset[str]:
+        """What a shard's table says of itself, its side files' names among it; nothing where it has just gone."""
+        try:
+            return frozenset(self.artifact(folder, shard).metadata().values())
+        except FileNotFoundError:
+            return frozenset()
 
     def names_by_shard(self, folder: str) -> dict[str, list[str]]:
         """The names of the tables and side files in a folder, by shard."""
@@ -304,8 +324,7 @@ class Store:
             shard: whose they are.
             listed: as for `strays`.
         """
-        for name in self.strays(folder, shard, listed):
-            self._remove_side(f"{folder}/{name}")
+        self._take_back(folder, self.strays(folder, shard, listed))
 
     def record_removals(self, digest: str) -> None:
         """Write down which removal list the tables have been cleared of."""
@@ -380,6 +399,13 @@ class Store:
             raise UserError(f"output: {folder} may not be read; check its permissions") from None
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
         return sorted(name for name in names if not name.startswith(FOREIGN))
+
+
+def _refuse_file(folder: Path) -> None:
+    """See that no file stands where a folder is wanted."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if there and not there.is_dir():
+        raise UserError(f"output: {there} is a file; name a folder")
 
 
 def _parquet(table: pa.Table) -> bytes:

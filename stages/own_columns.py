@@ -7,7 +7,7 @@ case alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from stages import tables
 
@@ -27,13 +27,14 @@ OURS = frozenset(
 """Every column of every table and view, in lower case (a test holds them to the views)."""
 
 
-def own_names(wanted: Sequence[str]) -> dict[str, str]:
-    """The name in our tables of every column wanted, in their order.
+def own_names(wanted: Sequence[str], ours: Collection[str] = OURS) -> dict[str, str]:
+    """The name beside ours of every column wanted, in their order.
 
     Args:
         wanted: names of the list's, all different.
+        ours: the names that are taken.
     """
-    taken, found = {*OURS, ""}, dict[str, str]()  # DuckDB has no column without a name
+    taken, found = {*map(str.casefold, ours), ""}, dict[str, str]()  # DuckDB has no column without a name
     for name in sorted(wanted, key=lambda name: name.casefold() in taken):  # who may keep his name comes first
         new = name
         while new.casefold() in taken:

@@ -195,8 +195,9 @@ class Worker:
                 commit(self._store, job, shard, Output(table, counts={"rows": table.num_rows}), started)
                 cut.append(Counted(shard, table.num_rows))
         except UserError:  # it is broken behind these rows, for whoever tries
+            listed = self._store.names_by_shard(job.folder)
             for found in cut:
-                self._store.remove(job.folder, found.shard)
+                self._store.remove(job.folder, found.shard, listed.get(found.shard, ()))
             raise
         counted = [*known.counted(), *cut]
         counts = {

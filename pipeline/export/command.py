@@ -8,6 +8,7 @@ from pipeline.dag.graph import Node
 from pipeline.execute.worker import load_compute
 from pipeline.export.corpus import export_pairs
 from pipeline.export.mark import Subject, tables_of
+from pipeline.export.own import refuse_own
 from pipeline.export.place import Target
 from pipeline.export.target import claim
 from pipeline.export.tars import export_tars
@@ -25,7 +26,9 @@ _LAYOUTS: Final = {"hf": 1, "lavis": 1}
 """By format; raised by hand when the files are written otherwise than before."""
 
 
-def export(session: Session, to: str, destination: str, console: Console, *, overwrite: bool = False) -> dict[str, Any]:
+def export(  # noqa: PLR0913 - what the command is given
+    session: Session, to: str, destination: str, console: Console, *, manifest: str, overwrite: bool = False
+) -> dict[str, Any]:
     """Write one format, or bring it up to date.
 
     Args:
@@ -33,6 +36,7 @@ def export(session: Session, to: str, destination: str, console: Console, *, ove
         to: `hf`, `lavis`, `webdataset` or `json`.
         destination: a local path or an fsspec URL.
         console: where progress goes.
+        manifest: what the command was given, which an export must not replace.
         overwrite: replace something else that lies there.
 
     Returns:
@@ -42,6 +46,7 @@ def export(session: Session, to: str, destination: str, console: Console, *, ove
         UserError: what is to be exported is not done yet, or cannot be expressed in that format, or something else
             lies at the destination.
     """
+    refuse_own(session.graph, session.store, destination, manifest)
     outcome: dict[str, Any] = {"format": to, "destination": destination, "failed": []}
     write = _CORPUS.get(to)
     if write is not None:

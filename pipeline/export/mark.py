@@ -9,7 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self, TypeAlias
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    NotRequired,  # which pydantic wants of older Pythons
+    Self,
+    TypeAlias,
+)
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from pipeline.dag.fingerprint import fingerprint
 from pipeline.dag.graph import Graph, Node
@@ -79,14 +89,55 @@ class Mark:
     def load(cls, content: bytes) -> Self | None:
         """The mark that these bytes are; None where they are none."""
         try:
-            found = json.loads(content)
-            subject = Subject(found["format"], found["layout"], found["recipe"], tuple(found["content"]))
-            shards = {name: ShardMark(**shard) for name, shard in found["shards"].items()}
-            if any("/" in name for name in found["files"]):
-                return None  # files elsewhere are not an export's to take away, whoever wrote this
-            return cls(subject, dict(found["files"]), shards, bool(found["complete"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            found = _CONTENT.validate_json(content, strict=True)
+        except ValidationError:
             return None
+        subject = Subject(found["format"], found["layout"], found["recipe"], found["content"])
+        shards = {name: ShardMark(shard["tables"], shard["file"]) for name, shard in found["shards"].items()}
+        return cls(
+            subject, {name: _plain(record) for name, record in found["files"].items()}, shards, found["complete"]
+        )
+
+
+def _own_name(name: str) -> str:
+    """A name of a file in the export; files elsewhere are not its to take away, whoever wrote this."""
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise ValueError(name)
+    return name
+
+
+def _plain(record: _Record | None) -> dict[str, Any] | None:
+    return None if record is None else {**record}
+
+
+_Name: TypeAlias = Annotated[str, AfterValidator(_own_name)]
+
+
+class _Record(TypedDict):
+    """What was written of a file."""
+
+    bytes: int
+    sha256: NotRequired[str]
+    images: NotRequired[int]
+    broken: NotRequired[dict[str, str]]
+
+
+class _Shard(TypedDict):
+    tables: dict[str, str]
+    file: _Name | None
+
+
+class _Content(TypedDict):
+    format: str
+    layout: int
+    recipe: str
+    content: tuple[str, ...]
+    complete: bool
+    files: dict[_Name, _Record | None]
+    shards: dict[str, _Shard]
+
+
+_CONTENT: Final = TypeAdapter(_Content)
 
 
 def tables_of(artifacts: Iterable[Artifact]) -> dict[str, str]:

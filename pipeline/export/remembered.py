@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,10 +17,11 @@ from typing import Final
 from pipeline.export.mark import Mark, ShardMark, attempt_at
 from pipeline.export.place import Target
 from pipeline.store import Store
-from stages.errors import UserError
+from stages.errors import DamagedError, UserError
 from stages.io.files import absolute, write_whole
 
 EXPORTS: Final = "exports"
+_RECORD: Final = re.compile(r"[0-9a-f]{16}\.json")
 _READERS: Final = 32
 
 
@@ -49,17 +51,27 @@ def remember(store: Store, target: Target, to: str) -> list[str]:
     return []
 
 
-def outdated(store: Store) -> list[Known]:
-    """The known exports that still hold what a table of theirs has lost since, as far as they can be seen from here."""
-    return [known for known in _known(store) if _is_outdated(store, known)]
+def outdated(store: Store) -> tuple[list[Known], list[str]]:
+    """The known exports that still hold what a table of theirs has lost since, as far as they can be seen from here.
+
+    Returns:
+        These, and what is said of records that cannot be read.
+    """
+    told = list[str]()
+    return [known for known in _known(store, told) if _is_outdated(store, known)], told
 
 
-def _known(store: Store) -> Iterator[Known]:
+def _known(store: Store, told: list[str]) -> Iterator[Known]:
     folder = f"{store.root}/{EXPORTS}"
-    if store.filesystem.exists(folder):
-        for path in store.filesystem.ls(folder, detail=False, refresh=True):
-            found = store.read_json(f"{folder}/{str(path).rsplit('/', 1)[-1]}")
-            yield Known(found["format"], found["destination"])
+    paths = store.filesystem.ls(folder, detail=False, refresh=True) if store.filesystem.exists(folder) else ()
+    for name in sorted(str(path).rsplit("/", 1)[-1] for path in paths):
+        if _RECORD.fullmatch(name):
+            try:
+                found = store.read_json(f"{folder}/{name}", "format", "destination")
+            except DamagedError:
+                told.append(f"{folder}/{name} is damaged, and nobody can tell of which export it was; delete it")
+            else:
+                yield Known(str(found["format"]), str(found["destination"]))
 
 
 def _is_outdated(store: Store, known: Known) -> bool:
@@ -69,7 +81,7 @@ def _is_outdated(store: Store, known: Known) -> bool:
         return True  # it cannot be looked at now, and nobody has said that it is gone
     mark = None if content is None else Mark.load(content)
     if mark is None:
-        return False
+        return content is not None  # what lies there, nobody can tell
     if not mark.complete:
         return True
     with ThreadPoolExecutor(_READERS) as pool:
@@ -85,5 +97,5 @@ def _has_changed(store: Store, made: tuple[str, ShardMark]) -> bool:
 def _now(store: Store, result: str, shard: str) -> str | None:
     try:
         return attempt_at(store.artifact(f"{store.root}/{result}", shard))
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, DamagedError, KeyError):
+        return None  # it is not what the export was made of

@@ -147,7 +147,9 @@ def _how_to_read(target: Target, names: Sequence[str]) -> list[str]:
 
 def _broken(export: Export) -> list[str]:
     """What the user should know of images that cannot be decoded, or are there no more."""
-    found = {key: why for record in export.mark.files.values() if record for key, why in record["broken"].items()}
+    found = {
+        key: why for record in export.mark.files.values() if record for key, why in record.get("broken", {}).items()
+    }
     if not found:
         return []
     key, why = next(iter(found.items()))

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
 from stages.contract import Recipe, Seed, Settings, StageSpec
+from stages.io.places import why_no_place
 from stages.registry import STAGES
 from stages.urls.spec import Source
 
@@ -39,6 +40,13 @@ class Top(Settings):
     removed: Annotated[str, Field(min_length=1)] | None = None
     """The removal list (`stages.removals`); no part of any fingerprint."""
     sources: Annotated[dict[SourceName, Source], Field(min_length=1)]
+
+    @field_validator("output")
+    @classmethod
+    def _a_place(cls, output: str) -> str:
+        if why := why_no_place(output):
+            raise ValueError(why)
+        return output
 
 
 def section(spec: StageSpec) -> type[Recipe]:

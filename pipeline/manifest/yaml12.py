@@ -28,6 +28,7 @@ _NULL, _BOOL, _INT, _FLOAT, _STR, _MERGE = (_TAG + kind for kind in ("null", "bo
 _WHOLE: Final = r"[-+]?(?:0|[1-9][0-9]*(?:_[0-9]+)*)|0x[0-9a-fA-F]+|0o[0-7]+"
 _POINT: Final = r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
 _NO_NUMBER: Final = r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+_NULLS: Final = ("~", "null", "Null", "NULL", "")
 _LEADING_ZERO: Final = re.compile(r"[-+]?0[0-9_]+")
 
 
@@ -38,7 +39,7 @@ class _Loader(yaml.SafeLoader):
 
 
 for _tag, _form, _first in (
-    (_NULL, r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    (_NULL, "|".join(_NULLS), ["~", "n", "N", ""]),
     (_BOOL, r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     (_INT, _WHOLE, list("-+0123456789")),
     (_FLOAT, f"{_POINT}|{_NO_NUMBER}", list("-+.0123456789")),
@@ -141,8 +142,6 @@ class _Reading:
                 words = f"found {text}, which is octal to some; leave the leading zero out, or put it in quotes"
                 return self._wrong(node, keys, words)
             return self._text(node, keys)
-        if node.tag == _NULL:
-            return None
         try:
             return _CONVERSIONS[node.tag](text)
         except KeyError:
@@ -178,4 +177,9 @@ def _to_bool(text: str) -> bool:
     return text.lower() == "true"
 
 
-_CONVERSIONS: Final = {_INT: _to_int, _FLOAT: _to_float, _BOOL: _to_bool}
+def _to_null(text: str) -> None:
+    if text not in _NULLS:
+        raise ValueError(text)
+
+
+_CONVERSIONS: Final = {_NULL: _to_null, _INT: _to_int, _FLOAT: _to_float, _BOOL: _to_bool}

@@ -17,7 +17,7 @@ from stages.contract import Output
 from stages.errors import DamagedError
 from stages.io import tars
 from stages.io.files import open_bytes, scratch_folder
-from stages.io.shards import Artifact
+from stages.io.shards import Artifact, is_of_storage
 from stages.kinds import KINDS
 from stages.registry import STAGES
 
@@ -137,6 +137,6 @@ def _copy_tar(source: str, target: Path, without: set[str], table: str) -> None:
                 if member.name.partition(".")[0] not in without:
                     new.addfile(member, old.extractfile(member))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # those of what a tar holds have no number
+        if is_of_storage(error):
+            raise
         raise DamagedError(source, error, also=f" and {table}") from None

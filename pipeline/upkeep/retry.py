@@ -63,7 +63,7 @@ def statuses_of(text: str | None) -> frozenset[str]:
         return frozenset(PASSING)
     named = {word.strip() for word in text.split(",")} - {""}
     allowed = [status for status in STATUSES if status not in _NEVER]
-    for status in sorted(named):
+    for status in sorted(named) or [""]:
         if status not in allowed:
             raise UserError(f"--status {status}: choose of {', '.join(allowed)}")
     return frozenset(named)

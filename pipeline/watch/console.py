@@ -14,6 +14,7 @@ import typer
 from rich.console import Console as RichConsole
 from rich.text import Text
 
+from stages.distinct import distinct
 from stages.io.json_text import to_json
 
 # C0 but for tab and line feed, DEL, C1 (of which U+009B is a second ESC [), and halves of a character, which no
@@ -57,13 +58,7 @@ def say_json(value: Any) -> None:
 
 def records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Rows as objects; the second of two columns of one name is `name_1`."""
-    names: list[str] = []
-    for column in columns:
-        number, name = 0, column
-        while name in names:
-            number += 1
-            name = f"{column}_{number}"
-        names.append(name)
+    names = distinct(columns)
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 

@@ -21,6 +21,7 @@ from stages.candidates import CANDIDATE
 from stages.contract import CorpusShard
 from stages.corpus import kept_rows
 from stages.io.json_text import to_json
+from stages.own_columns import own_names
 from stages.tables import URLS
 
 _SCORES: Final = {"similarities": "clip_score", "matches": "itm_score"}
@@ -81,18 +82,8 @@ def _described(
         "source": url["source"],
         **{name: value for name, value in image.items() if name not in _NOT_TOLD},
     }
-    return ours | _own({name: value for name, value in url.items() if name not in URLS.names}, ours)
-
-
-def _own(columns: Mapping[str, Any], ours: Collection[str]) -> dict[str, Any]:
-    """The list's own columns; one that is called like one of ours is called `list_...`."""
-    found: dict[str, Any] = {}
-    for name, value in columns.items():
-        free = name
-        while free in ours or (free != name and free in columns):
-            free = f"list_{free}"
-        found[free] = value
-    return found
+    own = {name: value for name, value in url.items() if name not in URLS.names}
+    return ours | {name: own[column] for column, name in own_names(list(own), ours).items()}
 
 
 def _text(value: Any) -> str:

@@ -91,9 +91,17 @@ def whole_table(url: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # Arrow's own have no number
+        if is_of_storage(error):
+            raise
         raise damaged_table(url, error) from None
+
+
+def is_of_storage(error: BaseException) -> bool:
+    """Whether an error says that storage is out of order, or has no such file, and nothing of what a file holds.
+
+    Arrow and tarfile raise plain `OSError` without a number for a content that is none.
+    """
+    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
 
 
 def damaged_table(url: str, error: object) -> DamagedError:

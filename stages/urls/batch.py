@@ -132,18 +132,6 @@ def chunks(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]
         yield chunk
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """Return names of which none is there twice: the second `a` is `a_1`, as DuckDB calls it."""
-    found: dict[str, None] = {}
-    for name in names:
-        new, number = name, 0
-        while new in found or (number and new in names):
-            number += 1
-            new = f"{name}_{number}"
-        found[new] = None
-    return list(found)
-
-
 def column_named(names: Sequence[str], wanted: str) -> str | None:
     """Return the column of that name: the exact one, else the first that differs in case alone, else None."""
     if wanted in names:

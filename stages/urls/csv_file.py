@@ -9,13 +9,13 @@ from itertools import chain, islice
 
 import pyarrow as pa
 
+from stages.distinct import distinct
 from stages.errors import BrokenFileError, UserError
 from stages.urls.batch import (
     Batch,
     Reader,
     chunks,
     column_named,
-    distinct,
     required_column,
     text_batch,
     text_column,

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.distinct import distinct
 from stages.errors import UserError
-from stages.urls.batch import BATCH_ROWS, Batch, Reader, batch_of, content, distinct, required_column
+from stages.urls.batch import BATCH_ROWS, Batch, Reader, batch_of, content, required_column
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_binary
 from stages.urls.spec import LaionSource, ParquetSource

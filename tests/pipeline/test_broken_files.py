@@ -93,3 +93,12 @@ def test_what_reads_all_shards_is_blocked_by_name(folder, capsys):
     code, _, err = capfilt(capsys, "run", "m.yaml", "--executor", "local", "--until", "dedup")
     assert code == 1
     assert f"blocked: dedup/tars reads all shards at once, and lacks {folder / 'tars/00001.tar'}" in err
+
+
+def test_where_all_has_failed_nothing_is_said_to_be_done(folder, capsys):
+    for path in (folder / "tars").iterdir():
+        path.write_bytes(b"<html>")
+    for _ in range(2):
+        code, out, _ = capfilt(capsys, *RUN)
+        assert code == 1
+        assert out.startswith("nothing was done: 3 failed, 3 wait for others\n")

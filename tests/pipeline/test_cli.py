@@ -59,7 +59,7 @@ MISTAKES = {
         "sources.web: not one row is left of the list; check its path and its 'where'",
     ),
     "a column that is not there": (lambda: write(more="    where: WIDTH > 5"), "WIDTH"),
-    "an output below a file": (lambda: write(output="list.csv/out"), "cannot be written"),
+    "an output below a file": (lambda: write(output="list.csv/out"), "is a file; name a folder"),
     "an output on a read-only file system": (lambda: write(output="/proc/capfilt"), "cannot be written"),
     "another manifest's stage": (
         lambda: (make_stage_table(), write("captions.parquet", more="    text: TEXT").__class__, use_parquet()),

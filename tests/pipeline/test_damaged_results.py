@@ -127,8 +127,9 @@ def test_damage_passes_between_processes(tmp_path):
     with pytest.raises(DamagedError) as told:
         Artifact(str(tmp_path / "a.parquet")).metadata()
     assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
-    with pytest.raises(FileNotFoundError):
-        Artifact(str(tmp_path / "b.parquet")).table()
+    for place in (str(tmp_path), "memory://nowhere"):
+        with pytest.raises(FileNotFoundError):
+            Artifact(f"{place}/b.parquet").table()
 
 
 def test_what_others_leave_in_a_stages_folder_is_no_result(folder, capsys):

@@ -111,7 +111,7 @@ def test_a_server_that_sends_whole_files_only_is_named(tmp_path, https_like, cap
 def test_folders_of_more_than_a_page_are_listed_whole(s3_folder):
     """A page of a listing holds 1,000 names."""
     store = Store.open(s3_folder)
-    folder = store.folder("rank", "00ff")
+    folder = store.folder("rank", "00000000000000ff")
     store.filesystem.pipe({f"{folder}/a-{number:05d}.parquet": b"x" for number in range(1001)})
     assert len(store.committed(folder)) == 1001
     store.filesystem.pipe_file(f"{folder}/b-00000.parquet", b"x")
@@ -126,11 +126,11 @@ def test_a_commit_that_the_server_breaks_off_is_whole_or_absent(fault, s3_folder
     program = (
         "import sys, pyarrow as pa; from pathlib import Path; from pipeline.store import Store; "
         "from stages.contract import Output; Path(sys.argv[2]).write_bytes(b'side' * 100_000); "
-        "Store.open(sys.argv[1]).commit(sys.argv[1] + '/rank/00ff', 'a-00000', "
+        "Store.open(sys.argv[1]).commit(sys.argv[1] + '/rank/00000000000000ff', 'a-00000', "
         "Output(pa.table({'value': [1]}), sides={'tar': Path(sys.argv[2])}), {})"
     )
     store = Store.open(s3_folder)
-    folder = store.folder("rank", "00ff")
+    folder = store.folder("rank", "00000000000000ff")
     with S3Proxy(s3_server.port) as proxy:
         proxy.fault = fault
         environment = {**os.environ, **s3_server.environment(proxy.port), "AWS_MAX_ATTEMPTS": "1"}
@@ -195,11 +195,11 @@ def test_uploads_in_parts_that_were_never_completed_are_aborted(tmp_path, s3_fol
     write_list(tmp_path / "list.parquet")
     manifest = write_manifest(tmp_path, s3_folder, str(tmp_path / "list.parquet"))
     client, key = fsspec.filesystem("s3"), s3_folder.partition(f"{BUCKET}/")[2]
-    for where in (f"{key}/download/00ff/a.tar", "elsewhere/b.tar"):
+    for where in (f"{key}/download/00000000000000ff/a.tar", "elsewhere/b.tar"):
         client.call_s3("create_multipart_upload", Bucket=BUCKET, Key=where)
     code, said, errors = capfilt(capsys, "clean", manifest, "--older-than", "0")
     assert (code, errors) == (0, "")
-    assert f"upload of s3://{BUCKET}/{key}/download/00ff/a.tar" in said
+    assert f"upload of s3://{BUCKET}/{key}/download/00000000000000ff/a.tar" in said
     left = client.call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads", [])
     assert [upload["Key"] for upload in left] == ["elsewhere/b.tar"]
     client.call_s3("abort_multipart_upload", Bucket=BUCKET, Key="elsewhere/b.tar", UploadId=left[0]["UploadId"])
@@ -209,7 +209,7 @@ def test_a_disturbed_output_is_cleaned_and_a_whole_one_is_left(tmp_path, s3_fold
     write_list(tmp_path / "list.parquet")
     manifest = write_manifest(tmp_path, s3_folder, str(tmp_path / "list.parquet"))
     store = Store.open(s3_folder)
-    folder = store.folder("download", "00ff")
+    folder = store.folder("download", "00000000000000ff")
     side = tmp_path / "side"
     side.write_text("x")
     store.commit(folder, "a-00000", Output(pa.table({"value": [1]}), sides={"tar": side}), {})

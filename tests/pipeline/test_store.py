@@ -140,3 +140,16 @@ def test_a_full_disk_gets_nothing_half(too_large, small_disk, tmp_path):
     store.commit(folder, "a-00000", Output(pa.table({"value": [b"x"]}), sides={"tar": side}), {})
     assert store.committed(folder) == {"a-00000"}
     assert store.strays(folder) == []
+
+
+def test_of_a_shard_that_is_removed_nothing_stays(store, tmp_path):
+    folder = store.folder("download", "00ff")
+    for shard in ("a-00000", "b-00000"):
+        store.commit(folder, shard, output(tmp_path, 1), {})
+    listed = store.names_by_shard(folder)
+    assert {shard: len(names) for shard, names in listed.items()} == {"a-00000": 2, "b-00000": 2}
+    store.remove(folder, "a-00000", listed["a-00000"])
+    assert store.names_by_shard(folder) == {"b-00000": listed["b-00000"]}
+    store.remove(folder, "a-00000", listed["a-00000"])  # which may be done once more
+    store.remove(folder, "b-00000")
+    assert store.names_by_shard(folder) == {}

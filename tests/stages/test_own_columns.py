@@ -28,3 +28,13 @@ def test_no_two_columns_are_one_to_a_database() -> None:
     wanted = [*OURS, *(name.upper() for name in OURS), *(f"list_{name}" for name in OURS)]
     found = [name.casefold() for name in own_names(wanted).values()]
     assert len({*found, *OURS}) == len(found) + len(OURS)
+
+
+def test_names_beside_others_than_the_tables():
+    named = own_names(["Captions", "caption", "list_caption", "x"], {"captions", "caption"})
+    assert named == {
+        "Captions": "list_Captions",
+        "caption": "list_list_caption",
+        "list_caption": "list_caption",
+        "x": "x",
+    }

@@ -326,14 +326,14 @@ def test_the_corpus_goes_to_one_list(world, capfilt, tmp_path):
     assert "is up to date" in capfilt("export", world, "--to", "json", tmp_path / "corpus.json")[1]
 
 
-def test_an_export_arrives_in_object_storage(world, capfilt):
-    import fsspec
+def test_an_export_arrives_in_object_storage(world, capfilt, s3_folder):
+    from stages.io.files import locate
 
     for to, place in (("hf", "hf"), ("lavis", "blip2.pth"), ("webdataset", "tars"), ("json", "list.json")):
-        assert capfilt("export", world, "--to", to, f"memory://exports/{place}")[0] == 0
-        assert "is up to date" in capfilt("export", world, "--to", to, f"memory://exports/{place}")[1]
-    memory = fsspec.filesystem("memory")
-    found = {path.removeprefix("/exports/") for path in memory.find("/exports")}
+        assert capfilt("export", world, "--to", to, f"{s3_folder}/{place}")[0] == 0
+        assert "is up to date" in capfilt("export", world, "--to", to, f"{s3_folder}/{place}")[1]
+    filesystem, root = locate(s3_folder)
+    found = {path.removeprefix(f"{root}/") for path in filesystem.find(root)}
     assert {"hf/config.json", "hf/model.safetensors", "hf/processor_config.json", "hf/export.json"} <= found
     assert {"blip2.pth", "blip2.pth.export.json", "list.json", "tars/00002.tar", "tars/export.json"} <= found
 

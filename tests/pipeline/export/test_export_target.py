@@ -154,6 +154,35 @@ def test_a_corpus_is_the_same_while_its_recipe_is_and_its_list_grows(tmp_path):
     assert not first.is_same(subject(tmp_path))
 
 
+def edited(**changes: object) -> bytes:
+    """A mark of which something has been changed."""
+    mark = json.loads(Mark(LIST, {"a.tar": {"bytes": 1, "broken": {}}}, {"s": ShardMark({"f/1": "x"}, "a.tar")}).dump())
+    return json.dumps(mark | changes).encode()
+
+
+NO_MARKS = [
+    *({"files": {name: None}} for name in ("", ".", "..", "a/b", "../b", "/b")),
+    *({"files": {"a.tar": record}} for record in ({"size": 1}, {"bytes": "1"}, {"bytes": 1, "broken": []}, [], 5)),
+    *({"files": files} for files in ([], "a.tar", None)),
+    *({"shards": {"s": shard}} for shard in ({}, {"tables": []}, {"tables": {"a": 1}, "file": None}, None)),
+    {"shards": {"s": {"tables": {}, "file": ".."}}},
+    *({"content": content} for content in ("ab", [1], None)),
+    {"layout": "1"},
+    {"complete": "no"},
+]
+
+
+@pytest.mark.parametrize("changes", NO_MARKS, ids=str)
+def test_what_is_no_mark_is_not_taken_for_one(changes):
+    assert json.loads(Mark.load(edited()).dump()) == json.loads(edited())
+    assert Mark.load(edited(**changes)) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 9999, b"\xff", b"null", b"[]"])
+def test_what_is_no_json_is_no_mark(content):
+    assert Mark.load(content) is None
+
+
 def test_a_grown_or_shrunk_list_is_the_same_corpus(tmp_path):
     write(tmp_path / "a.json")
     for content in (("a", "b", "c"), ("b",)):

@@ -353,6 +353,10 @@ WRONG = {
         change("0.9", "!!int x"),
         "10: caption.top_p: found x, which its tag does not fit; leave the tag out",
     ),
+    "a null that is a text": (
+        change("0.9", "!!null foo"),
+        "10: caption.top_p: found foo, which its tag does not fit; leave the tag out",
+    ),
     "a key that is a list": (change("  web:", "  ? [a]\n  :"), "3: sources: a key is a word, not a list or a mapping"),
     "a list that holds itself": (change("0.9", "&a [*a]"), "10: caption.top_p: holds itself by an alias; write it out"),
     "an alias of nothing": (

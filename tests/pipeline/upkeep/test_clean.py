@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from pipeline.store import Store
-from pipeline.upkeep.clean import clean
+from pipeline.upkeep.clean import Cleaned, _abort_uploads, age_of, clean
 from stages.contract import Output
+from stages.errors import UserError
 from stages.io.files import scratch_folder
 
 AT_ONCE = timedelta(0)
@@ -46,6 +49,7 @@ STRAYS = [
     "urls/00000000000000ff/parts/.web-00000.parquet.0123456789ab",
     "pretrain/00000000000000ff/checkpoints/.step-00000004.pt.0123456789ab",
     ".catalog.duckdb.0123456789ab",
+    "exports/.0123456789abcdef.json.0123456789ab",
 ]
 
 
@@ -87,3 +91,47 @@ def test_scratch_of_processes_that_are_gone(store, own_scratch):
         assert alive.exists()
     assert not dead.exists()
     assert foreign.exists()
+
+
+def test_what_a_run_takes_away_meanwhile_is_no_error(store, monkeypatch):
+    place = Path(store.root, "download/00000000000000ff")
+    names = [place / f"{shard}-00000.0123456789ab.tar" for shard in "def"]
+    for path in names:
+        path.write_text("half")
+    modified, du = type(store.filesystem).modified, type(store.filesystem).du
+
+    def vanish(path: Path, look):
+        def looking(self, url):
+            if url == str(path):
+                path.unlink()
+            return look(self, url)
+
+        return looking
+
+    monkeypatch.setattr(type(store.filesystem), "modified", vanish(names[0], modified))
+    monkeypatch.setattr(type(store.filesystem), "du", vanish(names[1], du))
+    found = clean(store, older_than=AT_ONCE, keep=None, dry_run=False)
+    assert (found.strays, found.bytes) == ([str(names[2])], 4)
+
+
+@pytest.mark.parametrize(("root", "prefix"), [("s3://bucket", ""), ("s3://bucket/a/b", "a/b/")])
+def test_uploads_are_looked_for_below_the_output(root, prefix):
+    asked = []
+
+    class Filesystem:
+        protocol = ("s3",)
+
+        def call_s3(self, what: str, **options: str) -> dict:
+            asked.append((what, options))
+            return {}
+
+    store = SimpleNamespace(root=root, filesystem=Filesystem())
+    _abort_uploads(store, datetime.now(UTC), dry_run=False, done=Cleaned())
+    assert asked == [("list_multipart_uploads", {"Bucket": "bucket", "Prefix": prefix})]
+
+
+def test_an_age_that_no_file_has():
+    assert age_of(90) == timedelta(hours=1.5)
+    for minutes in (math.inf, math.nan, 1e300, 1e10):
+        with pytest.raises(UserError, match=r"--older-than \S+: no file is so old; name a number of minutes"):
+            age_of(minutes)

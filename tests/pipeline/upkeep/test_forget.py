@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from picture_web import Web, picture
 from test_cli import LOCAL, capfilt
 
@@ -178,7 +179,7 @@ def test_a_sum_removes_every_row_with_these_bytes_and_lists_their_urls(folder, w
 
 
 def test_what_a_person_writes_into_the_list_takes_effect_with_the_next_run(folder, web, capsys):
-    Path("removed.txt").write_text(f"# asked for on a Monday\n{web.url('/3')}\n")
+    Path("removed.txt").write_bytes(f"# asked for on a Monday\n{web.url('/3')}\n".encode() + b"http://h/\xe4.jpg\n")
     _, out, _ = capfilt(capsys, "plan", "m.yaml", "--until", "download", "--json")
     assert {row["reason"] for row in json.loads(out)} == {""}  # a longer list makes nothing run again
     assert "nothing to do" in capfilt(capsys, *LOCAL, "--until", "download")[1]
@@ -221,11 +222,17 @@ def test_an_interrupted_forget_goes_on(folder, web, capsys, monkeypatch):
     assert holds("text of /4")
 
 
-def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, capsys):
+def test_side_files_that_killed_attempts_left_are_cleared_too(folder, web, monkeypatch):
     place = next(Path("out/download").glob("*/*-00000-*.*.tar"))
     place.with_name(f"{place.name.split('.')[0]}.0123456789ab.tar").write_bytes(place.read_bytes())
-    assert capfilt(capsys, "forget", "m.yaml", web.url("/2"))[0] == 0
+    looked, ls = [], LocalFileSystem.ls
+    monkeypatch.setattr(
+        LocalFileSystem, "ls", lambda self, path, **options: looked.append(path) or ls(self, path, **options)
+    )
+    forget(Store.open("out"), "removed.txt", [web.url("/2"), web.url("/4")])  # of two shards
     assert len(members()) == 4
+    for made in Path("out").resolve().glob("*/*/"):
+        assert (made, looked.count(str(made))) == (made, 1)  # however many shards there are
 
 
 def damage(path: Path, how: str) -> bytes:

@@ -59,7 +59,7 @@ def test_json_is_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_two_columns_of_one_name_are_two() -> None:
-    assert records(["a", "a", "a_1", "b"], [(1, 2, 3, 4)]) == [{"a": 1, "a_1": 2, "a_1_1": 3, "b": 4}]
+    assert records(["a", "a", "a_1", "b"], [(1, 2, 3, 4)]) == [{"a": 1, "a_2": 2, "a_1": 3, "b": 4}]
 
 
 ASKED = [

@@ -135,7 +135,8 @@ def test_a_line_that_is_no_entry_is_told_and_costs_no_other(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     found = read_list(str(tmp_path / name))
-    assert [is_entry(entry) for entry in found.entries].count(True) == good
+    assert len(found.entries) == good
+    assert all(map(is_entry, found.entries))
     (told,) = found.odd
     assert told.startswith(f"removed: {tmp_path / name}: neither an http(s) address nor a sum")
     assert odd in told
@@ -285,6 +286,13 @@ def test_what_is_on_the_list_is_not_fetched_and_not_kept(web: Web, download: Run
     assert output.table[kind].to_pylist()[2:4] == [hashlib.new(kind, same).hexdigest()] * 2
     with tarfile.open(output.sides["tar"]) as tar:
         assert tar.getnames() == [f"s-0-0004.{ending}" for ending in ("jpg", "txt", "json")]
+
+
+def test_nothing_is_fetched_where_the_list_is_not_seen(web: Web, download: Run, tmp_path: Path) -> None:
+    url = web.image("/unseen.jpg", encoded(picture(seed=43)))
+    with pytest.raises(UserError, match=r"no removal list \S+ on \S+; write one"):
+        download([{"url": url}], run={"removed": str(tmp_path / "removed.txt")})
+    assert web.hits["/unseen.jpg"] == 0
 
 
 @pytest.mark.parametrize("kind", ["sha256", "md5"])
