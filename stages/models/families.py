@@ -60,7 +60,7 @@ def describe(name: ModelName) -> Kind:
         return open_clip(config)
     source = name.source()
     if (config := source.config("open_clip_config.json")) is not None:
-        return open_clip(config.get("model_cfg", {}))
+        return open_clip(config.get("model_cfg") or {})
     if (config := source.config("config.json")) is not None:
         return _of_config(config)
     if source.is_folder:

@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 import open_clip
 import torch
-from stages.models.clip.scorer import ClipScorer
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.profiler import ProfilerActivity, profile
@@ -49,6 +48,8 @@ from stages.models.blip.checkpoint import Blip
 from stages.models.blip.decoding import Prompt
 from stages.models.blip.itm import ItmScorer
 from stages.models.blip.sampling import Sampling
+from stages.models.clip.loading import encoders
+from stages.models.embedding import EmbeddingScorer
 from stages.models.randomness import uniform_grid
 
 STAGES = ("caption", "rank", "filter")
@@ -215,7 +216,7 @@ class Models:
         """Eleven cosines an image."""
         model = self.place(open_clip.create_model(self.size.clip))
         tokenize = open_clip.get_tokenizer(self.size.clip)
-        ours = ClipScorer(model, lambda image: image, tokenize, self.device, self.dtype)
+        ours = EmbeddingScorer(encoders(model, lambda image: image, tokenize, self.dtype, self.device))
         side = model.visual.image_size[0]
         pixels = torch.randn(self.images, 3, side, side)
         flat = [text for of_image in self.texts for text in of_image]

@@ -145,13 +145,22 @@ def load_probability(name: ModelName, dtype: Dtype, device: torch.device) -> Emb
 
 
 def _encoders(opened: Opened, dtype: Dtype, device: torch.device) -> Encoders:
-    """Our towers where they know the architecture, else open_clip's own."""
-    model, tokenize, number_format = opened.model, _tokenizer(opened), torch_dtype(dtype)
+    return encoders(opened.model, opened.transform, _tokenizer(opened), torch_dtype(dtype), device)
+
+
+def encoders(
+    model: Any,
+    transform: Callable[[Image.Image], Tensor],
+    tokenize: Callable[[list[str]], Tensor],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Encoders:
+    """A loaded model's two towers: ours where they know the architecture, else open_clip's own."""
     image: Any = ImageTower(model.visual) if ImageTower.fits(model.visual) else model.encode_image
     text: Any = TextTower(model) if TextTower.fits(model) else lambda ids: model.encode_text(ids.to(device))
     return Encoders(
-        safe(opened.transform, getattr(model.visual, "preprocess_cfg", {})),
-        lambda pixels: image(pixels.to(device, number_format)),
+        safe(transform, getattr(model.visual, "preprocess_cfg", {})),
+        lambda pixels: image(pixels.to(device, dtype)),
         lambda texts: text(tokenize(texts)),
     )
 

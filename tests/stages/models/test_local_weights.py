@@ -155,6 +155,23 @@ def test_a_folder_of_a_tags_name(folder: Path) -> None:
     )
 
 
+def test_published_weights(
+    architecture: str, clip_folder: Path, pictures: dict[str, Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tag open_clip knows the file, and how its pictures are prepared."""
+    tag = {"hf_hub": "org/tiny/", "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2), "resize_mode": "squash"}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, architecture, {"mine": tag})
+    for place in (open_clip, open_clip.factory):
+        monkeypatch.setattr(place, "download_pretrained", lambda *_, **__: str(clip_folder / "model.safetensors"))
+    model, preprocess = open_clip.create_model_from_pretrained(architecture, "mine")
+    image = pictures["web-0-0-1"]
+    scorer = load_clip(ModelName("rank.model", architecture, "mine"), "float32", CPU)
+    assert torch.equal(scorer.preprocess(image), preprocess(image))
+    with torch.no_grad():
+        own = model.eval().encode_image(preprocess(image)[None], normalize=True)
+    torch.testing.assert_close(scorer.embed_images(scorer.preprocess(image)[None]), own)
+
+
 def test_how_pictures_are_prepared_for_weights_that_do_not_say_it() -> None:
     """SigLIP's published weights agree on another way than open_clip's default; ViT-L-14's do not agree."""
     assert _preparation("ViT-B-16-SigLIP") == {

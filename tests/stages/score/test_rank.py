@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from stages.contract import ModelRunOptions, Shard
-from stages.score.compute import Rank
-from stages.score.spec import RankRecipe
+from stages.errors import UserError
+from stages.score.compute import Filter, Rank
+from stages.score.spec import FilterRecipe, RankRecipe
 from stages.tables import SIMILARITIES
 
 
@@ -47,3 +48,20 @@ def test_a_shard_without_images(rank: Callable[..., Rank], make_shard: Callable[
     output = rank()(make_shard({"dead": None}, captions=[]))
     assert output.table.schema == SIMILARITIES
     assert output.table.num_rows == 0
+
+
+def test_a_matching_model_ranks_by_its_probability(
+    itm_folder: Path, make_shard: Callable[..., Shard], pictures: dict[str, Image.Image]
+) -> None:
+    shard = make_shard(pictures, captions=[(key, text) for key in pictures for text in ("dog", "Cat!", "")])
+    run = ModelRunOptions(batch_size=3, device="cpu")
+    ranked = Rank(RankRecipe(model=str(itm_folder)), run)(shard).table
+    filtered = Filter(FilterRecipe(model=str(itm_folder)), run)(shard).table
+    assert ranked.column_names == ["key", "candidate", "clip_score", "error"]
+    assert ranked["clip_score"].to_pylist() == filtered["itm_score"].to_pylist()
+    assert ranked["clip_score"].null_count == len(pictures)
+
+
+def test_a_cosine_is_no_filter(clip_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"^filter\.model: .* is a CLIP model of open_clip, whose cosine is no prob"):
+        Filter(FilterRecipe(model=str(clip_folder)), ModelRunOptions(device="cpu"))
