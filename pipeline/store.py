@@ -33,7 +33,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.contract import Output
 from stages.errors import DamagedError, UserError
-from stages.io.files import LOCAL, TEMPORARY, absolute, create_whole, locate, put_whole, remove, write_whole
+from stages.io.files import LOCAL, TEMPORARY, absolute, create_whole, is_there, locate, put_whole, remove, write_whole
 from stages.io.outages import patient, patiently
 from stages.io.places import why_no_place
 from stages.io.shards import Artifact
@@ -202,12 +202,12 @@ class Store:
         try:
             landed = self._land(url, _parquet(table), attempt, instead_of)
         except BaseException:
-            if self.is_local and not self._exists(url):  # elsewhere, a PUT without an answer may still arrive
+            if self.is_local and not is_there(url):  # elsewhere, a PUT without an answer may still arrive
                 self._take_back(folder, own.values())
             raise
         if not landed:
             self._take_back(folder, own.values())
-        if self._exists(f"{folder}/{shard}{FAILURE}"):
+        if is_there(f"{folder}/{shard}{FAILURE}"):
             self._remove(f"{folder}/{shard}{FAILURE}")
 
     def _land(self, url: str, content: bytes, attempt: str, instead_of: str | None) -> bool:
@@ -229,7 +229,7 @@ class Store:
             listed: as for `strays`.
         """
         url = f"{folder}/{shard}{TABLE}"
-        if self._exists(url):
+        if is_there(url):
             self._drop_compaction(folder)
             self._remove(url)
         self.remove_strays(folder, shard, listed)
@@ -247,7 +247,7 @@ class Store:
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder and all below it, if it is there."""
-        if self._exists(folder):
+        if is_there(folder):
             remove(folder)
 
     def _take_back(self, folder: str, names: Iterable[str]) -> None:
@@ -262,7 +262,7 @@ class Store:
 
     def record_recipe(self, folder: str, identity: Mapping[str, Any]) -> None:
         """Write what was hashed into the folder's fingerprint, once."""
-        if not self._exists(f"{folder}/{RECIPE}"):
+        if not is_there(f"{folder}/{RECIPE}"):
             write_whole(f"{folder}/{RECIPE}", json.dumps(identity, indent=1, sort_keys=True).encode())
 
     def recipe(self, folder: str) -> dict[str, Any] | None:
@@ -272,7 +272,7 @@ class Store:
             DamagedError: it says something else.
         """
         url = f"{folder}/{RECIPE}"
-        if not self._exists(url):
+        if not is_there(url):
             return None
         found = self.read_json(url, "source", "identity")
         identity = found["identity"] if isinstance(found["identity"], dict) else {}
@@ -333,7 +333,7 @@ class Store:
     def removals(self) -> str | None:
         """Which removal list the tables have been cleared of, None if of none."""
         url = f"{self.root}/{REMOVALS}"
-        return str(self.read_json(url, "sha256")["sha256"]) if self._exists(url) else None
+        return str(self.read_json(url, "sha256")["sha256"]) if is_there(url) else None
 
     def record_run(self, name: str, state: Mapping[str, Any]) -> None:
         """Say how far a run is that is under way."""
@@ -371,14 +371,6 @@ class Store:
         if not isinstance(found, dict) or not found.keys() >= set(keys):
             raise DamagedError(url, f"it is no object with {', '.join(keys)}")
         return found
-
-    @patient
-    def _exists(self, url: str) -> bool:
-        try:
-            self.filesystem.info(url)  # its `exists` takes every error for "no"
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
 
     @patient
     def _remove(self, url: str) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from stages import removal_files
 from stages.errors import UserError
-from stages.io.files import is_url, locate, write_whole
+from stages.io.files import is_there, is_url, locate, write_whole
 
 _SUMS: Final = {64: "sha256", 32: "md5"}
 """What a sum of so many hex digits is."""
@@ -178,7 +178,7 @@ def add_entries(url: str, entries: Sequence[str]) -> list[str]:
         UserError: the list cannot be read.
     """
     filesystem, path = locate(url)
-    there = filesystem.exists(path)
+    there = is_there(url)
     known = Removals.of(read_list(url).entries) if there else Removals()
     new = [
         entry

@@ -16,7 +16,7 @@ from pipeline.dag.graph import Graph, Node
 from pipeline.store import Store
 from stages.contract import Use
 from stages.errors import UserError
-from stages.io.files import write_whole
+from stages.io.files import is_there, write_whole
 from stages.registry import STAGES
 from stages.urls.parts import Part
 from stages.urls.spec import Source
@@ -76,7 +76,7 @@ def stored_graph(store: Store, name: str) -> Stored | None:
         UserError: it cannot be read.
     """
     url = f"{store.root}/{GRAPHS}/{name}{_ENDING}"
-    if not store.filesystem.exists(url):
+    if not is_there(url):
         return None
     try:
         found = store.read_json(url)

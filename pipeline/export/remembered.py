@@ -63,8 +63,7 @@ def outdated(store: Store) -> tuple[list[Known], list[str]]:
 
 def _known(store: Store, told: list[str]) -> Iterator[Known]:
     folder = f"{store.root}/{EXPORTS}"
-    paths = store.filesystem.ls(folder, detail=False, refresh=True) if store.filesystem.exists(folder) else ()
-    for name in sorted(str(path).rsplit("/", 1)[-1] for path in paths):
+    for name in store.names(folder):
         if _RECORD.fullmatch(name):
             try:
                 found = store.read_json(f"{folder}/{name}", "format", "destination")

@@ -78,6 +78,17 @@ def open_bytes(url: str) -> Iterator[IO[bytes]]:
 
 
 @patient
+def is_there(url: str) -> bool:
+    """Whether something lies there. What fsspec calls `exists` takes every error for "no"."""
+    filesystem, path = locate(url)
+    try:
+        filesystem.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+@patient
 def remove(url: str) -> None:
     """Remove a file, or a folder and all below it.
 
@@ -120,7 +131,7 @@ def create_whole(url: str, content: bytes) -> bool:
         filesystem.pipe_file(path, content, mode="create")
     except OSError:  # of which kind a refused condition is differs between filesystems
         filesystem.invalidate_cache()
-        if not filesystem.exists(path):
+        if not is_there(url):
             raise
         return False
     return True

@@ -107,7 +107,7 @@ def is_of_storage(error: BaseException) -> bool:
 def damaged_table(url: str, error: object) -> DamagedError:
     """What is said of a damaged table."""
     folder, _, name = url.rpartition("/")
-    part = f"{folder}/parts/{name.rpartition('-')[0]}*"  # which says that the file's shards are all there
+    part = f"{folder}/parts/{name.rsplit('-', 2)[0]}*"  # which says that the file's shards are all there
     return DamagedError(url, error, also=f" and {part}" if "/urls/" in url and not folder.endswith("/parts") else "")
 
 

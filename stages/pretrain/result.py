@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.contract import CorpusJob, Output
-from stages.io.files import locate, open_bytes, write_whole
+from stages.io.files import is_there, locate, open_bytes, write_whole
 
 WEIGHTS = "safetensors"
 
@@ -26,8 +26,7 @@ def write_result(work: CorpusJob, metrics: pa.Table, weights: bytes) -> None:
 
 def is_finished(work: CorpusJob) -> bool:
     """Whether this training has left its result, now or in an earlier run."""
-    filesystem, path = locate(_metrics(work))
-    return bool(filesystem.exists(path))
+    return is_there(_metrics(work))
 
 
 def read_result(work: CorpusJob) -> Output:

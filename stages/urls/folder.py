@@ -13,7 +13,8 @@ from typing import Any
 
 from stages.errors import UserError
 from stages.urls.batch import Batch, chunks
-from stages.urls.files import AT_ONCE, filesystem
+from stages.urls.files import filesystem
+from stages.urls.find import AT_ONCE
 
 ENOUGH = 1_000
 """Files that are looked for; the first one is there mostly."""

@@ -16,7 +16,8 @@ from stages.errors import BrokenFileError, UserError
 from stages.io import tars
 from stages.io.files import absolute
 from stages.urls.digest import digest
-from stages.urls.files import AT_ONCE, Files, filesystem, find
+from stages.urls.files import Files, filesystem
+from stages.urls.find import AT_ONCE, find
 from stages.urls.keys import file_id
 from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource, fixed_folder
 
