@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dag.digests import Digests
 from pipeline.dag.fingerprint import recipe_identity, with_absolute_paths
 from stages.contract import PairModelRecipe
 from stages.pretrain.spec import PretrainRecipe
@@ -18,7 +19,7 @@ def test_weights_of_ones_own(recipe: type[PairModelRecipe], tmp_path: Path, monk
         (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
     made = [recipe(model="ViT-B-32", pretrained=name) for name in ("a.pt", "b.pt", "c.pt", "openai")]
-    one, same, other, tag = (recipe_identity(each)["pretrained"] for each in made)
+    one, same, other, tag = (recipe_identity(each, Digests())["pretrained"] for each in made)
     assert one == same != other
     assert tag == "openai"
     absolute = with_absolute_paths(made[0])

@@ -43,7 +43,7 @@ def test_every_stage_has_a_line_of_bars_and_numbers(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     printed = io.StringIO()
     console = Console(file=printed, width=80, force_terminal=True, color_system=None)
-    nodes = {name: SimpleNamespace(spec=SimpleNamespace(name=name.split("/")[0])) for name in NODES}
+    nodes = {name: SimpleNamespace(step=name.split("/")[0]) for name in NODES}
     display = make_display(console, cast("Graph", SimpleNamespace(nodes=nodes)))
     assert isinstance(display, LiveDisplay)
     display(Event("started", "download/web", "web-0"), schedule())

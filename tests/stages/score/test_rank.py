@@ -57,7 +57,7 @@ def test_a_matching_model_ranks_by_its_probability(
     run = ModelRunOptions(batch_size=3, device="cpu")
     ranked = Rank(RankRecipe(model=str(itm_folder)), run)(shard).table
     filtered = Filter(FilterRecipe(model=str(itm_folder)), run)(shard).table
-    assert ranked.column_names == ["key", "candidate", "clip_score", "error"]
+    assert ranked.schema == SIMILARITIES
     assert ranked["clip_score"].to_pylist() == filtered["itm_score"].to_pylist()
     assert ranked["clip_score"].null_count == len(pictures)
 
