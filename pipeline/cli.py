@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.watch.console import Console, records, say, say_json, single_line
-from stages.errors import UserError
+from stages.errors import DamagedError, UserError
 from stages.words import first_line
 
 if TYPE_CHECKING:
@@ -316,7 +316,10 @@ def forget(
     exports, unreadable = outdated(store)
     done.odd += unreadable
     if done.tables:
-        renew_catalog(store)
+        try:
+            renew_catalog(store)
+        except DamagedError as error:  # all else has been cleared
+            done.note(error.url, error)
     if as_json:
         known = [asdict(found) for found in exports]
         say_json({**asdict(done), "elsewhere": sorted(done.elsewhere), "exports": known})

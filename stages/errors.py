@@ -15,6 +15,7 @@ class DamagedError(UserError):
     """A file of the output is not what was written there. What depends on it waits; all else goes on."""
 
     def __init__(self, url: str, error: object, also: str = "") -> None:
+        self.url = url
         reason = " ".join(str(error).split())
         super().__init__(
             f"{url} is damaged ({reason or type(error).__name__}); delete it{also}, and `capfilt run` makes it anew"

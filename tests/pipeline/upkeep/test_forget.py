@@ -268,7 +268,6 @@ def test_what_is_damaged_is_told_and_all_else_is_cleared(folder, web, capsys):
         broken = first.read_bytes()
         wanted = [web.url("/2"), web.url("/4")] if not number else []  # of the first shard, and of the second one
         code, _, err = capfilt(capsys, "forget", "m.yaml", *wanted)
-        if code != 1: print("ERR", pattern, code, err); import traceback
         assert code == 1
         assert f"{first.absolute()} is damaged (" in err
         assert first.read_bytes() == broken
