@@ -84,6 +84,7 @@ SPEC = StageSpec(
     writes="captions",
     recipe=CaptionRecipe,
     run=ModelRunOptions,
+    model="captioner",
     compute="stages.caption.compute:Caption",
     uses=CAPTIONED,
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stages.contract.ports import EVERY_USE, Port, Use
 from stages.contract.settings import Recipe, RunOptions
 from stages.contract.work import CorpusJob, Output, Shard
+
+if TYPE_CHECKING:
+    from stages.models.family import Role
 
 Grain = Literal["file", "shard", "source", "run"]
 """What a stage works at once: one file of a source's list; one shard of one source; all shards of one source, and of
@@ -91,6 +94,8 @@ class StageSpec:
     """The sources that pass through it, by what they are for."""
     grain: Grain = "shard"
     workers: Workers = "one"
+    model: Role | None = None
+    """What the recipe's `model` has to be, see `stages.models.family`; None where it names none."""
     check: Check | None = None
     """What no single key shows; it costs as little to import as the rest."""
     placed: type[RunOptions] | None = None

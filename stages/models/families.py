@@ -71,6 +71,11 @@ def describe(name: ModelName) -> Kind:
     raise source.error("a model", FileNotFoundError("no config.json and no open_clip_config.json"))
 
 
+def is_at_hand(name: ModelName) -> bool:
+    """Whether what a model is can be told without asking the hub."""
+    return _architecture(name) is not None or Path(name.model).expanduser().is_dir()
+
+
 def check(name: ModelName, role: Role) -> Kind:
     """See, before any weights are loaded, that a model is of a kind that can do something.
 

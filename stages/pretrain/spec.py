@@ -129,6 +129,7 @@ SPEC = StageSpec(
     writes="qformer",
     recipe=PretrainRecipe,
     run=PretrainRun,
+    model="tower",
     compute="stages.pretrain.compute:Pretrain",
     grain="run",
     check=check,

@@ -34,6 +34,7 @@ RANK = StageSpec(
     writes="similarities",
     recipe=RankRecipe,
     run=ModelRunOptions,
+    model="ranker",
     compute="stages.score.compute:Rank",
     uses=CAPTIONED,
 )
@@ -45,6 +46,7 @@ FILTER = StageSpec(
     writes="matches",
     recipe=FilterRecipe,
     run=ModelRunOptions,
+    model="filter",
     compute="stages.score.compute:Filter",
     uses=CAPTIONED,
 )
