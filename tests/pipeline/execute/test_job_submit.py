@@ -100,4 +100,4 @@ select: {{itm_threshold: null}}
     plans = open_session(job / "m.yaml", until="download").plans
     assert [len(plan.done) for plan in plans] == [1, 3]
     assert wrong.returncode == 1
-    assert "--until nowhere: m.yaml has no such step" in wrong.stdout
+    assert "--until nowhere: there is no such step; the steps are urls, download, annotate" in wrong.stdout

@@ -10,6 +10,7 @@ from committed import WRITER
 from repeating import repeatable
 
 from pipeline.execute.worker import Job
+from pipeline.store import Store
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.pretrain.compute import Pretrain
@@ -47,7 +48,7 @@ def train(job: Job, work: CorpusJob) -> Output:
 
     room = reserve(job.run)
     try:
-        return train_together(room, job, work)
+        return train_together(room, Store.open(str(work.scratch)), job, work)
     finally:
         ray.util.remove_placement_group(room)
 
