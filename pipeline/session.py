@@ -33,7 +33,8 @@ from stages.urls.check import check
 from stages.urls.digest import digest
 from stages.urls.files import Files
 from stages.urls.parts import Part, find_parts
-from stages.urls.spec import Source, SourceSettings
+from stages.urls.settings import SourceSettings
+from stages.urls.spec import Source
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stages.kinds import KINDS
 from stages.models import families
 from stages.models.family import ModelName
 from stages.registry import STAGES
-from stages.urls.spec import SourceSettings
+from stages.urls.settings import SourceSettings
 
 
 def contradictions(sources: Mapping[str, SourceSettings], steps: Sequence[Step]) -> list[Problem]:

@@ -11,7 +11,7 @@ from stages.urls.files import Files, filesystem, reading
 from stages.urls.parts import find_files
 from stages.urls.readers import PartRows
 from stages.urls.selection import Selection
-from stages.urls.spec import SourceSettings
+from stages.urls.settings import SourceSettings
 
 TRIED = 16
 """Files whose headers are looked at until one is as it should be."""

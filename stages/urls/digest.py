@@ -13,7 +13,8 @@ from stages.errors import BrokenFileError
 from stages.io import tars
 from stages.urls.files import Files, open_binary, open_tar, reading
 from stages.urls.partitions import asked_partitions
-from stages.urls.spec import LaionSource, ParquetSource, SourceSettings, WebDatasetSource
+from stages.urls.settings import SourceSettings
+from stages.urls.spec import LaionSource, ParquetSource, WebDatasetSource
 
 CHUNK_BYTES = 1 << 20
 PARQUET_END = b"PAR1"

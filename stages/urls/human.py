@@ -15,7 +15,7 @@ from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import JsonStream, objects_in
 from stages.urls.json_value import as_text
-from stages.urls.spec import HumanSource, is_web
+from stages.urls.settings import HumanSource, is_web
 from stages.urls.text import text_array
 
 IMAGES_AT_ONCE = 2_048

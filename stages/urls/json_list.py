@@ -15,7 +15,8 @@ from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import JsonStream, objects_in
 from stages.urls.objects import SAMPLE, Object, columns_of, text_schema, types_of
-from stages.urls.spec import JsonSource, is_web
+from stages.urls.settings import is_web
+from stages.urls.spec import JsonSource
 
 IMAGE = "image"
 LIST = "annotations"

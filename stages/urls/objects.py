@@ -10,7 +10,7 @@ import pyarrow as pa
 from stages.urls.batch import Batch, chunks, required_column, text_batch, text_column
 from stages.urls.damage import Damage
 from stages.urls.json_value import as_text, plain_text
-from stages.urls.spec import NamedColumns
+from stages.urls.settings import NamedColumns
 from stages.urls.text import clean_text
 from stages.urls.types import TEXT, type_of_values
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from stages.urls.batch import Batch, batch_of, column_named
-from stages.urls.spec import SourceSettings
+from stages.urls.settings import SourceSettings
 
 FOLDER = re.compile(r"([^=]+)=(.*)")
 NULL = "__HIVE_DEFAULT_PARTITION__"

@@ -19,7 +19,8 @@ from stages.urls.digest import digest
 from stages.urls.files import Files, filesystem
 from stages.urls.find import AT_ONCE, find
 from stages.urls.keys import file_id
-from stages.urls.spec import SbuSource, SourceSettings, WebDatasetSource, fixed_folder
+from stages.urls.settings import SourceSettings
+from stages.urls.spec import SbuSource, WebDatasetSource, fixed_folder
 
 TABLE = ".parquet"
 UNREADABLE = "unreadable"

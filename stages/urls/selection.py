@@ -9,7 +9,7 @@ from stages.own_columns import own_names
 from stages.tables import URLS
 from stages.urls.batch import Batch, required_column
 from stages.urls.damage import Damage
-from stages.urls.spec import SourceSettings
+from stages.urls.settings import SourceSettings
 from stages.urls.where import TypesOf, Where
 
 

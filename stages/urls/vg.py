@@ -16,7 +16,8 @@ from stages.urls.batch import Batch, Reader
 from stages.urls.damage import Damage
 from stages.urls.files import Files, filesystem
 from stages.urls.human import Image, batches, captions, elements, first_element, has, pairs_by_image
-from stages.urls.spec import VgSource, is_web
+from stages.urls.settings import is_web
+from stages.urls.spec import VgSource
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
 REGIONS = pa.schema([("image_id", pa.int64())])
