@@ -10,11 +10,12 @@ import duckdb
 
 from pipeline.dag.damaged import damaged_files
 from pipeline.dag.plan import NodePlan
+from pipeline.demo import demo_web
 from pipeline.execute.events import one_line
 from pipeline.execute.execution import Execution, Executor, RunLostError
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
-from pipeline.session import Session, demo_web, write_session
+from pipeline.session import Session, write_session
 from pipeline.sql.catalog import connect, write_catalog
 from pipeline.sql.compaction import MANY, compact
 from pipeline.upkeep.forget import apply_list
@@ -100,7 +101,7 @@ def _work(session: Session, *, executor: Executor, console: Console) -> tuple[in
     graph, schedule = session.graph, Schedule(session.graph, session.plans)
     done_before = sum(len(state.done) for state in schedule.nodes.values())
     if not schedule.is_finished:
-        with demo_web(session), make_display(console, graph) as display:
+        with demo_web(session.demo, session.plans), make_display(console, graph) as display:
             stop = Stop(display.say)
             with Monitor(session.store, graph, schedule, display) as monitor:
                 executor(Execution(graph, session.store, schedule, stop), monitor)

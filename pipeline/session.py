@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipeline.dag.digests import Digests
-from pipeline.dag.graph import Graph, Lists, Node, absolute, build_graph, rows_of
-from pipeline.dag.listing import done_folder, latest, listings, part_of, read_listing
-from pipeline.dag.news import news
-from pipeline.dag.plan import NodePlan, make_plan
-from pipeline.dag.stale import why_stale
+from pipeline.dag.graph import Graph, Lists, absolute, build_graph, rows_of
+from pipeline.dag.plan import NodePlan
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
-from pipeline.dag.verdicts import is_current
+from pipeline.dag.there import Listings, Trained, plan
+from pipeline.demo import prepare
 from pipeline.manifest.document import Demo
 from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.store import Store
@@ -109,7 +105,7 @@ def open_session(
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path)
-    notes = _prepare_demo(manifest.demo, write=write)
+    notes = prepare(manifest.demo, write=write)
     store = Store.open(manifest.output)
     store.reach()
     before = stored_graph(store, path.stem)
@@ -238,107 +234,6 @@ def _graph(  # noqa: PLR0913 - what there is to know
     return build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
 
 
-class Trained:
-    """Which models are there, of the run before.
-
-    Args:
-        store: the output.
-        before: the graph of that run.
-        refresh: the steps whose models are not to be kept.
-    """
-
-    def __init__(self, store: Store, before: Graph | None, refresh: Sequence[str]) -> None:
-        nodes = before.nodes.values() if before else ()
-        self._before = {node.fingerprint: node for node in nodes if node.is_model}
-        self._store = store
-        self._refresh = refresh
-
-    def __call__(self, node: Node) -> str | None:
-        """What stands for the rows that a model was made of, None where it has not been made, or is to be anew."""
-        then = self._before.get(node.fingerprint)
-        if then is None or {node.step, node.step.partition("@")[0]} & set(self._refresh):
-            return None
-        return then.data if then.data in self._store.committed(self._store.folder_of(node)) else None
-
-    def check(self, graph: Graph) -> None:
-        """See that what is to be trained anew is a model.
-
-        Raises:
-            UserError: it is none.
-        """
-        models = dict.fromkeys(node.step for node in graph.nodes.values() if node.is_model)
-        for step in self._refresh:
-            if not any(node.is_model for node in graph.of_step(step)):
-                known = ", ".join(models) or "none"
-                raise UserError(f"--refresh {step}: there is no such model; those that are trained: {known}")
-
-
-class Listings:
-    """Which listing of a file counts, as the store shows it now."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._latest: dict[str, dict[str, str]] = {}
-
-    def __call__(self, node: Node, part: Part) -> str:
-        """The name of the listing; of a file that has not been cut, the name that it will have."""
-        return self._there(node).get(part.name, part.name)
-
-    def _there(self, node: Node) -> dict[str, str]:
-        folder = done_folder(node, self._store)
-        if folder not in self._latest:
-            self._latest[folder] = latest(self._store.committed(folder))
-        return self._latest[folder]
-
-    def up_to(self, limit: int | None, node: Node) -> tuple[Part, ...]:
-        """The files of a source that are needed for so many rows, as far as they have been cut, and the next one."""
-        if limit is None:
-            return node.parts
-        left, parts = limit, list[Part]()
-        for part in node.parts:
-            parts.append(replace(part, limit=left))
-            listing = self._there(node).get(parts[-1].name)
-            if listing is None:
-                break
-            left -= sum(found.rows for found in read_listing(self._store, self._store.folder_of(node), [listing]))
-            if left <= 0:
-                break
-        return tuple(parts)
-
-
-def plan(graph: Graph, store: Store, before: Graph | None = None) -> list[NodePlan]:
-    """What is left of the graph, as the store shows it now, and what is new since the run before."""
-    committed, shards, failed, earlier, new = {}, {}, {}, {}, {}
-    for name, node in graph.nodes.items():
-        committed[name] = _committed(node, store)
-        earlier[name] = [] if committed[name] else _earlier(node, store)
-        if node.spec.grain == "file" and node.source:
-            new[name] = news(node, before)
-            failed[name] = frozenset(store.failures(done_folder(node, store)))
-            tried = bool(node.parts) and failed[name] | committed[name] >= {part.name for part in node.parts}
-            counted = read_listing(store, store.folder_of(node), listings(node, store)) if tried else None
-            shards[node.source] = None if counted is None else [found.shard for found in counted]
-    plans = make_plan(graph, committed, shards, failed, earlier, new)
-    return [replace(left, stale=why_stale(left.node, graph, store)) if left.is_done else left for left in plans]
-
-
-def _committed(node: Node, store: Store) -> frozenset[str]:
-    """What of a node is there, and still holds."""
-    found = store.committed(done_folder(node, store))
-    if node.spec.grain == "file":
-        return frozenset(map(part_of, found))
-    if node.spec.grain == "source":  # rows may have come since, or gone
-        return frozenset(name for name in found if is_current(store, node, name))
-    return frozenset(found)
-
-
-def _earlier(node: Node, store: Store) -> list[dict[str, Any]]:
-    """The identities of what this stage computed for the same source under other fingerprints."""
-    others = [found for found in store.fingerprints(node.spec.name) if found != node.fingerprint]
-    recipes = [store.recipe(store.folder(node.spec.name, other)) for other in others]
-    return [recipe["identity"] for recipe in recipes if recipe and recipe["source"] == node.source]
-
-
 def write_session(session: Session) -> None:
     """Keep the graph in the output, and in every folder what its fingerprint stands for.
 
@@ -355,43 +250,3 @@ def write_session(session: Session) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"output: {store.root} cannot be written ({reason}); name another folder") from None
-
-
-def _prepare_demo(demo: Demo | None, *, write: bool) -> list[str]:
-    """Write the demo world that a manifest asks for, if it is not there yet; or say that a run would."""
-    if demo is None:
-        return []
-    from stages.demo.world import World
-    from stages.demo.world import write as write_world
-
-    folder, base_url = Path(demo.folder).expanduser(), f"http://127.0.0.1:{demo.port}"
-    if not write:
-        is_there = World(folder).record.exists()
-        return [] if is_there else [f"the demo world is not there yet; `capfilt run` writes it into {demo.folder}"]
-    try:
-        write_world(folder, images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
-    except OSError as error:
-        raise UserError(f"demo.folder: {demo.folder} cannot be written: {error}") from None
-    return []
-
-
-@contextmanager
-def demo_web(session: Session) -> Iterator[None]:
-    """Serve the demo world while its images are still to be downloaded.
-
-    Raises:
-        UserError: the port is taken.
-    """
-    demo = session.demo
-    downloads = [plan for plan in session.plans if plan.node.spec.writes == "images"]
-    if demo is None or all(plan.is_done for plan in downloads):
-        yield
-        return
-    from stages.demo.web_process import serve_apart
-
-    with ExitStack() as web:
-        try:
-            web.enter_context(serve_apart(Path(demo.folder).expanduser(), port=demo.port))
-        except OSError as error:
-            raise UserError(f"demo.port: {error.strerror or error}; choose another port") from None
-        yield

@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from pipeline.dag.fingerprint import fingerprint, stage_identity
 from pipeline.dag.graph import Graph, Node, rows_of
+from pipeline.dag.there import plan
 from pipeline.execute.execution import Execution
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
-from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import CorpusJob, Grain, GroupRunOptions, Output, Port, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError

@@ -16,13 +16,13 @@ import pytest
 
 from pipeline.dag.graph import Graph
 from pipeline.dag.listing import done_folder
+from pipeline.dag.there import plan
 from pipeline.execute.events import Event, Listener
 from pipeline.execute.execution import Execution
 from pipeline.execute.local import run_locally
 from pipeline.execute.retries import LOST_WORKERS
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stopped
-from pipeline.session import plan
 from pipeline.store import Store
 from stages.contract import RunOptions
 from stages.errors import UserError
