@@ -171,13 +171,14 @@ def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     from pipeline.session import open_output
     from pipeline.sql.catalog import connect
     from pipeline.watch import report
+    from pipeline.watch.runs import runs
 
     session = _told(open_output(target))
     catalog = connect(session.graph, session.store)
     if as_json:
         say_json(
             {
-                "runs": session.store.runs(),
+                "runs": runs(session.store),
                 "stages": report.plan_rows(session.plans),
                 "funnel": report.funnel(catalog),
                 "losses": report.losses(catalog),
@@ -189,7 +190,7 @@ def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
         )
         return
     console = Console()
-    report.print_runs(console, session.store.runs())
+    report.print_runs(console, runs(session.store))
     report.print_plan(console, session.plans)
     console.print()
     report.print_funnel(console, catalog, _measured(session))

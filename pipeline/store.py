@@ -5,8 +5,6 @@
     <output>/<stage>/<fingerprint>/<shard>.failed.json      why the shard failed for good, until it is done
     <output>/<stage>/<fingerprint>/recipe.json              what was hashed into the fingerprint, for people
     <output>/<stage>/<fingerprint>/compacted...             the same rows in few large tables (`sql/compaction.py`)
-    <output>/runs/<host>-<process>.json                     how far a run is that is under way (`watch/monitor.py`)
-    <output>/removals.json                                  which removal list the tables have been cleared of
 
 A side file carries its attempt in its name and the table is written last, so two hosts that work the same shard at the
 same time cannot mix: the first table to land stays, and names its own side file; the other host takes its own back.
@@ -17,25 +15,19 @@ from __future__ import annotations
 import io
 import json
 import re
-import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.root import Root
 from stages.contract import Output
-from stages.errors import DamagedError, UserError
-from stages.io.files import LOCAL, TEMPORARY, absolute, create_whole, is_there, locate, put_whole, remove, write_whole
+from stages.errors import DamagedError
+from stages.io.files import TEMPORARY, create_whole, is_there, put_whole, remove, write_whole
 from stages.io.outages import patient, patiently
-from stages.io.places import why_no_place
 from stages.io.shards import Artifact
 
 if TYPE_CHECKING:
@@ -47,10 +39,6 @@ SIDE = re.compile(r"(.+)\.[0-9a-f]{12}\..+")
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 RECIPE = "recipe.json"
 COMPACTED = "compacted"
-RUNS = "runs"
-REMOVALS = "removals.json"
-FOREIGN = "._"
-"""How the files begin that macOS puts beside each one when it copies to another system's disk."""
 
 
 def file_of(shard: str) -> str:
@@ -58,74 +46,8 @@ def file_of(shard: str) -> str:
     return f"{shard}{TABLE}"
 
 
-@dataclass(frozen=True)
-class Store:
-    """The output folder of a manifest. Picklable: a worker opens the filesystem on its own side."""
-
-    root: str
-    """A local folder (absolute) or an fsspec URL, without a trailing slash."""
-
-    @staticmethod
-    def open(output: str) -> Store:
-        """A store at `output`, a local path or an fsspec URL."""
-        path = next((output.removeprefix(prefix) for prefix in LOCAL if output.startswith(prefix)), "")
-        return Store(absolute(path or output).rstrip("/"))  # workers and DuckDB take a path for what it is
-
-    @cached_property
-    def filesystem(self) -> fsspec.AbstractFileSystem:
-        """What the output lies on.
-
-        Raises:
-            UserError: no such filesystem is installed.
-        """
-        try:
-            return locate(self.root)[0]
-        except ImportError as error:
-            raise UserError(
-                f"output: {self.root}: {error}; pip install 'capfilt[cloud]' brings s3fs and gcsfs"
-            ) from None
-        except ValueError as error:
-            raise UserError(f"output: {self.root}: {error}") from None
-
-    def reach(self) -> None:
-        """See that the output can be read, or begun.
-
-        Raises:
-            UserError: it cannot: nothing is kept there, it is a file, no credentials, no such server, no permission; or
-                DuckDB could not read it, or not write the catalog where temporary files go.
-        """
-        if why := why_no_place(self.root):
-            raise UserError(f"output: {self.root}: {why}")
-        if self.is_local and "\\" in self.root:
-            raise UserError(f"output: {self.root}: DuckDB, which reads the tables, takes \\ for /; name another folder")
-        if found := {"?", "\\"}.intersection(tempfile.gettempdir()):
-            raise UserError(
-                f"TMPDIR: {tempfile.gettempdir()}: DuckDB can write nothing below a folder with {found.pop()} in its "
-                "name; set it to another one"
-            )
-        try:
-            if self.is_local:
-                _refuse_file(Path(self.root))
-            self.probe()
-        except UserError:
-            raise
-        except Exception as error:  # noqa: BLE001 - every kind of storage has errors of its own
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            hint = "check its permissions" if self.is_local else "the address and the credentials in the environment"
-            raise UserError(f"output: {self.root} cannot be reached ({reason}); check {hint}") from None
-
-    def probe(self) -> None:
-        """See that the output answers at all; what it raises says why not."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            self.filesystem.ls(self.root, refresh=True)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether a rename is atomic here; elsewhere one PUT is."""
-        return isinstance(self.filesystem, LocalFileSystem)
-
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (self.root,)
+class Store(Root):
+    """The artifacts in the output of a manifest."""
 
     def folder(self, stage: str, fingerprint: str) -> str:
         """The folder of a stage's artifacts under one fingerprint."""
@@ -326,52 +248,6 @@ class Store:
         """
         self._take_back(folder, self.strays(folder, shard, listed))
 
-    def record_removals(self, digest: str) -> None:
-        """Write down which removal list the tables have been cleared of."""
-        write_whole(f"{self.root}/{REMOVALS}", json.dumps({"sha256": digest}).encode())
-
-    def removals(self) -> str | None:
-        """Which removal list the tables have been cleared of, None if of none."""
-        url = f"{self.root}/{REMOVALS}"
-        return str(self.read_json(url, "sha256")["sha256"]) if is_there(url) else None
-
-    def record_run(self, name: str, state: Mapping[str, Any]) -> None:
-        """Say how far a run is that is under way."""
-        write_whole(f"{self.root}/{RUNS}/{name}.json", json.dumps(state, indent=1).encode())
-
-    def end_run(self, name: str) -> None:
-        """It is under way no more."""
-        with suppress(FileNotFoundError):
-            self._remove(f"{self.root}/{RUNS}/{name}.json")
-
-    def run_files(self) -> list[str]:
-        """The locations of what runs under way have said, and of what killed ones have left."""
-        return [f"{self.root}/{RUNS}/{name}" for name in self.names(f"{self.root}/{RUNS}") if name.endswith(".json")]
-
-    def runs(self) -> list[dict[str, Any]]:
-        """What runs have said of themselves that have not come to their end."""
-        found = []
-        for url in self.run_files():
-            with suppress(FileNotFoundError):  # it has ended since
-                found.append(self.read_json(url, "written", "process", "host", "started", "stages"))
-        return found
-
-    def read_json(self, url: str, *keys: str) -> dict[str, Any]:
-        """A JSON object of the store's own, which has these keys.
-
-        Raises:
-            DamagedError: it is none.
-            FileNotFoundError: it is not there.
-        """
-        content = patiently(lambda: self.filesystem.cat_file(url))
-        try:
-            found = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise DamagedError(url, error) from None
-        if not isinstance(found, dict) or not found.keys() >= set(keys):
-            raise DamagedError(url, f"it is no object with {', '.join(keys)}")
-        return found
-
     @patient
     def _remove(self, url: str) -> None:
         self.filesystem.rm_file(url)
@@ -380,24 +256,6 @@ class Store:
     def _remove_side(self, url: str) -> None:
         """A file, or a folder."""
         remove(url)
-
-    def names(self, folder: str) -> list[str]:
-        """The names of what lies in a folder, sorted; nothing where there is none."""
-        try:
-            found = patiently(lambda: self.filesystem.ls(folder, detail=False, refresh=True))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except PermissionError:
-            raise UserError(f"output: {folder} may not be read; check its permissions") from None
-        names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
-        return sorted(name for name in names if not name.startswith(FOREIGN))
-
-
-def _refuse_file(folder: Path) -> None:
-    """See that no file stands where a folder is wanted."""
-    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
-    if there and not there.is_dir():
-        raise UserError(f"output: {there} is a file; name a folder")
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -24,7 +24,8 @@ from pipeline.dag.lineage import CHECKPOINTS
 from pipeline.dag.listing import PARTS
 from pipeline.export.remembered import EXPORTS
 from pipeline.sql.compaction import stray_tables
-from pipeline.store import RUNS, Store
+from pipeline.store import Store
+from pipeline.watch.runs import RUNS, run_files
 from stages.errors import UserError
 from stages.io.files import SCRATCH, remove
 from stages.registry import STAGES
@@ -86,7 +87,7 @@ def _strays(store: Store, folders: list[str]) -> list[str]:
     looks = [(store.strays, place) for place in places] + [(partial(stray_tables, store), place) for place in folders]
     with ThreadPoolExecutor(READERS) as pool:
         found = zip(looks, pool.map(lambda look: look[0](look[1]), looks), strict=True)
-        return store.run_files() + [f"{place}/{name}" for (_, place), names in found for name in names]
+        return run_files(store) + [f"{place}/{name}" for (_, place), names in found for name in names]
 
 
 def _is_old(store: Store, url: str, before: datetime) -> bool:

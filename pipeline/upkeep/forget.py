@@ -17,6 +17,7 @@ source's own folder or tars are not capfilt's to delete; it says where those are
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from pipeline.execute.events import one_line
 from pipeline.store import Store
 from pipeline.upkeep.clearing import BROKEN, Cleared, Folder, clear
 from stages.errors import UserError
+from stages.io.files import is_there, write_whole
 from stages.registry import STAGES
 from stages.removal_files import without_blanks
 from stages.removals import BLANKS, Removals, add_entries, is_entry, read_list, without_remark
@@ -125,7 +127,7 @@ def forget(store: Store, removal_list: str, entries: Sequence[str]) -> Forgotten
                 done.rows += len(keys)
                 _clear(store, lineage, shard, keys, done)
     if not done.failed:
-        store.record_removals(_digest(listed.entries))
+        write_whole(_record(store), json.dumps({"sha256": _digest(listed.entries)}).encode())
     return done
 
 
@@ -141,9 +143,19 @@ def apply_list(store: Store, removal_list: str | None) -> Forgotten:
     if removal_list is None:
         return Forgotten()
     listed = read_list(removal_list)
-    if _digest(listed.entries) == store.removals():
+    if _digest(listed.entries) == applied(store):
         return Forgotten(odd=listed.odd)
     return forget(store, removal_list, ())
+
+
+def applied(store: Store) -> str | None:
+    """The digest of the list that the output has been cleared of, None if of none."""
+    url = _record(store)
+    return str(store.read_json(url, "sha256")["sha256"]) if is_there(url) else None
+
+
+def _record(store: Store) -> str:
+    return f"{store.root}/removals.json"
 
 
 def _digest(entries: Sequence[str]) -> str:

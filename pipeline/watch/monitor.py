@@ -1,6 +1,4 @@
-"""What a run under way says of itself, for `capfilt status` on any host: a small file, written anew now and then.
-
-    <output>/runs/<host>-<process>.json
+"""What a run under way says of itself for `capfilt status` on any host: a small file, written anew now and then.
 
 It goes when the run ends. One whose driver was killed stays, and its age says so; `capfilt clean` takes it.
 """
@@ -23,6 +21,7 @@ from pipeline.execute.events import Event, one_line
 from pipeline.execute.schedule import Schedule
 from pipeline.store import Store
 from pipeline.watch.display import LiveDisplay, Meter, PlainDisplay, progress_of
+from pipeline.watch.runs import end_run, record_run
 from stages.io.outages import hurry, may_pass
 
 EVERY: Final = 10.0
@@ -89,7 +88,7 @@ class Monitor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._over.set()
         self._thread.join()
-        self._try(lambda: self._store.end_run(self._name))
+        self._try(lambda: end_run(self._store, self._name))
 
     def __call__(self, event: Event, schedule: Schedule) -> None:
         """Take note of an event, and pass it on."""
@@ -99,7 +98,7 @@ class Monitor:
 
     def _write_now_and_then(self) -> None:
         while not self._over.wait(EVERY):
-            self._try(lambda: self._store.record_run(self._name, self.state()))
+            self._try(lambda: record_run(self._store, self._name, self.state()))
 
     def _try(self, write: Callable[[], None]) -> None:
         """A run does not end because nobody can look on."""

@@ -17,7 +17,7 @@ from test_cli import LOCAL, capfilt
 
 from pipeline.session import open_session
 from pipeline.store import Store
-from pipeline.upkeep.forget import forget
+from pipeline.upkeep.forget import applied, forget
 from stages.contract import Output
 from stages.errors import UserError
 from stages.io.shards import read_images
@@ -261,7 +261,7 @@ DAMAGED = [
 
 
 def test_what_is_damaged_is_told_and_all_else_is_cleared(folder, web, capsys):
-    applied = Store.open("out").removals()
+    before = applied(Store.open("out"))
     for number, (pattern, how) in enumerate(DAMAGED):
         first = sorted(Path("out").glob(pattern))[0]
         whole = damage(first, how)
@@ -278,13 +278,13 @@ def test_what_is_damaged_is_told_and_all_else_is_cleared(folder, web, capsys):
             if row["url"] in {web.url("/2"), web.url("/4")}
         ]
         assert set(hit) == {"removed"}
-        assert Store.open("out").removals() == applied
+        assert applied(Store.open("out")) == before
         code, _, err = capfilt(capsys, *LOCAL, "--until", "download")
         assert code in {1, 2}  # 2 where the views need the table
         assert f"{first.absolute()} is damaged (" in err
         first.write_bytes(whole)
     assert capfilt(capsys, "forget", "m.yaml")[0] == 0
-    assert Store.open("out").removals() != applied
+    assert applied(Store.open("out")) != before
     assert not any(map(holds, ("text of /2", "text of /4")))
     assert holds("text of /1")
 

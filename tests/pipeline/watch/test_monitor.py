@@ -27,6 +27,7 @@ from pipeline.upkeep.clean import clean
 from pipeline.watch import monitor
 from pipeline.watch.monitor import Busy, Monitor
 from pipeline.watch.report import print_runs
+from pipeline.watch.runs import record_run, runs
 from tests.pipeline.execute.test_schedule import fresh, shards_of
 from tests.pipeline.stubs import make_graph
 
@@ -69,8 +70,8 @@ def test_a_run_is_seen_while_it_lasts(tmp_path):
             running(Event("started", task.node, task.shard), schedule)
         schedule.succeeded(done)
         running(Event("done", done.node, done.shard, Report(7, 2.0, {"urls": 7}, gpu=0.25)), schedule)
-        wait_for(lambda: any(run["stages"][1]["done"] == 1 for run in store.runs()))
-        (run,) = store.runs()
+        wait_for(lambda: any(run["stages"][1]["done"] == 1 for run in runs(store)))
+        (run,) = runs(store)
         assert run["process"] == os.getpid()
         stages = {row["stage"]: row for row in run["stages"]}
         counts = ("queued", "running", "done", "failed", "blocked", "total")
@@ -80,7 +81,7 @@ def test_a_run_is_seen_while_it_lasts(tmp_path):
         assert 0 < stages["download"]["workers_busy"] <= 1
         assert stages["download"]["images_per_second"] > 0
         assert stages["caption"]["workers_busy"] is stages["caption"]["gpus_busy"] is None
-    assert store.runs() == []
+    assert runs(store) == []
     assert [event.kind for event in screen.events] == ["started", "started", "done"]
     assert screen.said == []
 
@@ -135,10 +136,10 @@ def test_status_tells_a_run_from_one_that_may_have_been_killed(tmp_path, monkeyp
     schedule = fresh(graph)
     schedule.failed(Task("urls/a", schedule.take("urls/a").shard), "bad")
     state = Monitor(store, graph, schedule, Screen()).state()
-    store.record_run("host-1", state)
+    record_run(store, "host-1", state)
     old = {**state, "written": "2026-01-01T00:00:00+00:00"}
     printed = io.StringIO()
-    print_runs(Console(file=printed, width=120), [*store.runs(), old])
+    print_runs(Console(file=printed, width=120), [*runs(store), old])
     first, *rows = printed.getvalue().splitlines()
     assert re.search(r"as of \d s ago$", first)
     assert any(row.split() == ["urls", "0/1", "1"] for row in rows)
