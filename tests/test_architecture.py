@@ -43,3 +43,8 @@ def test_a_run_on_this_machine_needs_no_torch_in_the_driver():
     program = f"import sys, {modules}\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_file_is_read_in_one_go():
+    files = [path for room in ("pipeline", "stages") for path in sorted((ROOT / room).rglob("*.py"))]
+    assert not [path for path in files if len(path.read_text().splitlines()) > 300]

@@ -1,0 +1,118 @@
+"""Commands that look: `plan`, `status`, `query`, `validate`. None writes anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    Json,
+    Limit,
+    ManifestPath,
+    Target,
+    Until,
+    told,
+)
+from pipeline.watch.console import Console, records, say, say_json
+from stages.errors import UserError
+from stages.words import first_line
+
+commands = typer.Typer()
+
+
+@commands.command()
+def plan(
+    manifest: ManifestPath,
+    until: Until = None,
+    limit: Limit = None,
+    picture: Annotated[  # noqa: FBT002
+        bool, typer.Option("--picture", help="Print the steps as a flow chart, in Mermaid; their lists are not read.")
+    ] = False,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Say what a run would do, and what makes it necessary; nothing is written."""
+    from pipeline.session import graph_alone, open_session
+    from pipeline.watch.picture import mermaid
+    from pipeline.watch.report import plan_rows, print_plan
+
+    if picture:
+        say(mermaid(*graph_alone(manifest)))
+        return
+    session = told(open_session(manifest, until, limit=limit, write=False))
+    if as_json:
+        say_json(plan_rows(session.plans))
+    else:
+        print_plan(Console(), session.plans)
+
+
+@commands.command()
+def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
+    """Say how far the run is, what it has lost and why, and which shards failed."""
+    from pipeline.dag.damaged import damaged_files
+    from pipeline.session import open_output
+    from pipeline.sql.catalog import connect
+    from pipeline.watch import report
+    from pipeline.watch.outcome import print_status
+    from pipeline.watch.runs import runs
+
+    session = told(open_output(target))
+    catalog = connect(session.graph, session.store)
+    if as_json:
+        say_json(
+            {
+                "runs": runs(session.store),
+                "stages": report.plan_rows(session.plans),
+                "funnel": report.funnel(catalog),
+                "losses": report.losses(catalog),
+                "hosts": report.worst_hosts(catalog),
+                "retrieval": report.retrieval(catalog),
+                "failed": report.failed_shards(session),
+                "damaged": damaged_files(session.graph, session.store),
+            }
+        )
+        return
+    print_status(session, catalog)
+
+
+@commands.command()
+def query(
+    target: Target,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="For example: SELECT * FROM corpus LIMIT 5")],
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Ask the tables with SQL (DuckDB): captions, corpus, images, failures, hosts, funnel, ..."""
+    import duckdb
+
+    from pipeline.session import open_output
+    from pipeline.sql.catalog import connect
+    from pipeline.sql.catalog import query as ask
+    from pipeline.watch.outcome import print_rows
+
+    session = told(open_output(target))
+    try:
+        columns, rows = ask(connect(session.graph, session.store, session.others()), sql)
+    except duckdb.Error as error:
+        raise UserError(f"the query is wrong: {first_line(error)}") from None
+    if as_json:
+        say_json(records(columns, rows))
+    else:
+        print_rows(columns, rows)
+
+
+@commands.command()
+def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")]) -> None:
+    """Check manifests without looking at their sources."""
+    from pipeline.manifest.load import load_manifest
+
+    wrong = []
+    for path in manifests:
+        try:
+            load_manifest(path)
+        except UserError as error:
+            wrong.append(str(error))
+        else:
+            say(f"{path}: fine")
+    if wrong:
+        raise UserError("\n".join(wrong))
