@@ -29,6 +29,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_scratch):
     Path("list.csv").write_text("URL,TEXT\nhttp://127.0.0.1/1,a dog\n")
     Path("removed.txt").touch()
     Path("model").mkdir()
+    Path("model/config.json").write_text('{"model_type": "blip", "architectures": ["BlipForConditionalGeneration"]}')
 
     def write(output: str) -> None:
         Path("m.yaml").write_text(MANIFEST.format(output=output))
