@@ -66,8 +66,8 @@ def describe(name: ModelName) -> Kind:
     if source.is_folder:
         raise UserError(
             f"{name.key}: '{name.model}' has no config.json and no open_clip_config.json, which say what a model is; "
-            "name the folder that it was saved to, or, for open_clip's weights alone, the architecture here and the file "
-            "as `pretrained`"
+            "name the folder that it was saved to, or, for open_clip's weights alone, the architecture here and the "
+            "file as `pretrained`"
         )
     raise source.error("a model", FileNotFoundError("no config.json and no open_clip_config.json"))
 

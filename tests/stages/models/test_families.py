@@ -130,7 +130,7 @@ def test_a_folder_that_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "epoch_3.pt").touch()
     said = refusal(tmp_path, "rank.model", "ranker")
     assert said.startswith("rank.model: 'X' has no config.json and no open_clip_config.json")
-    assert said.endswith("name the architecture here, and the file as rank.pretrained")
+    assert said.endswith("the architecture here and the file as `pretrained`")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\xff"])
