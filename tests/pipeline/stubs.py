@@ -285,7 +285,7 @@ def make_graph(
             reads = {kind: names for kind, names in above.items() if kind in found.reads}
             reads = reads or dict(list(above.items())[-1:])
             cuts = found.grain == "file"
-            values = {"source": source, "content": counts} if cuts else {}
+            values = {"source": source} if cuts else {}
             node = _node(found, source, recipe, options, reads, nodes, values, parts if cuts else ())
             nodes[node.name] = node
     return Graph(nodes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from picture_web import Web
 
+from pipeline.store import Store
 from tests.pipeline.command import capfilt
 from tests.pipeline.conftest import ROOT
 from tests.pipeline.test_cli import LOCAL
@@ -118,6 +121,43 @@ def test_only_what_is_new_is_worked_and_what_is_gone_counts_no_more(web: Web, ca
         capsys, "query", name, "SELECT status, count(*) AS n FROM images GROUP BY 1 ORDER BY 1", "--json"
     )
     assert json.loads(out) == [{"status": "http_5xx", "n": 1}, {"status": "success", "n": 16}]
+
+
+@pytest.mark.usefixtures("_here")
+def test_it_may_be_killed_at_any_table(web: Web, capsys, monkeypatch) -> None:
+    seed = secrets.randbelow(2**32)
+    print(f"seed {seed}")
+    draw, commit, kills = random.Random(seed).random, Store.commit, []
+
+    def dying(self: Store, *arguments: Any, **options: Any) -> None:
+        at = draw()
+        if at > 0.15:
+            commit(self, *arguments, **options)
+        if at < 0.3:
+            kills.append(arguments)
+            raise KeyboardInterrupt
+
+    def until_done(name: str, command: str) -> None:
+        monkeypatch.setattr(Store, "commit", dying)
+        while (done := capfilt(capsys, command, name, *LOCAL[2:], "--until", "download"))[0] > 2:
+            pass
+        monkeypatch.setattr(Store, "commit", commit)
+        assert done[0] == 0, done[2]
+
+    write(web, "a", range(1, 9))
+    write(web, "b", range(11, 16))
+    web.down |= {"/3", "/14"}
+    until_done(manifest("out"), "run")
+    write(web, "a", [*range(1, 9), 9, 10])
+    write(web, "c", range(21, 24))
+    Path("lists/b.csv").write_text("\n".join(Path("lists/b.csv").read_text().splitlines()[:-1]) + "\n")
+    until_done(manifest("out", size=2), "run")
+    web.down.clear()
+    until_done("out.yaml", "retry")
+    assert kills
+    grown = views(capsys, "out.yaml")
+    run(capsys, manifest("new"), "--until", "download")
+    assert views(capsys, "new.yaml") == grown
 
 
 @pytest.mark.usefixtures("_here")

@@ -1,6 +1,6 @@
-"""A run of stub stages in a process of its own, through real executor, store and schedule: `program OUT SHARDS STAGES`.
+"""A run of stub stages in a process of its own, through real executor, store and schedule.
 
-Its exit codes are those of `capfilt run`.
+It is called as `program OUT SHARDS STAGES FILES [ADDRESS]`. Its exit codes are those of `capfilt run`.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from tests.pipeline.stubs import SICK, StubRecipe, make_execution, make_graph
 
 SECONDS = 0.15
 """How long a stub works on a shard."""
+FILES = 2
+"""Of the list that grows, in the end."""
 GIVEN_UP = "given up:"
 """How a line begins that says what a run has done without, which no fault here is a reason for."""
 
 
-def graph_of(shards: int, stages: Sequence[str]) -> Graph:
-    """Two sources, the same stages behind each, two workers a stage."""
+def graph_of(shards: int, stages: Sequence[str], files: int = FILES) -> Graph:
+    """Two sources, the same stages behind each, two workers a stage; of the first one so many files are there yet."""
     stub = StubRecipe(seconds=SECONDS, faults={SICK: "marked"}, folder=tempfile.gettempdir())
     run = RunOptions(cpus=0.05, actors=2)
-    counts = {"a": [shards // 4, shards // 4], "b": [shards // 2]}
+    counts = {"a": [shards // 2 // FILES] * files, "b": [shards // 2]}
     return make_graph(counts, run, stages, download=stub, caption=stub, rank=stub, select=stub)
 
 
 def main() -> int:
     """Run what is left."""
-    output, shards, stages, address = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), (sys.argv[4:] or [None])[0]
+    output, shards, stages, files = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
+    address = (sys.argv[5:] or [None])[0]
     stop_at_sigterm()
-    execution = make_execution(graph_of(shards, stages), Store.open(output))
+    execution = make_execution(graph_of(shards, stages, files), Store.open(output))
     try:
         with patience(print, execution.store.probe):
             run_on_ray(execution, lambda *_: None, address=address)

@@ -34,7 +34,7 @@ from tests.pipeline.stubs import STAGES, make_execution, mark_sick
 from tests.torture.contents import Contents, contents
 from tests.torture.places import OUTAGE, PLACES, Place
 from tests.torture.processes import raylets, stage_workers
-from tests.torture.program import GIVEN_UP, graph_of
+from tests.torture.program import FILES, GIVEN_UP, graph_of
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 24
@@ -90,15 +90,18 @@ def _one_of(processes: list[int], rng: random.Random) -> int:
     return rng.choice(processes)
 
 
+GROWS = "list grown"
+"""The fault that is no fault: the run is stopped, and its list has a file more from then on."""
 FAULTS: dict[str, tuple[Fault, float]] = {
     "driver killed": (kill_driver, 1),
     "driver terminated": (terminate_driver, 1),
     "worker killed": (kill_worker, 3),
     "worker sick": (sicken_worker, 2),
     "raylet killed": (kill_raylet, 1),
+    GROWS: (terminate_driver, 1),
 }
 """By name: what it does to a run, and how often it comes."""
-DRIVER_KILLS = ("driver killed", "driver terminated")
+DRIVER_KILLS = ("driver killed", "driver terminated", GROWS)
 """Those that a run on a cluster knows: there, workers and raylets are no processes of the run's."""
 
 
@@ -114,6 +117,7 @@ class Torture:
         self._rng = random.Random(seed)
         faults = {name: weight for name, (_, weight) in FAULTS.items() if name in DRIVER_KILLS or not place.cluster}
         self._kinds = {**faults, **{name: 0.3 if name == OUTAGE else 2 for name in place.faults}}
+        self._files = FILES
         self.figures = Figures()
 
     def round(self, faults: int) -> None:
@@ -121,7 +125,7 @@ class Torture:
         store = Store.open(self._place.output)
         if store.filesystem.exists(store.root):
             store.filesystem.rm(store.root, recursive=True)
-        left = faults
+        left, self._files = faults, 1
         while True:
             with self._run() as run:
                 left -= self._disturb(run, left)
@@ -129,8 +133,10 @@ class Torture:
             self.figures.ends[str(code)] += 1
             assert code != 2, f"a run blames its user: {self._log()[-2000:]}"
             assert GIVEN_UP not in self._log(), self._log()[-2000:]
-            if code == 0:
+            if code == 0 and self._files == FILES:
                 break
+            if code == 0:
+                self._files += 1
         self.figures.rounds += 1
         self._compare()
         self._clean(store)
@@ -138,7 +144,7 @@ class Torture:
     @contextmanager
     def _run(self) -> Iterator[Run]:
         command = [sys.executable, "-m", "tests.torture.program", self._place.output]
-        command += [str(self._shards), ",".join(self._stages)]
+        command += [str(self._shards), ",".join(self._stages), str(self._files)]
         command += [self._place.cluster] if self._place.cluster else []
         command = ["ip", "netns", "exec", self._place.host, *command] if self._place.host else command
         self._scratch.mkdir(exist_ok=True)
@@ -169,6 +175,7 @@ class Torture:
     def _inflict(self, kind: str, run: Run) -> None:
         if kind in FAULTS:
             FAULTS[kind][0](run, self._rng, self._scratch)
+            self._files = min(self._files + (kind == GROWS), FILES)
         else:
             self._place.faults[kind]()
 
