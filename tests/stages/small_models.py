@@ -122,11 +122,11 @@ def _save_blip(model: PreTrainedModel, folder: Path) -> Path:
 
 
 def _roughen(model: torch.nn.Module, seed: int) -> None:
-    """Weights large enough that image and text change the output visibly."""
+    """Weights large enough that image and text change the output visibly, and the same ones every time."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dim() >= 2:
+            if parameter.dim() >= 2 or parameter.unique().numel() > 1:  # norms and biases begin as ones and zeros
                 parameter.normal_(std=0.25, generator=generator)
 
 
