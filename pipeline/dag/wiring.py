@@ -1,6 +1,6 @@
 """Which step reads of which: five rules, and no stage known by name.
 
-1. A step sees the latest step of each name above it, in the file's order.
+1. A step sees the latest step of each name above it, in the order of the file (or see `manifest.checks`).
 2. A port takes the visible steps that write its kind and that the source passes through, too.
 3. One that finds none is a mistake, unless it is optional; so is one that may have one and finds several.
 4. `reads:` narrows what a step's ports see, and never widens it.

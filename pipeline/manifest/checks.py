@@ -29,6 +29,18 @@ def contradictions(sources: Mapping[str, SourceSettings], steps: Sequence[Step])
     return list(dict.fromkeys(found))
 
 
+def in_working_order(sources: Mapping[str, SourceSettings], steps: Sequence[Step]) -> Sequence[Step]:
+    """The steps in the file's order; or in a main job's, where that is right and the file's is not.
+
+    For many programs write the keys of a file in the alphabet's order. Rounds have none but the file's.
+    """
+    if any(step.name != step.section for step in steps) or not contradictions(sources, steps):
+        return steps
+    stages = list(STAGES.values())
+    main_job = sorted(steps, key=lambda step: stages.index(step.spec))
+    return steps if contradictions(sources, main_job) else main_job
+
+
 def _of_step(step: Step, wiring: Wiring, sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
     """What the step's stage says of its recipe, and of what it finds."""
     if step.spec.check is None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.dag.steps import Step
-from pipeline.manifest.checks import contradictions
+from pipeline.manifest.checks import contradictions, in_working_order
 from pipeline.manifest.document import Demo, document_type
 from pipeline.manifest.errors import describe_all, locate
 from pipeline.manifest.sections import steps_of, with_rounds
@@ -32,7 +32,7 @@ class Manifest:
     output: str
     sources: Mapping[str, Source]
     steps: tuple[Step, ...]
-    """What is to run, in the order of the file, rounds written out."""
+    """What is to run, in an order that works, rounds written out."""
     demo: Demo | None
     removed: str | None
     """The removal list (`stages.removals`); no part of any fingerprint."""
@@ -57,7 +57,7 @@ def load_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         problems = describe_all(error.errors(include_url=False), shape, root)
         raise UserError(locate(path, root, problems)) from None
-    steps = steps_of(document, values)
+    steps = tuple(in_working_order(document.sources, steps_of(document, values)))
     if problems := contradictions(document.sources, steps):
         raise UserError(locate(path, root, problems))
     return Manifest(document.output, document.sources, steps, document.demo, document.removed)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.dag.steps import Step
-from pipeline.manifest.document import document_type
+from pipeline.dag.wiring import wire
+from pipeline.manifest.document import document_type, stage_of
 from pipeline.manifest.load import Manifest, load_manifest
 from stages.errors import UserError
 from stages.registry import STAGES
@@ -98,17 +100,15 @@ WRONG = {
         "9: dedup: 'near' is not set, so that nothing reads the hashes of 'hash'; set it, or leave that section out",
     ),
     "copies that are found too late": (
-        GOOD + "dedup: {}\n",
-        "18: dedup: nothing reads its duplicates, for 'caption' stands above; move this section above 'caption'",
+        GOOD + "rounds:\n  times: 1\n  caption: {}\n  dedup: {}\n",
+        "21: rounds.dedup: nothing reads its duplicates, for 'caption' stands above; move this section above 'caption'",
     ),
     "a filter below the selection": (
-        change("filter:\n  model: Salesforce/blip-itm-large-coco\n", "") + "  itm_threshold: 0.2\nfilter: {model: x}\n",
-        "16: select.itm_threshold: found 0.2, but there is no 'filter' section above; "
-        "add one, or set null to rank by CLIP alone",
-        "17: filter: nothing reads its matches, for 'select' stands above; move this section above 'select'",
+        GOOD + "rounds:\n  times: 1\n  select: {}\n  late: {stage: filter, model: x}\n",
+        "21: rounds.late: nothing reads its matches, for 'select' stands above; move this section above 'select'",
     ),
     "images that come too late": (
-        change("download:\n  image_size: 384\n", "") + "download:\n  image_size: 384\n",
+        change("download:\n  image_size: 384\n", "") + "rounds:\n  times: 1\n  download: {}\n",
         "1: annotate: reads images, which 'download' below it writes; move that section above 'annotate'",
         "6: caption: reads images, which 'download' below it writes; move that section above 'caption'",
         "9: rank: reads images, which 'download' below it writes; move that section above 'rank'",
@@ -581,3 +581,24 @@ def test_our_own_manifests_are_right(path):
 
 def test_there_is_a_manifest_for_every_published_list():
     assert {path.stem for path in MANIFESTS} >= {"quickstart", "laion", "cc3m", "cc12m", "sbu", "blip2"}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "more", [{}, {"hash": {}, "dedup": {"near": 2}, "zero_filter": {"stage": "filter", "model": "x"}}]
+)
+def test_a_program_may_sort_its_sections(path, more, tmp_path):
+    """As `yaml.safe_dump` does; the steps then are those of the file in a main job's order."""
+    values = yaml.safe_load(path.read_text())
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(dict(sorted({**values, **more}.items())), sort_keys=False))
+    order = list(STAGES)
+    sections = sorted(
+        {**values, **more}.items(), key=lambda item: order.index(stage_of(*item)) if stage_of(*item) else -1
+    )
+    (tmp_path / "right.yaml").write_text(yaml.safe_dump(dict(sections), sort_keys=False))
+    found, right = (load_manifest(tmp_path / name) for name in ("m.yaml", "right.yaml"))
+    edges = [
+        {name: wired.reads for name, wired in wire(made.steps, made.uses).wires.items()} for made in (found, right)
+    ]
+    assert edges[0] == edges[1]
+    assert {step.name for step in found.steps} == {step.name for step in right.steps} >= set(more)
