@@ -127,7 +127,7 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
         raise UserError("--address names a Ray cluster; leave out --executor local")
     stop_at_sigterm()
     try:
-        outcome = run_session(opened(), executor=executor.value, address=address, console=Console(stderr=True))
+        outcome = run_session(_cleared(opened), executor=executor.value, address=address, console=Console(stderr=True))
     except KeyboardInterrupt as stop:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
@@ -137,6 +137,17 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
     _print_outcome(outcome, as_json=as_json)
     if outcome["failed"] or outcome["blocked"] or outcome["not_forgotten"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+def _cleared(opened: Callable[[], Session]) -> Session:
+    """A session of an output that has been cleared of what is on the removal list."""
+    from pipeline.upkeep.forget import apply_list
+
+    session = opened()
+    done = apply_list(session.store, session.removed)
+    for model in done.models:
+        say(model.words, err=True)
+    return opened() if done.tables else session  # where rows went, other listings count
 
 
 @app.command()
@@ -328,6 +339,8 @@ def forget(
         say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
         for tar in sorted(done.elsewhere):
             say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+        for model in done.models:
+            say(model.words)
         for found in exports:
             again = shlex.join(["capfilt", "export", target, found.destination, "--to", found.format])
             say(f"an export is out of date until it is made again: {again}")

@@ -18,7 +18,15 @@ from typing import Any
 from pipeline.dag.damaged import write_damage
 from pipeline.dag.graph import Graph, Node
 from pipeline.dag.lineage import CHECKPOINTS
-from pipeline.dag.listing import PARTS, SourceFolders, list_corpus, listing_table, source_folders
+from pipeline.dag.listing import (
+    PARTS,
+    SourceFolders,
+    forgotten_rows,
+    list_corpus,
+    listing_table,
+    read_listing,
+    source_folders,
+)
 from pipeline.dag.stale import LISTINGS
 from pipeline.dag.verdicts import DATA, replaced
 from pipeline.execute.gpu import GpuWatch
@@ -217,7 +225,9 @@ class Worker:
         shards = [name for name in self._store.committed(job.folder) if name.startswith(f"{part.file}-")]
         tables = {name: self._store.artifact(job.folder, name).table(["key"]) for name in shards}
         retries = {name: int((table.schema.metadata or {}).get(RETRY.encode(), 0)) for name, table in tables.items()}
-        return Known(part.file, {name: table["key"].to_pylist() for name, table in tables.items()}, retries)
+        keys = {name: table["key"].to_pylist() for name, table in tables.items()}
+        listed = [name for name in self._store.committed(f"{job.folder}/{PARTS}") if name.startswith(f"{part.file}-")]
+        return Known(part.file, keys, retries, forgotten_rows(read_listing(self._store, job.folder, listed)))
 
     def _compute(self, job: Job) -> Any:
         key = _key(job)

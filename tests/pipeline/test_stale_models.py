@@ -150,12 +150,71 @@ def test_retry_deletes_no_model_and_what_it_brings_makes_it_stale(folder, web, c
     assert stale(capsys) == {}
 
 
-def test_forget_deletes_no_model(folder, web, capsys):
-    before = models()
-    assert capfilt(capsys, "forget", "m.yaml", web.url("/2"))[0] == 0
+def forget(capsys: pytest.CaptureFixture[str], *entries: str) -> list[dict[str, Any]]:
+    """The models that are told when images are forgotten."""
+    code, out, err = capfilt(capsys, "forget", "m.yaml", *entries, "--json")
+    assert code == 0, err
+    return json.loads(out)["models"]
+
+
+def place_of(version: str) -> str:
+    """Where a model lies."""
+    fingerprint, data = version.split("/")
+    (found,) = Path("out").glob(f"*/{fingerprint}/{data}.*.checkpoint")
+    return str(found.absolute())
+
+
+def test_forget_deletes_no_model_and_tells_those_that_saw_the_image_until_they_are_trained_anew(folder, web, capsys):
+    first, before = versions(), models()
+    med, captioner = (place_of(first[step]) for step in MODELS)
+    seen = {"model": med, "step": "med", "began": False}
+    heir = {"model": captioner, "step": "med", "began": True}
+    assert forget(capsys, web.url("/3"), web.url("/none")) == []  # it never came
+    assert stale(capsys) == {}
+    assert forget(capsys, web.url("/2")) == [seen, heir]
+    said = " ".join(capfilt(capsys, "forget", "m.yaml")[1].split())
+    anew = "`capfilt run --refresh med` trains it anew without them"
+    assert f"this model was trained on forgotten images, and keeps what it learned: {med}; {anew}" in said
+    assert (
+        f"this model began with one that was trained on forgotten images, and keeps what it learned: {captioner};"
+        in said
+    )
+    assert stale(capsys) == stale(capsys, "plan") == {"med": WEB}
+    assert run(capsys)["shards_done"] == 0
     assert models() == before
+
+    run(capsys, "--refresh", "med")
+    assert stale(capsys) == {}
+    assert models().items() >= before.items()
+    old = [{**seen, "step": ""}, {**heir, "step": ""}]
+    assert forget(capsys) == old  # those that lie there still; the new ones have not seen it
+    assert "no manifest's latest run reads it, so delete it" in capfilt(capsys, "forget", "m.yaml")[1]
+
+    write(web, "a", range(1, 5))  # the list of the image grows, and its new listing knows of it
+    run(capsys, "--refresh", "med")
+    assert forget(capsys) == old
+    assert len(forget(capsys, web.url("/4"))) == 4
+    assert trained()["med"] == 3
+    assert stale(capsys) == {"med": WEB}
+
+
+def test_what_a_run_forgets_no_model_of_it_is_trained_on(folder, web, capsys):
+    med = place_of(versions()["med"])
+    Path("removed.txt").write_text(f"{web.url('/1')}\n")
+    code, _, err = capfilt(capsys, *LOCAL, "--refresh", "med")
+    assert code == 0, err
+    assert f"keeps what it learned: {med}; `capfilt run --refresh med`" in err
+    assert stale(capsys) == {}
+    assert trained()["med"] == 2
+    assert [model["step"] for model in forget(capsys)] == ["", ""]
+    assert run(capsys)["shards_done"] == 0
+
+
+def test_a_model_whose_shard_has_no_such_row_is_not_told(folder, web, capsys):
+    write(web, "b", [4, 5])
     run(capsys)
-    assert models() == before
+    assert forget(capsys, web.url("/4")) == []  # the model is of the time before
+    assert forget(capsys, web.url("/1"))
 
 
 @pytest.mark.parametrize("step", ["nothing", "caption", "med@2"])
