@@ -20,6 +20,7 @@ from tests.pipeline.test_growth import nearly
 MODELS = ROOT / "stages/demo/checkpoints"
 MANIFEST = f"""\
 output: OUT
+removed: removed.txt
 sources: {{web: {{format: csv, path: lists/*.csv}}}}
 urls: {{shard_size: SIZE}}
 download: {{image_size: 32, encode_format: png, encode_quality: 1, allow_addresses: [127.0.0.1]}}
@@ -37,6 +38,7 @@ VIEWS = ("images", "duplicates", "captions", "corpus", "losses", "funnel")
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lists").mkdir()
+    Path("removed.txt").touch()
 
 
 def write(web: Web, name: str, paths: Iterable[str]) -> None:
@@ -114,3 +116,30 @@ def test_only_shards_with_other_copies_are_redone_and_it_is_what_a_new_run_finds
     shrunk = views(capsys, name)
     assert len(shrunk["duplicates"]) == 2
     assert views(capsys, run(capsys, "less", size=3)) == {view: nearly(rows) for view, rows in shrunk.items()}
+
+
+def test_what_was_a_copy_of_a_forgotten_image_is_none_with_the_next_run(web, capsys):
+    write(web, "a", ["/1", "/2", "/3", "/small/1", "/again/1", "/4"])
+    name = run(capsys, "out")
+    before, found = attempts(), views(capsys, name)
+    (original,) = {row["original"] for row in found["duplicates"]}
+    assert len(found["duplicates"]) == 2
+    (address,) = [row["url"] for row in found["images"] if row["key"] == original]
+    code, _, err = capfilt(capsys, "forget", name, address)
+    assert code == 0, err
+    left = views(capsys, name)  # what is asked before the next run sees what is left
+    assert [row for row in left["corpus"] if row in found["corpus"]] == left["corpus"]
+    assert len(left["corpus"]) == len(found["corpus"]) - 1
+    assert capfilt(capsys, "status", name)[0] == 0
+
+    run(capsys, "out")
+    now = views(capsys, name)
+    assert len(now["duplicates"]) == 1
+    freed = {row["key"] for row in left["duplicates"]} - {row["key"] for row in now["duplicates"]}
+    (path,) = [row["url"].removeprefix(web.url("")) for row in now["images"] if row["key"] in freed]
+    redone = {shard for shard in before["caption"] if attempts()["caption"][shard] != before["caption"][shard]}
+    assert redone <= shards_of(path, address)
+    new = views(capsys, run(capsys, "new", size=3))
+    for rows in (now["images"], new["images"]):  # of what was there once the sum stays; a new run never has it
+        rows[:] = [row if row["status"] == "success" else {"key": row["key"], "status": row["status"]} for row in rows]
+    assert new == {view: nearly(rows) for view, rows in now.items()}
