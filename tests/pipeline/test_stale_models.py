@@ -224,3 +224,14 @@ def test_only_a_model_can_be_refreshed(folder, capsys, step):
     assert code == 2
     assert f"--refresh {step}: there is no such model; those that are trained: med, captioner" in " ".join(err.split())
     assert models() == before
+
+
+def test_a_model_that_a_retry_trains_first_is_not_stale(folder, web, capsys):
+    Path("m.yaml").write_text(MANIFEST.replace("output: out", "output: again"))
+    assert run(capsys, "--until", "download")
+    web.down.clear()
+    code, _, err = capfilt(capsys, "retry", "m.yaml", *LOCAL[2:])
+    assert code == 0, err
+    assert stale(capsys) == {}
+    assert run(capsys)["shards_done"] == 0
+    assert stale(capsys) == {}
