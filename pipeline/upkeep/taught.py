@@ -83,12 +83,30 @@ class Listed:
         for folder, data, version in _versions(models) if gone else ():
             try:
                 if any(_given(each, gone) for name in self._read(folder, data) for each in listed(name)):
-                    found[version] = Taught(_place(self.store, folder, data), steps.get(version, ""))
+                    found[version] = Taught(self._place(folder, data), steps.get(version, ""))
             except BROKEN as error:
                 self.note(folder.table(data), error)
-        while more := dict(_heirs(self.store, models, found)):
+        while more := dict(self._heirs(models, found)):
             found |= more
         return found
+
+    def _heirs(self, models: Sequence[Folder], found: Mapping[str, Taught]) -> Iterator[tuple[str, Taught]]:
+        """Models that began with one of those found; who trains that one anew makes them anew too."""
+        for folder, data, version in _versions(models):
+            inputs = (self.store.recipe(folder.url) or {"identity": {"inputs": {}}})["identity"]["inputs"]
+            read = [found[each] for names in inputs.values() for each in names if each in found]
+            if read and version not in found:
+                yield version, Taught(self._place(folder, data), read[0].step, began=True)
+
+    def _place(self, folder: Folder, data: str) -> str:
+        """Where a model lies: the file or folder beside its history, which names it; else that one."""
+        artifact = self.store.artifact(folder.url, data)
+        try:
+            sides = [name.removeprefix("side.") for name in artifact.metadata() if name.startswith("side.")]
+            return artifact.side(sides[0]) if sides else artifact.url
+        except BROKEN as error:
+            self.note(artifact.url, error)
+            return artifact.url
 
     def _latest(self) -> Iterator[tuple[str, list[Counted]]]:
         """The listings that count, by name."""
@@ -136,26 +154,3 @@ def _versions(models: Sequence[Folder]) -> Iterator[tuple[Folder, str, str]]:
     for folder in models:
         for data in sorted(folder.shards):
             yield folder, data, f"{folder.url.rpartition('/')[2]}/{data}"
-
-
-def _read(store: Store, cut: str, folder: Folder, data: str) -> list[str]:
-    """The listings of a source that a model was trained on."""
-    source = (store.recipe(cut) or {}).get("source")
-    read: dict[str | None, list[str]] = json.loads(store.artifact(folder.url, data).metadata().get(LISTINGS, "{}"))
-    return read.get(source, [])
-
-
-def _heirs(store: Store, models: Sequence[Folder], found: Mapping[str, Taught]) -> Iterator[tuple[str, Taught]]:
-    """Models that began with one of those found; who trains that one anew makes them anew too."""
-    for folder, data, version in _versions(models):
-        inputs = (store.recipe(folder.url) or {"identity": {"inputs": {}}})["identity"]["inputs"]
-        read = [found[each] for names in inputs.values() for each in names if each in found]
-        if read and version not in found:
-            yield version, Taught(_place(store, folder, data), read[0].step, began=True)
-
-
-def _place(store: Store, folder: Folder, data: str) -> str:
-    """Where a model lies: the file or folder beside its history, which names it."""
-    artifact = store.artifact(folder.url, data)
-    sides = [name.removeprefix("side.") for name in artifact.metadata() if name.startswith("side.")]
-    return artifact.side(sides[0]) if sides else artifact.url

@@ -210,6 +210,20 @@ def test_what_a_run_forgets_no_model_of_it_is_trained_on(folder, web, capsys):
     assert run(capsys)["shards_done"] == 0
 
 
+@pytest.mark.parametrize("step", MODELS)
+def test_a_damaged_model_does_not_keep_an_image_where_it_is(folder, web, capsys, step):
+    found = versions()
+    (history,) = Path("out").glob(f"*/{found[step]}.parquet")
+    whole = history.read_bytes()
+    history.write_bytes(whole[: len(whole) // 2])
+    code, out, err = capfilt(capsys, "forget", "m.yaml", web.url("/2"), "--json")
+    assert code == 1, err
+    assert f"{history.absolute()} is damaged (" in " ".join(json.loads(out)["failed"].values())
+    assert json.loads(out)["images"] == 1
+    history.write_bytes(whole)
+    assert [model["model"] for model in forget(capsys)] == [place_of(found[each]) for each in MODELS]
+
+
 def test_a_model_whose_shard_has_no_such_row_is_not_told(folder, web, capsys):
     write(web, "b", [4, 5])
     run(capsys)
