@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from pipeline.dag.lineage import CHECKPOINTS
 from pipeline.dag.listing import PARTS, forgotten_rows, latest, listing_table, next_name, read_listing
 from pipeline.dag.stale import LISTINGS
 from pipeline.dag.stored import stored_graph, stored_names
@@ -43,8 +44,12 @@ class Taught:
     def words(self) -> str:
         """What there is to say of it."""
         why = "began with one that was trained" if self.began else "was trained"
-        anew = f"`capfilt run --refresh {self.step}` trains it anew without them"
-        instead = anew if self.step else "no manifest's latest run reads it, so delete it"
+        instead = f"`capfilt run --refresh {self.step}` trains it anew without them"
+        if not self.step:
+            folder, _, name = self.model.rpartition("/")
+            data = name.partition(".")[0]
+            files = f"{folder}/{data}.* and {folder}/{CHECKPOINTS}/{data}"
+            instead = f"no manifest's latest run reads it, so delete {files}"
         return f"this model {why} on forgotten images, and keeps what it learned: {self.model}; {instead}"
 
 
