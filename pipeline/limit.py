@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 from pipeline.dag.graph import Node
 from pipeline.dag.plan import NodePlan
-from pipeline.execute.worker import Worker, make_job
+from pipeline.execute.job import make_job
+from pipeline.execute.worker import Worker
 from pipeline.session import Session, write_session
 
 

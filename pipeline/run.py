@@ -67,6 +67,8 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         newer, schedule = _work(session, executor=_executor(executor, address), console=console)
         new += newer
     forgotten = apply_list(session.store, session.removed)  # it may have grown while shards were under way
+    for model in forgotten.models:
+        console.print(model.words, soft_wrap=True)
     _compact(session, console)
     catalog = patiently(lambda: connect(session.graph, session.store))
     return {

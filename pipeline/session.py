@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.dag.digests import Digests
-from pipeline.dag.graph import Graph, Lists, absolute, build_graph, rows_of
+from pipeline.dag.graph import Graph, Lists, absolute, as_now, build_graph
 from pipeline.dag.plan import NodePlan
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.there import Listings, Trained, plan
@@ -200,12 +200,8 @@ def _of_manifest(path: Path) -> Session:
 
 
 def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
-    nodes = stored.graph.nodes
-    now = {name: rows_of(node, nodes, Listings(store)) for name, node in nodes.items() if node.spec.at_once}
-    fresh = {name: replace(nodes[name], rows_now=rows) for name, rows in now.items()}
-    # what is no model is made anew when its rows change, as a run would
-    fresh = {name: node if node.is_model else replace(node, data=node.rows_now) for name, node in fresh.items()}
-    graph = Graph({**nodes, **fresh})
+    lists = Lists(listing_of=Listings(store), trained_on=Trained(store, stored.graph, ()))
+    graph = as_now(stored.graph, lists)
     return Session(
         graph=graph,
         store=store,

@@ -86,7 +86,7 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
         raise UserError("--address names a Ray cluster; leave out --executor local")
     stop_at_sigterm()
     try:
-        outcome = run_session(opened(), executor=executor.value, address=address, console=Console(stderr=True))
+        outcome = run_session(_cleared(opened), executor=executor.value, address=address, console=Console(stderr=True))
     except KeyboardInterrupt as stop:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
@@ -100,3 +100,14 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
         print_outcome(outcome, session, views)
     if outcome["failed"] or outcome["blocked"] or outcome["not_forgotten"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+def _cleared(opened: Callable[[], Session]) -> Session:
+    """A session of an output that has been cleared of what is on the removal list."""
+    from pipeline.upkeep.forget import apply_list
+
+    session = opened()
+    done = apply_list(session.store, session.removed)
+    for model in done.models:
+        say(model.words, err=True)
+    return opened() if done.tables else session  # where rows went, other listings count

@@ -3,7 +3,8 @@
 A shard is a set of rows that never changes. What a file of the list holds now, and a source asks for, is said by a
 listing of the file: the shards that its rows lie in, and which of their rows do not count. A listing is never changed
 either; a file that has grown, and another condition, have another one. `capfilt retry` puts rows into new shards, and
-says so in a further listing of the same file, whose number is one higher.
+`capfilt forget` clears rows in those that are there; both say so in a further listing of the same file, whose number is
+one higher.
 
     <output>/urls/<fingerprint>/parts/<file>-<what is asked>.parquet
     <output>/urls/<fingerprint>/parts/<file>-<what is asked>.r001.parquet
@@ -30,6 +31,7 @@ LISTED = pa.schema(
         pa.field("rows", pa.int64(), nullable=False),  # that count
         pa.field("without", pa.list_(pa.string()), nullable=False),  # the keys of those that do not
         pa.field("retry", pa.int16(), nullable=False),  # which `capfilt retry` they are tried by, 0 = none
+        pa.field("forgotten", pa.list_(pa.string()), nullable=False),  # the keys of those whose images were there once
     ]
 )
 _AGAIN = ".r"
@@ -79,7 +81,16 @@ def read_listing(store: Store, folder: str, names: Sequence[str]) -> list[Counte
     """
     tables = [store.artifact(f"{folder}/{PARTS}", name).table() for name in names]
     rows = (row for table in tables for row in table.to_pylist())
-    return [Counted(**{**row, "without": tuple(row["without"])}) for row in rows]
+    return [Counted(**{**row, **{name: tuple(row[name]) for name in ("without", "forgotten")}}) for row in rows]
+
+
+def forgotten_rows(counted: Iterable[Counted]) -> dict[str, set[str]]:
+    """By shard, the keys of all rows that listings say are forgotten."""
+    found: dict[str, set[str]] = {}
+    for each in counted:
+        if each.forgotten:
+            found.setdefault(each.shard, set()).update(each.forgotten)
+    return found
 
 
 @dataclass(frozen=True)

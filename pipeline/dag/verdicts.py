@@ -15,7 +15,7 @@ from pipeline.store import Store
 
 if TYPE_CHECKING:
     from pipeline.dag.graph import Node
-    from pipeline.execute.worker import Job
+    from pipeline.execute.job import Job
 
 DATA: Final = "data"
 """What a table says in its metadata that was made of all rows at once: what stands for them."""

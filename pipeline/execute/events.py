@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from pipeline.execute.job import Report
 from pipeline.execute.schedule import Schedule
-from pipeline.execute.worker import Report
 from stages.errors import UserError
 from stages.io.outages import StorageLostError
 from stages.words import first_line

@@ -12,11 +12,11 @@ from pipeline.dag.graph import Graph, Node
 from pipeline.dag.listing import done_folder, listings, read_listing
 from pipeline.execute.crew import Crew, Verdict
 from pipeline.execute.events import Event, Listener, one_line
+from pipeline.execute.job import Job, Report, make_job
 from pipeline.execute.retries import Retries
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.execute.task import HERE, Hand, Task
-from pipeline.execute.worker import Job, Report, make_job
 from pipeline.store import Store
 from stages.errors import UserError
 from stages.io.files import remove, write_whole

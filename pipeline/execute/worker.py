@@ -11,19 +11,24 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import replace
 from typing import Any
 
 from pipeline.dag.damaged import write_damage
-from pipeline.dag.graph import Graph, Node
 from pipeline.dag.lineage import CHECKPOINTS
-from pipeline.dag.listing import PARTS, SourceFolders, list_corpus, listing_table, source_folders
+from pipeline.dag.listing import (
+    PARTS,
+    forgotten_rows,
+    list_corpus,
+    listing_table,
+    read_listing,
+)
 from pipeline.dag.stale import LISTINGS
 from pipeline.dag.verdicts import DATA, replaced
 from pipeline.execute.gpu import GpuWatch
+from pipeline.execute.job import Job, Report
 from pipeline.store import Store
-from stages.contract import CorpusJob, Grain, Output, Recipe, Result, RunOptions, Shard, models_from
+from stages.contract import CorpusJob, Output, Recipe, Result, Shard, models_from
 from stages.errors import UserError
 from stages.io.files import SCRATCH, scratch_folder
 from stages.io.outages import is_outage, patiently
@@ -32,101 +37,6 @@ from stages.tables import CHECKPOINT, RETRY
 from stages.urls.damage import Damage
 from stages.urls.known import Counted, Known
 from stages.urls.parts import Part
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where artifacts lie that a job reads."""
-
-    folder: str
-    whole: str | None
-    """The name of the one for all shards; None where there is one for each."""
-
-    def artifact(self, store: Store, shard: str) -> Artifact:
-        """The artifact that goes with a shard."""
-        return store.artifact(self.folder, self.whole or shard)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs to know of a node; plain data, sent to it once."""
-
-    stage: str
-    compute: str
-    recipe: Recipe
-    run: RunOptions
-    folder: str
-    writer: str
-    """The node's fingerprint."""
-    inputs: Mapping[str, tuple[Place, ...]]
-    """By role, where the artifacts lie that it is given with every shard."""
-    metadata: Mapping[str, str]
-    """What every table of the node says of itself."""
-    parts: Mapping[str, Part]
-    grain: Grain = "shard"
-    sources: tuple[SourceFolders, ...] = ()
-    """What it reads of sources, if it reads all shards at once."""
-    results: Mapping[str, tuple[Place, Recipe]] = field(default_factory=dict)
-    """By role, place and recipe of what it reads that itself was made of all sources at once."""
-    data: str = ""
-    """What stands for the rows that are read, where all are read at once."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of a shard."""
-
-    rows: int
-    seconds: float
-    counts: Mapping[str, int] = field(default_factory=dict)
-    shards: tuple[str, ...] = ()
-    """The URL shards that a file was cut into."""
-    damage: str = ""
-    """What of a file was left out, in words."""
-    gpu: float | None = None
-    """The share of the time, in [0, 1], in which a kernel ran on the worker's GPUs; None without one."""
-
-    @property
-    def images(self) -> int:
-        """How many images the shard was about, for the display's rate."""
-        return self.counts.get("images", self.rows)
-
-
-def make_job(node: Node, graph: Graph, store: Store) -> Job:
-    """The job of a node."""
-    by_role = {role: [graph.nodes[name] for name in names] for role, names in node.reads.items()}
-    whole = {role: before[0] for role, before in by_role.items() if before[0].source is None}
-    return Job(
-        stage=node.spec.name,
-        compute=node.spec.compute,
-        recipe=node.recipe,
-        run=node.run,
-        folder=store.folder_of(node),
-        writer=node.fingerprint,
-        inputs={
-            role: tuple(Place(store.folder_of(found), found.whole if found.spec.at_once else None) for found in before)
-            for role, before in by_role.items()
-            if role not in whole and not node.spec.at_once
-        },
-        metadata=_metadata(node),
-        parts={part.name: part for part in node.parts},
-        grain=node.spec.grain,
-        sources=source_folders(node, graph, store) if node.spec.at_once else (),
-        results={role: (Place(store.folder_of(found), found.whole), found.recipe) for role, found in whole.items()},
-        data=node.data,
-    )
-
-
-def _metadata(node: Node) -> dict[str, str]:
-    return {
-        "stage": node.spec.name,
-        "stage_version": str(node.spec.version),
-        "source": node.source or "",
-        "fingerprint": node.fingerprint,
-        "recipe": json.dumps(node.identity["recipe"], sort_keys=True),
-        "inputs": json.dumps(node.identity["inputs"], sort_keys=True),
-        "capfilt_version": version("capfilt"),
-    }
 
 
 def load_compute(reference: str) -> Any:
@@ -217,7 +127,9 @@ class Worker:
         shards = [name for name in self._store.committed(job.folder) if name.startswith(f"{part.file}-")]
         tables = {name: self._store.artifact(job.folder, name).table(["key"]) for name in shards}
         retries = {name: int((table.schema.metadata or {}).get(RETRY.encode(), 0)) for name, table in tables.items()}
-        return Known(part.file, {name: table["key"].to_pylist() for name, table in tables.items()}, retries)
+        keys = {name: table["key"].to_pylist() for name, table in tables.items()}
+        listed = [name for name in self._store.committed(f"{job.folder}/{PARTS}") if name.startswith(f"{part.file}-")]
+        return Known(part.file, keys, retries, forgotten_rows(read_listing(self._store, job.folder, listed)))
 
     def _compute(self, job: Job) -> Any:
         key = _key(job)

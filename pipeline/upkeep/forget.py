@@ -10,15 +10,16 @@ What it promises, once it has ended without an error and if no run of the same o
 
 Each file is replaced whole, so a reader sees the old or the new one. Stopped at any point, the same command goes on. A
 table or a tar that is damaged is no reason to leave the others: it is told, and the command ends with an error.
-What it cannot do: a Q-Former checkpoint that was trained on the image keeps what it learned, and images that lie in a
-source's own folder or tars are not capfilt's to delete; it says where those are.
+What it cannot do: a model that was trained on the image keeps what it learned, and images that lie in a source's own
+folder or tars are not capfilt's to delete; it says where those are, and which models (`taught`). No model is deleted:
+those are stale from then on, and `capfilt run --refresh STEP` trains them anew without the image.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,8 +33,10 @@ from pipeline.dag.lineage import descendants
 from pipeline.execute.events import one_line
 from pipeline.store import Store
 from pipeline.upkeep.clearing import BROKEN, Cleared, Folder, clear
+from pipeline.upkeep.taught import Listed, Taught, steps_of
 from stages.errors import UserError
 from stages.io.files import is_there, write_whole
+from stages.kinds import KINDS
 from stages.registry import STAGES
 from stages.removal_files import without_blanks
 from stages.removals import BLANKS, Removals, add_entries, is_entry, read_list, without_remark
@@ -54,6 +57,8 @@ class Forgotten(Cleared):
     """Rows that are on the list, in all cut sources of the output."""
     odd: list[str] = field(default_factory=list)
     """What is said of lines of the list that name no image."""
+    models: list[Taught] = field(default_factory=list)
+    """Those that keep what they learned of images on the list."""
     failed: dict[str, str] = field(default_factory=dict)
     """Why a table could not be looked at, or cleared, by its location."""
 
@@ -70,6 +75,7 @@ class _Lineage:
 
     urls: Folder
     made: tuple[Folder, ...]
+    models: tuple[Folder, ...]
 
     @property
     def shards(self) -> list[str]:
@@ -119,16 +125,30 @@ def forget(store: Store, removal_list: str, entries: Sequence[str]) -> Forgotten
         urls = map(without_blanks, _urls_of(store, lineages, digests, done))
         done.added += add_entries(removal_list, list(filter(is_entry, urls)))  # a list may call an image anything
     listed = read_list(removal_list)
-    removals, done.odd = Removals.of(listed.entries), listed.odd
+    removals, done.odd = Removals.of(listed.entries), list(listed.odd)
+    models: dict[str, Taught] = {}
+    steps = steps_of(store, done.odd)
     for lineage in lineages:
-        find = partial(_find, store, lineage, removals, done)
-        for shard, keys in _of_shards(lineage, find):
-            if len(keys):
-                done.rows += len(keys)
-                _clear(store, lineage, shard, keys, done)
+        models |= _forget_rows(store, lineage, removals, steps, done)
+    done.models = list(models.values())
     if not done.failed:
         write_whole(_record(store), json.dumps({"sha256": _digest(listed.entries)}).encode())
     return done
+
+
+def _forget_rows(
+    store: Store, lineage: _Lineage, removals: Removals, steps: Mapping[str, str], done: Forgotten
+) -> dict[str, Taught]:
+    """Clear a lineage of its rows that are on the list; what was trained on them, by version."""
+    looked = _of_shards(lineage, partial(_find, store, lineage, removals, done))
+    rows = {shard: keys for shard, keys in looked if len(keys)}
+    stored = {shard: _stored(store, lineage, shard, keys, done) for shard, keys in rows.items()}
+    listed = Listed(store, lineage.urls.url, done.note)
+    listed.write_down(stored)  # before anything goes, so that it is known of what is trained on the rest
+    for shard, keys in rows.items():
+        done.rows += len(keys)
+        _clear(store, lineage, shard, keys, done)
+    return listed.taught(lineage.models, {shard: keys.to_pylist() for shard, keys in rows.items()}, steps)
 
 
 def apply_list(store: Store, removal_list: str | None) -> Forgotten:
@@ -165,14 +185,19 @@ def _digest(entries: Sequence[str]) -> str:
 def _lineages(store: Store) -> list[_Lineage]:
     """Everything in the output that has keys, by the cut source that the keys are of."""
     return [
-        _Lineage(
-            Folder.at(store, stage, store.folder(stage, cut)),
-            tuple(Folder.at(store, made.stage, made.url) for made in descendants(store, cut) if not made.at_once),
-        )
+        _lineage(store, stage, cut)
         for stage, spec in STAGES.items()
         if spec.grain == "file"
         for cut in store.fingerprints(stage)
     ]
+
+
+def _lineage(store: Store, stage: str, cut: str) -> _Lineage:
+    made = descendants(store, cut)
+    rows = [found for found in made if not found.at_once]
+    models = [found for found in made if KINDS[STAGES[found.stage].writes].is_model]
+    shards, whole = (tuple(Folder.at(store, each.stage, each.url) for each in found) for found in (rows, models))
+    return _Lineage(Folder.at(store, stage, store.folder(stage, cut)), shards, whole)
 
 
 def _of_shards(lineage: _Lineage, look: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
@@ -207,6 +232,13 @@ def _find(store: Store, lineage: _Lineage, removals: Removals, done: Forgotten, 
     rows = [row for table in tables for row in table.to_pylist()]
     keys = {row["key"] for row in rows if removals.has_url(row["url"]) or removals.has_content(*map(row.get, SUMS))}
     return pa.array(sorted(keys), pa.string())
+
+
+def _stored(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: Forgotten) -> list[str]:
+    """Those of the keys that an image is there of."""
+    found = [_read(store, folder, shard, ["key", "status"], done) for folder in lineage.downloads]
+    there = [table["key"].filter(pc.equal(table["status"], "success")) for table in found if table is not None]
+    return sorted(set(keys.to_pylist()).intersection(key for own in there for key in own.to_pylist()))
 
 
 def _read(store: Store, folder: Folder, shard: str, columns: Sequence[str], done: Forgotten) -> pa.Table | None:

@@ -66,6 +66,8 @@ def print_forgotten(done: Forgotten, removal_list: str, exports: Sequence[Known]
     say(f"{done.rows} rows are on it; {done.images} images taken out, {done.tables} tables written anew")
     for tar in sorted(done.elsewhere):
         say(f"still in a tar of the source's own, which is not capfilt's to change: {tar}")
+    for model in done.models:
+        say(model.words)
     for found in exports:
         again = shlex.join(["capfilt", "export", target, found.destination, "--to", found.format])
         say(f"an export is out of date until it is made again: {again}")

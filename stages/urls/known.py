@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ class Counted:
     """The keys of those that do not."""
     retry: int = 0
     """Which `capfilt retry` its rows are tried by; 0 = none."""
+    forgotten: tuple[str, ...] = ()
+    """The keys of rows of it whose images were there, and have been forgotten; who reads it has not seen them."""
 
 
 class Known:
@@ -33,10 +35,17 @@ class Known:
         file: what the keys begin with.
         keys: those of the rows of every shard that was cut of it, in the shards' order.
         retries: of the shards whose rows are tried again, by which retry.
+        forgotten: the keys of rows whose images have been forgotten, of the shards that have such.
     """
 
-    def __init__(self, file: str, keys: Mapping[str, Sequence[str]], retries: Mapping[str, int] | None = None) -> None:
-        self._retries = retries or {}
+    def __init__(
+        self,
+        file: str,
+        keys: Mapping[str, Sequence[str]],
+        retries: Mapping[str, int] | None = None,
+        forgotten: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        self._retries, self._forgotten = retries or {}, forgotten or {}
         self._keys = {shard: keys[shard] for shard in sorted(keys)}
         numbers = parse(file, [key for own in self._keys.values() for key in own])
         order = np.argsort(numbers, kind="stable")
@@ -64,4 +73,5 @@ class Known:
             start += len(keys)
             if counts.any():
                 without = tuple(key for key, own in zip(keys, counts.tolist(), strict=True) if not own)
-                yield Counted(shard, int(counts.sum()), without, self._retries.get(shard, 0))
+                forgotten = tuple(sorted(self._forgotten.get(shard, ())))
+                yield Counted(shard, int(counts.sum()), without, self._retries.get(shard, 0), forgotten)

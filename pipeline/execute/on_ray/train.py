@@ -18,9 +18,10 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from pipeline.execute.job import Job, Report
 from pipeline.execute.on_ray.cluster import resources_of, workers_of
 from pipeline.execute.on_ray.worker import StageActor
-from pipeline.execute.worker import Job, Models, Report, load_compute, work_corpus
+from pipeline.execute.worker import Models, load_compute, work_corpus
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, RunOptions
 from stages.errors import UserError

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import ray
 
+from pipeline.execute.job import Job, Report
 from pipeline.execute.on_ray.board import Notice
-from pipeline.execute.worker import Job, Report, Worker
+from pipeline.execute.worker import Worker
 from pipeline.store import Store
 from stages.io.outages import be_patient
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.execute.events import Event
-from pipeline.execute.worker import Report
+from pipeline.execute.job import Report
 from pipeline.watch.display import REMARKS, Remarks
 from pipeline.watch.report import print_damaged
 from stages.io.shards import Artifact

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.dag.graph import Graph
 from pipeline.execute.events import Event
+from pipeline.execute.job import Report
 from pipeline.execute.schedule import NodeState, Schedule
-from pipeline.execute.worker import Report
 from pipeline.watch.console import Console
 from pipeline.watch.display import LiveDisplay, make_display
 

@@ -20,8 +20,8 @@ from pipeline.dag.graph import Graph
 from pipeline.execute import gpu
 from pipeline.execute.events import Event
 from pipeline.execute.gpu import GpuWatch, visible_gpus
+from pipeline.execute.job import Report
 from pipeline.execute.task import Task
-from pipeline.execute.worker import Report
 from pipeline.store import Store
 from pipeline.upkeep.clean import clean
 from pipeline.watch import monitor

@@ -9,7 +9,7 @@ import pytest
 from committed import WRITER
 from repeating import repeatable
 
-from pipeline.execute.worker import Job
+from pipeline.execute.job import Job
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
