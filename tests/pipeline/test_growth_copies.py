@@ -119,7 +119,7 @@ def test_only_shards_with_other_copies_are_redone_and_it_is_what_a_new_run_finds
 
 
 def test_what_was_a_copy_of_a_forgotten_image_is_none_with_the_next_run(web, capsys):
-    write(web, "a", ["/1", "/2", "/3", "/small/1", "/again/1", "/4"])
+    write(web, "a", ["/1", "/2", "/3", "/other/1", "/again/1", "/4"])  # three of the same bytes
     name = run(capsys, "out")
     before, found = attempts(), views(capsys, name)
     (original,) = {row["original"] for row in found["duplicates"]}
