@@ -47,10 +47,6 @@ ALONE: Final = f"""
 """
 """A condition, as SQL, that ends a query of a catalog where another one is attached to it: both would take the folder
 of the first for theirs."""
-_OWN_TABLE: Final = re.compile(
-    rf"""file ['"]([^'"]*/(?:{"|".join(STAGES)})/[0-9a-f]{{16}}/[^'"]*)['"]""", re.IGNORECASE
-)
-"""What DuckDB says of the file that it stumbled over, where that is a table of the output."""
 # ruff: noqa: S608 - names and paths are quoted
 
 
@@ -157,9 +153,16 @@ def whole_tables() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        if (found := _OWN_TABLE.search(str(error))) and not isinstance(error, duckdb.IOException):
-            raise _damaged(found[1], error) from None
+        if (found := _own_table(error)) and not isinstance(error, duckdb.IOException):
+            raise _damaged(found, error) from None
         raise
+
+
+def _own_table(error: duckdb.Error) -> str | None:
+    """The file that DuckDB says that it stumbled over, where that is a table of the output."""
+    ours = rf"""file ['"]([^'"]*/(?:{"|".join(STAGES)})/[0-9a-f]{{16}}/[^'"]*)['"]"""
+    found = re.search(ours, str(error), re.IGNORECASE)
+    return found[1] if found else None
 
 
 def _damaged(url: str, error: duckdb.Error) -> DamagedError:
