@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from picture_web import picture
 from pipeline.session import open_session
 from pipeline.store import Store
 from tests.pipeline.command import capfilt
+from tests.pipeline.conftest import ROOT
 from tests.pipeline.dag.trainers import CHECKPOINTS, register
 from tests.pipeline.test_cli import LOCAL
 
@@ -114,3 +119,42 @@ def test_it_goes_on_after_a_kill_in_every_kind_of_step_and_a_captioner_moves_wha
     )
     now = done()
     assert {step for step in before if not now[step]} == {*before} - {*STEPS, "caption@1"}
+
+
+PROGRAM = """\
+import pytest
+from pipeline.cli import main
+from tests.pipeline.dag.trainers import register
+
+register(pytest.MonkeyPatch())
+main()
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_on_ray_it_goes_on_after_the_driver_was_killed_in_every_kind_of_step(folder, capsys, ray_home) -> None:
+    Path("program.py").write_text(PROGRAM)
+    command = [sys.executable, "program.py", "run", "m.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start() -> subprocess.Popen[bytes]:
+        with Path("log").open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    killed = set()
+    for stage in ("urls", "download", "annotate", "med", "finetune", "caption", "filter", "select"):
+        run = start()
+        while run.poll() is None and not list(Path("out", stage).glob("*/*.parquet")):
+            time.sleep(0.02)
+        if run.poll() is None:
+            killed.add(stage)
+        run.kill()
+        run.wait()
+    assert len(killed) >= 5, killed  # a run may be quicker than whoever looks
+    assert start().wait() == 0, Path("log").read_text()[-3000:]
+    disturbed = ask(capsys, CANDIDATES)
+    Path("m.yaml").write_text(MANIFEST.replace("output: out", "output: again"))
+    assert capfilt(capsys, *LOCAL)[0] == 0
+    assert ask(capsys, CANDIDATES) == disturbed

@@ -19,7 +19,7 @@ import yaml
 from tests.torture.contents import contents
 from tests.torture.processes import stage_workers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KILLS = 8
 LONGEST = 600.0
 """Seconds that one run may take."""
