@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipeline.dag.damaged import damaged_files
 from pipeline.dag.plan import NodePlan
 from pipeline.demo import demo_web
 from pipeline.execute.events import one_line
-from pipeline.execute.execution import Execution, Executor, RunLostError
+from pipeline.execute.execution import Execution, Executor, RunLostError, no_row
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.session import Session, write_session
@@ -45,6 +46,7 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         Stopped: a signal ended the run.
         RunLostError: what it ran on is gone, or the output can be written no more.
     """
+    _refuse_empty(session.plans)
     write_session(session)
     try:
         with patience(partial(_tell, console), session.store.probe):
@@ -54,6 +56,15 @@ def run_session(session: Session, *, executor: str, address: str | None, console
             f"output: {session.store.root} can be written no more: {one_line(error)}; "
             "what is committed stays, and the same command goes on"
         ) from None
+
+
+def _refuse_empty(plans: Sequence[NodePlan]) -> None:
+    """See that something is left of every list that has been cut, as the run sees that cuts it."""
+    cut = {plan.node.source for plan in plans if plan.node.spec.grain == "file" and plan.is_done}
+    for plan in plans:
+        source = plan.node.source
+        if source is not None and source in cut and plan.node.spec.grain == "shard" and plan.shards == ():
+            raise no_row(source)
 
 
 def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:

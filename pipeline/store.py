@@ -167,11 +167,6 @@ class Store(Root):
         if self.compacted(folder):
             remove(f"{folder}/{COMPACTED}")
 
-    def remove_folder(self, folder: str) -> None:
-        """Remove a folder and all below it, if it is there."""
-        if is_there(folder):
-            remove(folder)
-
     def _take_back(self, folder: str, names: Iterable[str]) -> None:
         """Remove side files that no table names."""
         for name in names:

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from stages import removal_files
 from stages.errors import UserError
 from stages.io.files import is_there, is_url, locate, write_whole
+from stages.io.outages import patiently
 
 _SUMS: Final = {64: "sha256", 32: "md5"}
 """What a sum of so many hex digits is."""
@@ -109,7 +110,7 @@ def read_list(url: str) -> Listed:
     """
     try:
         filesystem, path = locate(url)
-        content: bytes = filesystem.cat_file(path)
+        content: bytes = patiently(lambda: filesystem.cat_file(path))
     except FileNotFoundError:
         raise UserError(
             f"removed: no removal list {url}{_here(url)}; write one, an empty file will do, where every host sees it"

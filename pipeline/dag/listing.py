@@ -13,7 +13,9 @@ one higher.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import pyarrow as pa
 
@@ -34,6 +36,8 @@ LISTED = pa.schema(
         pa.field("forgotten", pa.list_(pa.string()), nullable=False),  # the keys of those whose images were there once
     ]
 )
+READERS: Final = 16
+"""Listings that are read at once: of an object store, each takes a round trip."""
 _AGAIN = ".r"
 """Stands between a listing's name and its number."""
 
@@ -56,13 +60,16 @@ def part_of(listing: str) -> str:
 
 def next_name(listing: str) -> str:
     """The name of the listing that takes another one's place."""
-    part, _, number = listing.partition(_AGAIN)
-    return f"{part}{_AGAIN}{int(number or 0) + 1:03d}"
+    return f"{part_of(listing)}{_AGAIN}{_number(listing) + 1:03d}"
+
+
+def _number(listing: str) -> int:
+    return int(listing.partition(_AGAIN)[2] or 0)
 
 
 def latest(names: Iterable[str]) -> dict[str, str]:
     """Of every part the listing that counts, among the names of all that are there."""
-    return {part_of(name): name for name in sorted(names)}
+    return {part_of(name): name for name in sorted(names, key=_number)}
 
 
 def listings(node: Node, store: Store) -> list[str]:
@@ -79,7 +86,8 @@ def read_listing(store: Store, folder: str, names: Sequence[str]) -> list[Counte
         folder: of a cut source.
         names: of listings.
     """
-    tables = [store.artifact(f"{folder}/{PARTS}", name).table() for name in names]
+    with ThreadPoolExecutor(READERS) as pool:
+        tables = list(pool.map(lambda name: store.artifact(f"{folder}/{PARTS}", name).table(), names))
     rows = (row for table in tables for row in table.to_pylist())
     return [Counted(**{**row, **{name: tuple(row[name]) for name in ("without", "forgotten")}}) for row in rows]
 

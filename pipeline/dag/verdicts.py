@@ -34,9 +34,10 @@ def replaced(store: Store, job: Job, name: str, now: pa.Table) -> str | None:
     before = store.artifact(job.folder, name)
     changed = changed_shards(before.table(), now)
     for made in descendants(store, job.writer):
-        if not made.at_once:
+        if changed and not made.at_once:
+            listed = store.names_by_shard(made.url)
             for shard in changed:
-                store.remove(made.url, shard)
+                store.remove(made.url, shard, listed.get(shard, ()))
     return before.metadata()["attempt"]
 
 

@@ -72,7 +72,7 @@ class Execution:
         shards = [found.shard for found in counted]
         not_cut = state.blocked.union(state.failed)
         if not shards and not not_cut:
-            raise UserError(f"sources.{node.source}: not one row is left of the list; check its path and its 'where'")
+            raise no_row(node.source)
         self.schedule.cut(node.source, shards, sorted(not_cut))
 
     def failed(
@@ -170,6 +170,11 @@ class Execution:
             self.store.record_failure(done_folder(node, self.store), task.shard, failure)
         self._open_source(node)
         listener(Event("retried" if again else "failed", task.node, task.shard, error=told), self.schedule)
+
+
+def no_row(source: str) -> UserError:
+    """What is said of a list of which nothing is left."""
+    return UserError(f"sources.{source}: not one row is left of the list; check its path and its 'where'")
 
 
 def hopeless(error: str) -> str:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.dag.damaged import write_damage
@@ -30,7 +31,7 @@ from pipeline.execute.job import Job, Report
 from pipeline.store import Store
 from stages.contract import CorpusJob, Output, Recipe, Result, Shard, models_from
 from stages.errors import UserError
-from stages.io.files import SCRATCH, scratch_folder
+from stages.io.files import SCRATCH, fetch_folder, scratch_folder
 from stages.io.outages import is_outage, patiently
 from stages.io.shards import Artifact
 from stages.tables import CHECKPOINT, RETRY
@@ -174,7 +175,7 @@ class Models:
             return url
         if url not in self._copies:
             copy = tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-")
-            self._store.filesystem.get(url, f"{copy.name}/model", recursive=True)
+            fetch_folder(url, Path(copy.name) / "model")
             self._copies[url] = copy
         return f"{self._copies[url].name}/model"
 

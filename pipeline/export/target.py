@@ -100,7 +100,8 @@ class Export:
         """
         if not self.target.one_file:
             self._refuse_collisions(names)
-        gone = [name for name in self._owned if name not in stay and name not in names]
+        kept = {*stay, *names}
+        gone = [name for name in self._owned if name not in kept]
         self.mark.complete = False
         self.mark.files = {name: self.mark.files[name] for name in stay} | dict.fromkeys([*names, *gone])
         self.save()

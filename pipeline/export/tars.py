@@ -72,11 +72,11 @@ def number(mark: Mark, wanted: Sequence[str], *, digits: int) -> dict[str, str]:
         wanted: the shards.
         digits: of a tar's number, at least.
     """
-    every = [f"{place:0{digits}d}.tar" for place in range(len(wanted))]
+    free = {f"{place:0{digits}d}.tar" for place in range(len(wanted))}
     kept = {shard: mark.shards[shard].file for shard in wanted if shard in mark.shards}
-    names = {shard: name for shard, name in kept.items() if name in every}
-    free = iter(sorted(set(every) - set(names.values())))
-    return {shard: names[shard] if shard in names else next(free) for shard in wanted}
+    names = {shard: name for shard, name in kept.items() if name in free}
+    left = iter(sorted(free - set(names.values())))
+    return {shard: names[shard] if shard in names else next(left) for shard in wanted}
 
 
 def _look(export: Export, shard: CorpusShard) -> Tar:

@@ -80,17 +80,19 @@ def mark(session: Session, wanted: Collection[str]) -> Marked:
     for node in session.graph.writing(KIND):
         assert node.source is not None, "images are downloaded source by source"
         cut, folder = session.graph.cutting(node.source), session.store.folder_of(node)
+        there = session.store.committed(folder)
         for listing in listings(cut, session.store):
-            found = _again(session.store, cut, folder, listing, wanted)
+            found = _again(session.store, cut, folder, there, listing, wanted)
             rows, shards = rows + sum(map(len, found)), shards + len(found)
     return Marked(rows, shards)
 
 
-def _again(store: Store, cut: Node, images: str, listing: str, wanted: Collection[str]) -> list[pa.Array]:
+def _again(  # noqa: PLR0913, PLR0917 - where to look, and for what
+    store: Store, cut: Node, images: str, there: Collection[str], listing: str, wanted: Collection[str]
+) -> list[pa.Array]:
     """The keys that are tried again of every shard of a file that has such; they are in new shards then."""
     folder = store.folder_of(cut)
     counted = read_listing(store, folder, [listing])
-    there = store.committed(images)
     with ThreadPoolExecutor(READERS) as pool:
         keys = list(pool.map(partial(_keys, store, images, there, wanted), counted))
     if any(map(len, keys)):

@@ -60,7 +60,7 @@ def failed_shards(session: Session) -> list[dict[str, Any]]:
     found = []
     for plan in session.plans:
         failures = session.store.failures(done_folder(plan.node, session.store))
-        counted = failures if plan.shards is None else plan.shards  # others are of lists that were
+        counted = set(failures if plan.shards is None else plan.shards)  # others are of lists that were
         named = {shard: failure for shard, failure in failures.items() if shard in counted}
         found += [{"node": plan.node.name, "shard": shard, **failure} for shard, failure in named.items()]
     return found

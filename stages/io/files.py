@@ -101,6 +101,16 @@ def remove(url: str) -> None:
 
 
 @patient
+def fetch_folder(url: str, target: Path) -> None:
+    """Copy all that lies below a folder into a local one."""
+    filesystem, path = locate(url)
+    for name in filesystem.find(path):
+        own = target / name[len(path.rstrip("/")) + 1 :]
+        own.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.get_file(name, str(own))
+
+
+@patient
 def write_whole(url: str, content: bytes) -> None:
     """Write a file: renamed into place where that is atomic, with one PUT elsewhere."""
     filesystem, path = locate(url)

@@ -91,7 +91,8 @@ def find_parts(name: str, source: SourceSettings, digest_of: DigestOf = digest) 
 def find_files(name: str, source: SourceSettings) -> list[tuple[Files, str]]:
     """Return the files of every part, and what it is known by: its path below the folder that the source names.
 
-    Of several files that are known by the same, all but the first have a number behind it. None of them is read.
+    Of several files that are known by the same, or whose names have one hash, all but the first have a number behind
+    it. None of them is read.
 
     Raises:
         UserError: nothing matches, or a file lacks its partner.
@@ -106,11 +107,22 @@ def find_files(name: str, source: SourceSettings) -> list[tuple[Files, str]]:
         for match in matches:
             found.setdefault(match, _known_as(path, match))
     groups = _grouped(name, source, list(found))
-    known, seen = [found.get(files[0]) or _known_as(files[0], files[0]) for files in groups], Counter[str]()
-    for at, words in enumerate(known):
+    known = [found.get(files[0]) or _known_as(files[0], files[0]) for files in groups]
+    return list(zip(groups, _told_apart(name, known), strict=True))
+
+
+def _told_apart(source: str, known: list[str]) -> list[str]:
+    """Names of files of which no two have the same hash: of forty thousand, two have with a chance of one in six."""
+    seen, taken, apart = Counter[str](), set[str](), list[str]()
+    for words in known:
         seen[words] += 1
-        known[at] = words if seen[words] == 1 else f"{words}#{seen[words]}"
-    return list(zip(groups, known, strict=True))
+        found = words if seen[words] == 1 else f"{words}#{seen[words]}"
+        while file_id(source, found) in taken:
+            seen[words] += 1
+            found = f"{words}#{seen[words]}"
+        taken.add(file_id(source, found))
+        apart.append(found)
+    return apart
 
 
 def _grouped(name: str, source: SourceSettings, found: list[str]) -> list[Files]:
@@ -172,14 +184,14 @@ def _with_tables(found: list[str]) -> list[Files]:
     with ThreadPoolExecutor(AT_ONCE) as pool:  # one listing a folder, not a question for each of forty thousand tars
         beside = {file for files in pool.map(partial(find, folder_glob="*"), folders) for file in files}
     tar_of = {f"{tars.stem(file)}{TABLE}": file for file in (*beside, *found) if tars.is_tar(file)}
-    parts: list[Files] = []
+    parts, named = list[Files](), set(found)
     for file in found:
         if tars.is_tar(file):
             table = f"{tars.stem(file)}{TABLE}"
             parts.append((file, table) if table in beside else (file,))
         elif file not in tar_of:
             parts.append((file,))
-        elif tar_of[file] not in found:
+        elif tar_of[file] not in named:
             parts.append((tar_of[file], file))
     return parts
 

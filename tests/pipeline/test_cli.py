@@ -85,6 +85,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(name, folder, capsys):
     assert "Traceback" not in err
 
 
+def test_a_list_of_which_nothing_is_left_is_told_every_time(folder, capsys):
+    write(more="    where: \"TEXT = 'no'\"")
+    for _ in range(2):
+        code, _, err = capfilt(capsys, *LOCAL, "--until", "download")
+        assert code == 2
+        assert "sources.web: not one row is left of the list" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

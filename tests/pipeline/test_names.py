@@ -21,6 +21,7 @@ from pipeline.sql.scan import SHARD, Tables, below, open_duckdb, scan
 from pipeline.store import Store
 from pipeline.upkeep.clean import clean
 from stages.contract import Output, Recipe, RunOptions
+from stages.io.files import remove
 from stages.registry import STAGES
 from tests.odd_names import ODD, lookalikes, names
 
@@ -73,11 +74,11 @@ def check_own_tables(place: str, name: str) -> None:
     own.remove(folder, "web-0-0")
     assert own.compacted(folder) == []
     assert count(own, "*.parquet") == [(2, 3, "web-0-1", "b")]
-    own.remove_folder(own.root)
+    remove(own.root)
     assert own.fingerprints("rank") == []
     assert all(other.committed(folder.replace(own.root, other.root)) == {"web-0-0"} for other in others)
     for other in others:
-        other.remove_folder(other.root)
+        remove(other.root)
 
 
 MANIFEST = """\

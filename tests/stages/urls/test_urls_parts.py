@@ -15,7 +15,7 @@ import pytest
 from stages.errors import UserError
 from stages.urls.keys import file_id
 from stages.urls.parts import find_parts
-from stages.urls.spec import SPEC
+from stages.urls.spec import SPEC, CsvSource
 
 
 def write(path: Path, *texts: str) -> Path:
@@ -144,3 +144,12 @@ def test_a_footer_that_is_said_to_be_longer_than_its_file_is_not_read(tmp_path: 
         assert part.broken == f"{path} is no complete Parquet file: its footer is longer than it; fetch it anew"
     path.write_bytes(b"PAR1" + bytes(92) + (92).to_bytes(4, "little") + b"PAR1")
     assert find_parts("web", source(format="laion", path=str(path)))[0].broken == ""
+
+
+def test_no_two_files_have_one_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins the keys of a file's rows is short: among very many files two names have the same hash."""
+    monkeypatch.setattr("stages.urls.parts.file_id", lambda source, name: f"{source}-{len(name) % 3}")
+    for name in ("a.csv", "b.csv", "cc.csv"):
+        (tmp_path / name).write_text("URL,TEXT\nhttp://h/1,x\n")
+    parts = find_parts("web", CsvSource(format="csv", path=str(tmp_path / "*.csv")))
+    assert len({part.file for part in parts}) == 3
