@@ -69,8 +69,6 @@ def _refuse_empty(plans: Sequence[NodePlan]) -> None:
 
 def _run(session: Session, *, executor: str, address: str | None, console: Console) -> dict[str, Any]:
     started = time.monotonic()
-    for words in apply_list(session.store, session.removed).odd:
-        console.print(words)
     new, schedule = _work(session, executor=_executor(executor, address), console=console)
     again = session.replanned()
     if schedule.is_finished and any(_is_undone(left, schedule) for left in again.plans):

@@ -20,6 +20,8 @@ from stages.errors import UserError
 from stages.io.files import is_there, is_url, locate, write_whole
 from stages.io.outages import patiently
 
+TRIES: Final = 5
+"""How often entries are written that are not on the list afterwards."""
 _SUMS: Final = {64: "sha256", 32: "md5"}
 """What a sum of so many hex digits is."""
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
@@ -109,8 +111,7 @@ def read_list(url: str) -> Listed:
         UserError: there is no such list, or it cannot be read.
     """
     try:
-        filesystem, path = locate(url)
-        content: bytes = patiently(lambda: filesystem.cat_file(path))
+        content = _content(url)
     except FileNotFoundError:
         raise UserError(
             f"removed: no removal list {url}{_here(url)}; write one, an empty file will do, where every host sees it"
@@ -178,16 +179,25 @@ def add_entries(url: str, entries: Sequence[str]) -> list[str]:
     Raises:
         UserError: the list cannot be read.
     """
-    filesystem, path = locate(url)
-    there = is_there(url)
-    known = Removals.of(read_list(url).entries) if there else Removals()
-    new = [
-        entry
-        for entry in dict.fromkeys(text.strip() for text in entries)
-        if entry and not (known.has_url(entry) or known.has_content(entry.lower()))
-    ]
-    if new or not there:
-        before = filesystem.cat_file(path) if there else None
+    added: list[str] = []
+    for _ in range(TRIES):  # whoever else has written it meanwhile may not have seen ours
+        there = is_there(url)
+        known = Removals.of(read_list(url).entries) if there else Removals()
+        new = [
+            entry
+            for entry in dict.fromkeys(text.strip() for text in entries)
+            if entry and not (known.has_url(entry) or known.has_content(entry.lower()))
+        ]
+        if there and not new:
+            break
+        before = _content(url) if there else None
         written = [(column_of(entry), removal_files.without_blanks(entry)) for entry in new]
         write_whole(url, removal_files.with_entries(url, before, written))
-    return new
+        added = added or new
+    return added
+
+
+def _content(url: str) -> bytes:
+    filesystem, path = locate(url)
+    content: bytes = patiently(lambda: filesystem.cat_file(path))
+    return content

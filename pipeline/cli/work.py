@@ -108,6 +108,6 @@ def _cleared(opened: Callable[[], Session]) -> Session:
 
     session = opened()
     done = apply_list(session.store, session.removed)
-    for model in done.models:
-        say(model.words, err=True)
+    for words in (*done.odd, *(model.words for model in done.models)):
+        say(words, err=True)
     return opened() if done.tables else session  # where rows went, other listings count

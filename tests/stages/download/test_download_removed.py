@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import Run, Web, encoded, picture
 
+from stages import removals
 from stages.download.urls import request_url
 from stages.errors import UserError
 from stages.removals import RemovalList, Removals, add_entries, column_of, is_entry, read_list, same_address
@@ -325,3 +326,18 @@ def test_the_sums_of_the_bytes_as_they_came_are_kept(web: Web, download: Run, tm
     with tarfile.open(output.sides["tar"]) as tar:
         described = [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
     assert [{kind: found[kind] for kind in expected} for found in described] == [expected] * 3
+
+
+def test_two_that_write_one_list_at_once_lose_nothing(tmp_path, monkeypatch):
+    url = str(tmp_path / "removed.txt")
+    add_entries(url, ["http://h/0"])
+    write, between = removals.write_whole, iter([True])
+
+    def overtaken(place: str, content: bytes) -> None:
+        write(place, content)
+        if next(between, False):  # another command had read the list before
+            write(place, b"http://h/0\nhttp://h/other\n")
+
+    monkeypatch.setattr(removals, "write_whole", overtaken)
+    assert add_entries(url, ["http://h/1"]) == ["http://h/1"]
+    assert read_list(url).entries == ("http://h/0", "http://h/other", "http://h/1")
