@@ -15,6 +15,7 @@ GROUPS = {
         "test_pretrain_on_ray",
         "test_ray_asks_nobody",
         "test_ray_cluster",
+        "test_rounds",
         "test_sick_workers",
         "test_torture",
     ),
