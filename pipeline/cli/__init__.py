@@ -32,3 +32,6 @@ def main() -> None:
         for line in str(error).splitlines():
             say(f"capfilt: {line}", err=True)
         sys.exit(USER_ERROR)
+    except PermissionError as error:
+        say(f"capfilt: {error.filename or error}: {error.strerror or 'not allowed'}; check its permissions", err=True)
+        sys.exit(USER_ERROR)

@@ -70,7 +70,10 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.session import open_output
     from pipeline.upkeep.retry import mark, statuses_of
 
-    marked = mark(told(open_output(target)), statuses_of(status))
+    _refuse_address(executor, address)
+    session, wanted = told(_cleared(lambda: open_output(target))), statuses_of(status)
+    session.until(until)  # a mistake is told before anything is marked
+    marked = mark(session, wanted)
     say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
     _work(lambda: open_output(target).until(until), executor, address, as_json=as_json)
 
@@ -82,8 +85,7 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
     from pipeline.run import run_session
     from pipeline.watch.outcome import print_outcome
 
-    if address and executor is ExecutorName.local:
-        raise UserError("--address names a Ray cluster; leave out --executor local")
+    _refuse_address(executor, address)
     stop_at_sigterm()
     try:
         outcome = run_session(_cleared(opened), executor=executor.value, address=address, console=Console(stderr=True))
@@ -100,6 +102,11 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
         print_outcome(outcome, session, views)
     if outcome["failed"] or outcome["blocked"] or outcome["not_forgotten"]:
         raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+def _refuse_address(executor: ExecutorName, address: str | None) -> None:
+    if address and executor is ExecutorName.local:
+        raise UserError("--address names a Ray cluster; leave out --executor local")
 
 
 def _cleared(opened: Callable[[], Session]) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import secrets
@@ -176,3 +177,30 @@ def test_more_rows_of_a_list_that_was_cut_off_are_new_rows(web: Web, capsys) -> 
     web.asked.clear()
     assert run(capsys, name, *until)["funnel"][0]["count"] == 11
     assert sorted(web.asked) == ["/10", "/11", "/8", "/9"]
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("wrong", [("--until", "nowhere"), ("--address", "auto")])
+def test_a_mistake_in_a_retry_is_told_before_anything_is_marked(web: Web, capsys, wrong: tuple[str, ...]) -> None:
+    write(web, "a", [1, 2])
+    web.down.add("/2")
+    run(capsys, manifest("out"), "--until", "download")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    assert capfilt(capsys, "retry", "out.yaml", *LOCAL[2:], *wrong)[0] == 2
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("_here")
+def test_an_output_that_may_not_be_written_is_told_in_a_line(web: Web, capsys, monkeypatch) -> None:
+    write(web, "a", [1, 2])
+    run(capsys, manifest("out"), "--until", "download")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "out/x.parquet")
+
+    Path("removed.txt").touch()
+    Path("out.yaml").write_text("removed: removed.txt\n" + Path("out.yaml").read_text())
+    monkeypatch.setattr(Store, "commit", refuse)
+    code, _, err = capfilt(capsys, "forget", "out.yaml", web.url("/1"))
+    assert code == 2
+    assert err.splitlines()[-1] == "capfilt: out/x.parquet: Permission denied; check its permissions"
