@@ -45,8 +45,11 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.limit import cut_up_to
     from pipeline.session import open_session
 
+    _refuse_address(executor, address)
     opened = partial(open_session, manifest, until, limit=limit, refresh=refresh or ())
-    _work(opened if limit is None else partial(cut_up_to, opened), executor, address, as_json=as_json)
+    if limit is not None:
+        opened = partial(cut_up_to, opened)
+    _work(partial(_cleared, opened), executor, address, as_json=as_json)
 
 
 @commands.command()
@@ -71,7 +74,7 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.upkeep.retry import mark, statuses_of
 
     _refuse_address(executor, address)
-    session, wanted = told(_cleared(lambda: open_output(target))), statuses_of(status)
+    session, wanted = told(_cleared(partial(open_output, target))), statuses_of(status)
     session.until(until)  # a mistake is told before anything is marked
     marked = mark(session, wanted)
     say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
@@ -85,10 +88,9 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
     from pipeline.run import run_session
     from pipeline.watch.outcome import print_outcome
 
-    _refuse_address(executor, address)
     stop_at_sigterm()
     try:
-        outcome = run_session(_cleared(opened), executor=executor.value, address=address, console=Console(stderr=True))
+        outcome = run_session(opened(), executor=executor.value, address=address, console=Console(stderr=True))
     except KeyboardInterrupt as stop:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None
