@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,8 @@ HEALTH = {
 }
 """A host that is not heard of for about 4 s is dead to the others; by default it takes Ray about a minute."""
 START_SECONDS = 60.0
+RAY = str(Path(sys.executable).with_name("ray"))
+"""Of the environment that this runs in, whatever is on the PATH."""
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Host:
         return [int(process) for process in found.stdout.split()]
 
     def _supervise(self) -> None:
-        ray = ["ray", "start", "--block", f"--node-ip-address={self.address}", *self.arguments]
+        ray = [RAY, "start", "--block", f"--node-ip-address={self.address}", *self.arguments]
         while not self._ending.is_set():
             with self.log.open("ab") as log:
                 command = ["ip", "netns", "exec", self.name, *ray]
@@ -189,7 +192,7 @@ def _wire(made: list[Host]) -> None:
 
 def _wait_for_ray(found: Hosts, environment: Mapping[str, str]) -> None:
     until = time.monotonic() + START_SECONDS
-    command = ["ip", "netns", "exec", found.head.name, "ray", "status", f"--address={found.address}"]
+    command = ["ip", "netns", "exec", found.head.name, RAY, "status", f"--address={found.address}"]
     while time.monotonic() < until:
         told = subprocess.run(
             command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
