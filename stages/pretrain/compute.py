@@ -16,19 +16,19 @@ from stages.models.families import check, load_tower
 from stages.models.family import ModelName
 from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
 from stages.models.qformer.tokens import Tokens
-from stages.pretrain.checkpoints import Checkpoints
-from stages.pretrain.corpus import Corpus, count_images
-from stages.pretrain.curves import Curves
 from stages.pretrain.data import Data
 from stages.pretrain.features import Encoder
-from stages.pretrain.gather import all_or_none, everybodys
 from stages.pretrain.initialise import initialise
 from stages.pretrain.loop import OnStep, Place, Row, Training
 from stages.pretrain.objective import Objective
-from stages.pretrain.order import mix
 from stages.pretrain.result import is_finished, read_result, write_result
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
+from stages.training.checkpoints import Checkpoints
+from stages.training.corpus import Corpus, count_images
+from stages.training.curves import Curves
+from stages.training.gather import all_or_none, everybodys
+from stages.training.order import mix
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from stages.errors import UserError
 from stages.io.prefetch import in_background
 from stages.models.qformer.model import Text
 from stages.models.qformer.tokens import Tokens
-from stages.pretrain.broken import Turn
-from stages.pretrain.corpus import Corpus, Example
 from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated
 from stages.pretrain.objective import Batch
-from stages.pretrain.order import Draw, Mixture, mix
 from stages.pretrain.retrieval import LIMIT
 from stages.pretrain.spec import PretrainRecipe
+from stages.training.broken import Turn
+from stages.training.corpus import Corpus, Example
+from stages.training.order import Draw, Mixture, mix
 
 logger = logging.getLogger(__name__)
 

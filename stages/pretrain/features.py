@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stages.models.vision.tower import View, VisionTower
 from stages.pictures import PictureError, decode
-from stages.pretrain.augment import augmented
-from stages.pretrain.broken import Broken, Turn
-from stages.pretrain.corpus import Corpus, Example
-from stages.pretrain.order import Draw
+from stages.training.augment import augmented
+from stages.training.broken import Broken, Turn
+from stages.training.corpus import Corpus, Example
+from stages.training.order import Draw
 
 Prepare = Callable[[Example, Image.Image, int], Tensor]
 """(example, RGB image, epoch) to pixels."""

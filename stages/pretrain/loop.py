@@ -24,14 +24,14 @@ from stages.errors import UserError
 from stages.models.device import autocast
 from stages.models.finite import NumberFormat
 from stages.models.qformer.model import QFormer
-from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.data import Data, Holdout
-from stages.pretrain.gather import mean
 from stages.pretrain.objective import Batch, Losses, Objective
-from stages.pretrain.order import mix
 from stages.pretrain.retrieval import compare, recall_at_1
 from stages.pretrain.schedule import learning_rate, make_optimiser
 from stages.pretrain.spec import PretrainRecipe
+from stages.training.checkpoints import Checkpoints
+from stages.training.gather import mean
+from stages.training.order import mix
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.qformer.model import QFormer, Seen, Text, similarities
-from stages.pretrain.gather import fetch, gather, gather_with_gradient, is_alone, maximum, mean
 from stages.pretrain.losses import IGNORED, contrastive, draw_negatives, matching, next_word
+from stages.training.gather import fetch, gather, gather_with_gradient, is_alone, maximum, mean
 
 
 class Batch(NamedTuple):

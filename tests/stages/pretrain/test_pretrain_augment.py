@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.models.vision.tower import View
-from stages.pretrain.augment import ASPECTS, augmented, crop
+from stages.training.augment import ASPECTS, augmented, crop
 
 VIEW = View(lambda image: torch.zeros(3, 8, 10), (8, 10), (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.io.files import write_whole
-from stages.pretrain.checkpoints import Checkpoints
+from stages.training.checkpoints import Checkpoints
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.pretrain.corpus import Corpus, count_images, is_held_out, read_shard
-from stages.pretrain.order import mix
+from stages.training.corpus import Corpus, count_images, is_held_out, read_shard
+from stages.training.order import mix
 
 
 def test_kept_captions_come_by_rank_and_cleaned(make_corpus_shard):

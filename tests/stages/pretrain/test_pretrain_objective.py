@@ -12,8 +12,8 @@ from torch.nn.functional import cosine_similarity
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.models.qformer.model import QFormer, QFormerConfig, Seen, Text
-from stages.pretrain.gather import fetch
 from stages.pretrain.objective import Batch, Losses, Objective
+from stages.training.gather import fetch
 
 CONFIG = QFormerConfig(
     vocabulary=40, vision_width=12, queries=3, width=16, layers=3, heads=2, projection=8, max_text_tokens=7, dropout=0.0

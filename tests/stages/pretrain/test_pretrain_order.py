@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.pretrain.order import Line, Mixture, mix
+from stages.training.order import Line, Mixture, mix
 
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 

@@ -18,12 +18,12 @@ from repeating import repeatable
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.qformer.model import load_qformer
-from stages.pretrain.checkpoints import Checkpoints
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.features import Encoder
 from stages.pretrain.loop import Row
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
+from stages.training.checkpoints import Checkpoints
 
 Train = Callable[..., Output]
 

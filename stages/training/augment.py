@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stages.models.vision.tower import View
-from stages.pretrain.order import mix
+from stages.training.order import mix
 
 AREAS = (0.5, 1.0)
 """The crop's share of the image, as in LAVIS's configuration for COCO."""

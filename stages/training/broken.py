@@ -9,8 +9,8 @@ import logging
 from typing import NamedTuple
 
 from stages.errors import UserError
-from stages.pretrain.corpus import Corpus, Example
-from stages.pretrain.order import Draw
+from stages.training.corpus import Corpus, Example
+from stages.training.order import Draw
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from stages.io import tars
 from stages.io.files import locate, open_bytes
 from stages.io.shards import Artifact
 from stages.models.blip.text import QFORMER_MAX_WORDS, clean
-from stages.pretrain.order import Line, mix
+from stages.training.order import Line, mix
 
 WINDOWS = 3
 """How many windows of shards stay in memory per source: the one in use, the next, and one for their borders."""
