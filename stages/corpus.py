@@ -22,6 +22,15 @@ def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
     return found
 
 
+def all_captions(shard: CorpusShard) -> dict[str, list[str]]:
+    """Each image's captions, whoever wrote them: where nothing has been selected."""
+    rows = read_candidates(shard, ["caption"])
+    found: dict[str, list[str]] = {}
+    for key, caption in zip(rows["key"].to_pylist(), rows["caption"].to_pylist(), strict=True):
+        found.setdefault(key, []).append(caption)
+    return found
+
+
 def kept_rows(shard: CorpusShard) -> pa.Table:
     """The kept captions, image by image, each image's best first.
 

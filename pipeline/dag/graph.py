@@ -172,8 +172,7 @@ def as_now(graph: Graph, lists: Lists) -> Graph:
     """
     nodes: dict[str, Node] = {}
     for name, node in graph.nodes.items():
-        inputs = {role: [nodes[each].version for each in names] for role, names in node.reads.items()}
-        identity = {**node.identity, "inputs": inputs}
+        identity = {**node.identity, "inputs": _versions(node.spec, node.reads, nodes)}
         found = replace(node, identity=identity, fingerprint=fingerprint(identity))
         nodes[name] = _with_data(found, nodes, lists) if node.spec.at_once else found
     return Graph(nodes)
@@ -194,10 +193,15 @@ def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
     if source is not None and step.spec.placed is not None:
         places = {"images": absolute(source.images_root), "packed": source.packed, "removed": absolute(removed)}
         run = step.spec.placed.model_validate({**run.model_dump(), **places})
-    inputs = {role: [nodes[name].version for name in names] for role, names in wired.reads.items()}
-    identity = stage_identity(step.spec, values, inputs)
+    identity = stage_identity(step.spec, values, _versions(step.spec, wired.reads, nodes))
     recipe = with_absolute_paths(step.recipe)
     return Node(step.name, step.spec, wired.source, recipe, run, wired.reads, identity, fingerprint(identity), parts)
+
+
+def _versions(spec: StageSpec, reads: Mapping[str, tuple[str, ...]], nodes: Mapping[str, Node]) -> dict[str, list[str]]:
+    """What a node's fingerprint knows of its inputs, by role."""
+    beside = {role for role, port in spec.reads.items() if port.beside}
+    return {role: [nodes[name].version for name in names] for role, names in reads.items() if role not in beside}
 
 
 def _with_data(node: Node, nodes: Mapping[str, Node], lists: Lists) -> Node:

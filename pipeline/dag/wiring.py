@@ -107,6 +107,8 @@ class _Ports:
 
     def _sources(self, port: Port) -> Sequence[str]:
         """The sources that a port reads of."""
+        if port.beside:
+            return [source for source, use in self.uses.items() if use in port.beside]
         if self.source is None:
             return self.passing
         return self.passing[: self.passing.index(self.source) + 1] if port.above else (self.source,)

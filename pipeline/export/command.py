@@ -16,8 +16,9 @@ from pipeline.session import Session
 from pipeline.watch.console import Console
 from stages.errors import UserError
 from stages.export.job import NoPlaceError, TrainedModel
-from stages.pretrain.result import WEIGHTS
 from stages.pretrain.spec import PretrainRecipe
+from stages.tables import CHECKPOINT
+from stages.training.result import WEIGHTS
 
 _MODELS: Final = {"hf": "stages.export.hugging_face", "lavis": "stages.export.lavis"}
 """The module that writes a model; it needs torch, so it is named here and imported where it runs."""
@@ -93,7 +94,7 @@ def _job(session: Session, node: Node) -> TrainedModel:
     assert isinstance(recipe, PretrainRecipe)
     folder = session.store.folder_of(node)
     return TrainedModel(
-        weights=session.store.artifact(folder, node.whole).side(WEIGHTS),
+        weights=f"{session.store.artifact(folder, node.whole).side(CHECKPOINT)}/{WEIGHTS}",
         model=recipe.model,
         pretrained=recipe.pretrained,
         revision=recipe.revision,

@@ -30,3 +30,6 @@ class Port:
     """Whether the stage works without."""
     above: bool = False
     """Whether it takes those of the sources above in the manifest too."""
+    beside: frozenset[Use] = frozenset()
+    """Uses of sources that do not pass through the stage, and of which the port reads instead. What lies there only
+    decides which rows the stage takes of its own sources, so it is no part of its fingerprint."""

@@ -17,6 +17,8 @@ from stages.models.finite import NumberFormat
 from stages.models.qformer.model import QFormer, load_qformer
 from stages.models.qformer.tokens import Tokens
 from stages.models.vision.tower import View, VisionTower
+from stages.tables import CHECKPOINT
+from stages.training.result import WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -61,5 +63,5 @@ def load_models(pretrained: Result, run: EvaluateRun) -> Models:
     clip = load_encoder(name, recipe.dtype, device)
     if clip is None:
         logger.warning("%s '%s' reads no text: nothing is measured without the Q-Former", name.key, name.model)
-    qformer = load_qformer(pretrained.artifact.side("safetensors")).to(device)
+    qformer = load_qformer(f"{pretrained.artifact.side(CHECKPOINT)}/{WEIGHTS}").to(device)
     return Models(qformer, tower, view, tokens, clip, device, recipe.dtype)

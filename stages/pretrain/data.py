@@ -15,11 +15,13 @@ from stages.models.qformer.model import Text
 from stages.models.qformer.tokens import Tokens
 from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated
 from stages.pretrain.objective import Batch
-from stages.pretrain.retrieval import LIMIT
 from stages.pretrain.spec import PretrainRecipe
 from stages.training.broken import Turn
-from stages.training.corpus import Corpus, Example
+from stages.training.corpus import Corpus, check_corpus
+from stages.training.examples import Example
 from stages.training.order import Draw, Mixture, mix
+from stages.training.place import Part
+from stages.training.recall import LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -33,33 +35,6 @@ class Holdout(NamedTuple):
     features: Tensor
     text: Text
     captions: tuple[str, ...]
-
-
-class Part(NamedTuple):
-    """What one worker computes at once: its part of a step, or of one of the parts that a step is computed in."""
-
-    number: int
-    """Of the part among all parts of the training, from 0, the same for all workers."""
-    rank: int
-    workers: int
-    size: int
-    """Images over all workers."""
-
-    @property
-    def images(self) -> int:
-        """Images of this worker."""
-        return self.size // self.workers
-
-    @property
-    def first(self) -> int:
-        """Where this worker's images begin in the part."""
-        return self.rank * self.images
-
-    @property
-    def positions(self) -> range:
-        """This worker's images, as positions in the order of all images."""
-        start = self.number * self.size + self.first
-        return range(start, start + self.images)
 
 
 class Prepared(NamedTuple):
@@ -86,7 +61,7 @@ class Data:
     def __init__(
         self, corpus: Corpus, recipe: PretrainRecipe, encoder: Encoder, tokens: Tokens, *, cache: float
     ) -> None:
-        _check(corpus, recipe)
+        check_corpus("pretrain", corpus, recipe)
         self._corpus = corpus
         self._recipe = recipe
         self._encoder = encoder
@@ -102,11 +77,6 @@ class Data:
     def images(self) -> int:
         """Images that are trained on."""
         return self._corpus.size.training
-
-    @property
-    def corpus_digest(self) -> int:
-        """See `Corpus.digest`."""
-        return self._corpus.digest
 
     @property
     def measures(self) -> bool:
@@ -160,11 +130,7 @@ class Data:
         """The images that were drawn, or those that stand in for them, and their pixels unless features are kept."""
         if self._kept:
             return self._kept.turns(drawn), None
-        while True:
-            turns = [self._encoder.broken.turn(self._corpus, draw) for draw in drawn]
-            pixels = self._encoder.read([(turn.example, turn.epoch) for turn in turns], self._prepare)
-            if pixels is not None:
-                return turns, pixels
+        return self._encoder.reader.drawn(self._corpus, drawn, self._prepare)
 
     def _finish(self, prepared: Prepared) -> Batch:
         """Features, and everything on the device."""
@@ -186,23 +152,3 @@ class Data:
     def _caption(self, example: Example, epoch: int) -> str:
         """One of the image's captions, another draw in every epoch."""
         return example.captions[mix("caption", self._recipe.seed, epoch, example.key) % len(example.captions)]
-
-
-def _check(corpus: Corpus, recipe: PretrainRecipe) -> None:
-    training, kept_back = corpus.size
-    if not corpus.has_two():
-        raise UserError(
-            f"pretrain: the corpus has {training} image(s) to train on (and {kept_back} held out); "
-            f"at least two different ones are needed: the view `funnel` shows where the others were lost"
-        )
-    if recipe.holdout and kept_back < 2:
-        raise UserError(
-            f"pretrain.holdout: {recipe.holdout:g} of {training + kept_back} images are {kept_back}; "
-            f"at least two are needed: raise it, or set 0 to measure nothing"
-        )
-    sources = {line.source for line in corpus.lines(recipe.seed)}
-    if recipe.mixture is not None and set(recipe.mixture) != sources:
-        raise UserError(
-            f"pretrain.mixture: it names {', '.join(sorted(recipe.mixture))}, but the sources with images to train on "
-            f"are {', '.join(sorted(sources))}; give each of them its share"
-        )

@@ -65,8 +65,13 @@ class Objective(nn.Module):
         self.start = start
         """The token that a caption begins with when it is to be written."""
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a worker's part; their mean over the workers is the loss of the whole batch."""
+        losses = self.losses(batch)
+        return {"loss": losses.total, **losses._asdict()}
+
+    def losses(self, batch: Batch) -> Losses:
+        """The three of them."""
         batch = batch._replace(text=batch.text.cut(int(maximum(batch.text.longest))))
         seen = self.model.look(batch.features)
         spoken = Text(batch.text.ids.index_fill(1, batch.text.ids.new_zeros(1), self.start), batch.text.real)

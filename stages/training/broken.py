@@ -9,7 +9,8 @@ import logging
 from typing import NamedTuple
 
 from stages.errors import UserError
-from stages.training.corpus import Corpus, Example
+from stages.training.corpus import Corpus
+from stages.training.examples import Example
 from stages.training.order import Draw
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Broken:
         Raises:
             UserError: there is none.
         """
-        shards = len(corpus.sizes)
+        shards = corpus.shards
         for step in range(shards):
             shard = (draw.shard + step) % shards
             examples = corpus.training(shard)
@@ -57,4 +58,4 @@ class Broken:
                 example = examples[(draw.image + offset) % len(examples)]
                 if example not in self:
                     return Turn(shard, example, draw.epoch)
-        raise UserError("pretrain: not one image of the corpus can be decoded; `capfilt status` tells where they lie")
+        raise UserError("training: not one image of the corpus can be decoded; `capfilt status` tells where they lie")

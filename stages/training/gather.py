@@ -85,6 +85,15 @@ def everybodys(value: T) -> list[T]:
     return values
 
 
+def from_first(value: T) -> T:
+    """What the first worker has; plain Python values."""
+    if not dist.is_initialized():
+        return value
+    values: list[Any] = [value]
+    dist.broadcast_object_list(values)
+    return cast("T", values[0])
+
+
 def mean(value: Tensor) -> Tensor:
     """The mean over the workers, without gradient."""
     value = value.detach().clone()

@@ -115,7 +115,7 @@ class Mixture:
 
 
 def _whole_numbers(shares: Sequence[float]) -> list[int]:
-    exact = [Fraction(share).limit_denominator(10**6) for share in shares]
+    exact = [Fraction(str(share)) for share in shares]  # as somebody wrote it: 0.1 is a tenth
     common = lcm(*(share.denominator for share in exact))
     return [int(share * common) for share in exact]
 

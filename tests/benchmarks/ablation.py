@@ -85,10 +85,8 @@ def measure(session: Session, corpus: tuple[CorpusShard, ...], changes: dict[str
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = Pretrain(recipe, node.run)(CorpusJob(corpus, str(folder / "checkpoints"), folder))
-        weights = made.sides["safetensors"]
-        pq.write_table(
-            made.table.replace_schema_metadata({"side.safetensors": str(weights)}), folder / "pretrain.parquet"
-        )
+        told = made.table.replace_schema_metadata({"side.checkpoint": str(made.sides["checkpoint"])})
+        pq.write_table(told, folder / "pretrain.parquet")
         results = {"qformer": Result(Artifact(str(folder / "pretrain.parquet")), recipe)}
         judged = corpus_of(session, "evaluate")
         sources = tuple(dict.fromkeys(shard.source for shard in judged))

@@ -128,7 +128,7 @@ def _tar(folder: Path, number: int) -> None:
 
 def _expect(folder: Path) -> None:
     """Write what the readers are to find: ITC and ITM of both towers of LAVIS, on the same pixels and texts."""
-    (weights,) = folder.glob("out/pretrain/*/*.safetensors")
+    (weights,) = folder.glob("out/pretrain/*/*.checkpoint/model.safetensors")
     tokenizer = str(folder / "bert-base-uncased")
     trained = TrainedModel(str(weights), str(folder / "tower"), None, None, tokenizer, None)
     found = {"clip_L": _scores(load_qformer(weights), *load_tower(trained), tokenizer)}

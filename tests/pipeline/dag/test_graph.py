@@ -33,7 +33,7 @@ def graph_of(folder: Path, text: str) -> Graph:
     return build_graph(manifest.steps, manifest.sources, lists=Lists(parts_of=lambda _name, _source: []))
 
 
-def test_what_is_measured_on_is_read_by_evaluate_alone(tmp_path):
+def test_what_is_measured_on_is_read_by_evaluate_and_left_out_by_pretrain(tmp_path):
     graph = graph_of(tmp_path, MANIFEST.format(more=MEASURED) + EVALUATE)
     assert list(graph.nodes) == [
         *(f"{stage}/{source}" for stage in ("urls", "download", "annotate") for source in ("people", "people_test")),
@@ -41,7 +41,10 @@ def test_what_is_measured_on_is_read_by_evaluate_alone(tmp_path):
         "pretrain",
         "evaluate",
     ]
-    assert graph.nodes["pretrain"].inputs == ("download/people", "annotate/people", "select/people")
+    assert graph.nodes["pretrain"].inputs == (
+        *(f"{stage}/people" for stage in ("download", "annotate", "select")),
+        "download/people_test",
+    )
     assert graph.nodes["evaluate"].inputs == ("download/people_test", "annotate/people_test", "pretrain")
 
 

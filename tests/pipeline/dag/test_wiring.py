@@ -32,7 +32,11 @@ PAIRS = {"urls": "", "download": "urls", "annotate": "urls download", "select": 
 BY_USE = {"web": WEB, "pairs": PAIRS, "measure": {name: PAIRS[name] for name in ("urls", "download", "annotate")}}
 """Of one source: each step, and what it reads of the same source."""
 AT_ONCE = {
-    "pretrain": {"web": "download annotate caption select", "pairs": "download annotate select"},
+    "pretrain": {
+        "web": "download annotate caption select",
+        "pairs": "download annotate select",
+        "measure": "download",  # of which it learns only which images to leave out
+    },
     "evaluate": {"measure": "download annotate", "": "pretrain"},
 }
 """Of all sources: each step, and what it reads of the sources of each use; and of none."""

@@ -107,6 +107,7 @@ def pretrained(clip_folder, qformer, tmp_path_factory) -> Result:
     """What `pretrain` leaves."""
     folder = tmp_path_factory.mktemp("pretrain")
     weights = {name: value.contiguous() for name, value in qformer.state_dict().items()}
-    save_file(weights, folder / "corpus.1.safetensors", config_metadata(qformer.config))
-    artifact = write(folder / "corpus.parquet", [], CAPTIONS, {"side.safetensors": "corpus.1.safetensors"})
+    (folder / "corpus.1.checkpoint").mkdir()
+    save_file(weights, folder / "corpus.1.checkpoint/model.safetensors", config_metadata(qformer.config))
+    artifact = write(folder / "corpus.parquet", [], CAPTIONS, {"side.checkpoint": "corpus.1.checkpoint"})
     return Result(artifact, QFormerRecipe(model=str(clip_folder), tokenizer=str(clip_folder), max_text_tokens=12))

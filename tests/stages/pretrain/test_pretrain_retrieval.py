@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from stages.models.qformer.model import QFormer, QFormerConfig, Text, similarities
-from stages.pretrain.retrieval import CHUNK, compare, recall_at_1
+from stages.pretrain.retrieval import CHUNK, compare
+from stages.training.recall import chance, recall_at_1
 
 
 def test_recall_is_counted_in_both_directions():
@@ -34,3 +36,13 @@ def test_comparing_in_chunks_is_comparing_and_keeps_the_mode():
         model.embed_image(model.encode_image(model.look(features))), model.embed_text(model.encode_text(text))
     )
     torch.testing.assert_close(found, whole)
+
+
+def test_chance_counts_equal_captions():
+    captions = ["a", "a", "b", "c"]
+    random = [
+        recall_at_1(torch.rand(4, 4, generator=torch.Generator().manual_seed(seed)), captions) for seed in range(3000)
+    ]
+    mean = sum(found.image_to_text for found in random) / len(random)
+    assert chance(captions) == (4 + 1 + 1) / 16
+    assert sum(found) / len(found) == pytest.approx(chance(captions), abs=0.02)

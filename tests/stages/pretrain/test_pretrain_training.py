@@ -20,10 +20,10 @@ from stages.errors import UserError
 from stages.models.qformer.model import load_qformer
 from stages.pretrain.compute import Pretrain
 from stages.pretrain.features import Encoder
-from stages.pretrain.loop import Row
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 from stages.training.checkpoints import Checkpoints
+from stages.training.task import Row
 
 Train = Callable[..., Output]
 
@@ -78,7 +78,7 @@ def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
         assert row["r1_image_to_text"] is None
     images = holdout[0]["images"]
     assert images >= 2
-    assert holdout[0]["chance"] == pytest.approx(1 / images)
+    assert 1 / images <= holdout[0]["chance"] < 2 / images  # some captions are alike
     assert train[-1]["epoch"] == (STEPS - 1) * 16 // (48 - images)
 
 
@@ -86,7 +86,7 @@ def test_losses_begin_at_chance(corpus, make_recipe, run, tmp_path):
     recipe = make_recipe(steps=1, batch_size=16, warmup=1, dropout=0.0, width=48)
     output = Pretrain(recipe, run)(CorpusJob(corpus, str(tmp_path / "checkpoints"), tmp_path))
     first = rows(output, "train")[0]
-    vocabulary = load_qformer(output.sides["safetensors"]).config.vocabulary
+    vocabulary = load_qformer(output.sides["checkpoint"] / "model.safetensors").config.vocabulary
     assert first["itc"] == pytest.approx(math.log(16), abs=0.5)
     assert first["itm"] == pytest.approx(math.log(2), abs=0.2)
     assert first["itg"] == pytest.approx(math.log(vocabulary), abs=0.5)
@@ -113,7 +113,7 @@ def test_images_that_were_held_out_are_found(learnt):
 
 
 def test_the_weights_are_those_of_the_last_step(learnt, make_recipe):
-    model = load_qformer(learnt.sides["safetensors"])
+    model = load_qformer(learnt.sides["checkpoint"] / "model.safetensors")
     assert model.config.width == 48
     assert model.temperature.item() != pytest.approx(0.07, abs=1e-6)
 
@@ -123,7 +123,7 @@ def resume(recipe: PretrainRecipe, run: PretrainRun, job: CorpusJob) -> pa.Table
 
 
 def weights(output: Output) -> dict[str, torch.Tensor]:
-    return load_qformer(output.sides["safetensors"]).state_dict()
+    return load_qformer(output.sides["checkpoint"] / "model.safetensors").state_dict()
 
 
 def assert_equal_weights(one: Output, other: Output) -> None:
@@ -167,7 +167,7 @@ def test_a_broken_newest_checkpoint_costs_steps_and_nothing_else(make_recipe, ma
 def test_a_finished_training_is_not_repeated(make_recipe, make_job, run, monkeypatch):
     recipe, job = make_recipe(steps=2), make_job()
     first = Pretrain(recipe, run)(job)
-    monkeypatch.setattr(Pretrain, "_prepare", None)
+    monkeypatch.setattr(Pretrain, "make_task", None)
     assert Pretrain(recipe, run)(job).table.equals(first.table)
 
 
@@ -239,8 +239,8 @@ def test_a_loss_that_is_no_number_stops_the_training(make_recipe, make_job, run,
         Pretrain(recipe, run).train(job, on_step=kill_at(4))
     checkpoints = Checkpoints(job.checkpoints, keep=2)
     _, state = checkpoints.newest()
-    state["model"][name].fill_(torch.nan)
-    checkpoints.save(3, state)
+    state["model"][f"model.{name}"].fill_(torch.nan)
+    checkpoints.save(3, state, [])
     with pytest.raises(UserError, match=r"step 4 is no longer finite.*nan.*Lower pretrain\.lr"):
         Pretrain(recipe, run)(job)
     assert checkpoints.newest()[0] == 3
@@ -281,7 +281,6 @@ def test_a_held_out_image_without_features_costs_itself(make_recipe, make_job, r
     overflow(monkeypatch, without_the_first)
     found = rows(Pretrain(make_recipe(steps=1), run)(make_job()), "holdout")[0]
     assert found["images"] == whole["images"] - 1
-    assert found["chance"] == pytest.approx(1 / found["images"])
 
 
 def test_too_few_images_are_refused(make_recipe, make_corpus_shard, run, tmp_path):

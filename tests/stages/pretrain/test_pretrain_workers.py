@@ -10,8 +10,8 @@ from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.qformer.model import load_qformer
 from stages.pretrain.compute import Pretrain
-from stages.pretrain.result import read_result
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
+from stages.training.result import read_result
 
 
 def work(rank: int, run: PretrainRun, tasks: list[tuple[PretrainRecipe, CorpusJob]]) -> list[str]:
@@ -39,6 +39,8 @@ def assert_alike(alone: Output, together: Output) -> None:
     for name in ("loss", "itc", "itm", "itg", "itm_accuracy", "temperature", "grad_norm", "r1_image_to_text"):
         one, other = (output.table[name].drop_null().to_pylist() for output in (alone, together))
         assert other == pytest.approx(one, rel=1e-3, abs=1e-5), name
-    one, other = (load_qformer(output.sides["safetensors"]).state_dict() for output in (alone, together))
+    one, other = (
+        load_qformer(output.sides["checkpoint"] / "model.safetensors").state_dict() for output in (alone, together)
+    )
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=0.05, atol=2e-3, msg=name)

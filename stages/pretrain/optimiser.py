@@ -1,8 +1,7 @@
-"""The learning rate, and what weight decay leaves alone."""
+"""What moves the Q-Former's weights, and what weight decay leaves alone."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -12,14 +11,6 @@ from stages.pretrain.spec import PretrainRecipe
 
 EXEMPT = ("queries", "temperature")
 """Parameters that are not decayed whatever their shape: decay alone would halve the temperature in a long training."""
-
-
-def learning_rate(step: int, recipe: PretrainRecipe) -> float:
-    """The rate of a step (from 1): rising in a line, then falling along half a cosine to `min_lr` at the last step."""
-    if step <= recipe.warmup:
-        return recipe.lr * step / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
 def make_optimiser(model: nn.Module, recipe: PretrainRecipe) -> torch.optim.AdamW:

@@ -29,19 +29,31 @@ def test_the_newest_of_the_last_few_is_found(folder):
     checkpoints = Checkpoints(folder, keep=2)
     assert checkpoints.newest() is None
     for step in (5, 10, 100):
-        checkpoints.save(step, {"step": step, "model": {"weight": torch.arange(3.0)}, "rows": [{"lr": 0.1, "x": None}]})
-    assert names(folder) == ["step-00000010.pt", "step-00000100.pt"]
+        told = [{"step": step, "phase": "train", "lr": 0.1}, {"step": step, "phase": "holdout", "recall": 1 / 3}]
+        checkpoints.save(step, {"step": step, "model": {"weight": torch.arange(3.0)}}, told)
+    kept = ["step-00000005.jsonl", "step-00000010.jsonl", "step-00000010.pt", "step-00000100.jsonl", "step-00000100.pt"]
+    assert names(folder) == kept
     step, state = checkpoints.newest()
     assert step == state["step"] == 100
     assert state["model"]["weight"].tolist() == [0, 1, 2]
-    assert state["rows"] == [{"lr": 0.1, "x": None}]
+    phases = [(step, phase) for step in (5, 10, 100) for phase in ("train", "holdout")]
+    assert [(row["step"], row["phase"]) for row in checkpoints.history()] == phases
+    assert checkpoints.history()[1]["recall"] == 1 / 3
+
+
+def test_what_was_told_twice_counts_once(folder):
+    checkpoints = Checkpoints(folder, keep=1)
+    for last, first in ((3, 1), (5, 2)):  # the second was begun at an older checkpoint
+        rows = [{"step": step, "phase": "train", "loss": step + last / 10} for step in range(first, last + 1)]
+        checkpoints.save(last, {}, rows)
+    assert [row["loss"] for row in checkpoints.history()] == [1.3, 2.5, 3.5, 4.5, 5.5]
 
 
 @pytest.mark.parametrize("broken", [b"", b"no checkpoint at all", "half"])
 def test_a_broken_one_gives_way_to_an_older_one(folder, broken):
     checkpoints = Checkpoints(folder, keep=2)
     for step in (1, 2):
-        checkpoints.save(step, {"step": step, "model": torch.zeros(1000)})
+        checkpoints.save(step, {"step": step, "model": torch.zeros(1000)}, [])
     filesystem, path = fsspec.core.url_to_fs(f"{folder}/step-00000002.pt")
     content = filesystem.cat_file(path)
     filesystem.pipe_file(path, content[: len(content) // 2] if broken == "half" else broken)

@@ -1,0 +1,155 @@
+"""The images of a shard that a training may be given, each with its captions and the place of its bytes."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stages.contract import CorpusShard
+from stages.corpus import all_captions, kept_captions
+from stages.io import tars
+from stages.io.files import locate, open_bytes
+from stages.io.shards import Artifact
+from stages.models.blip.text import MAX_WORDS, clean
+from stages.training.order import mix
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image's bytes, inside an uncompressed tar."""
+
+    tar: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """The encoded image, with one ranged read."""
+        filesystem, path = locate(self.tar)
+        content: bytes = filesystem.cat_file(path, start=self.offset, end=self.offset + self.size)
+        return content
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and its captions."""
+
+    key: str
+    captions: tuple[str, ...]
+    """As the text model reads them, the best first; at least one."""
+    member: Member
+    identity: int
+    """A number in [0, 2^63) that images of the same bytes have in common."""
+
+
+class Sides(NamedTuple):
+    """The images of a shard that are trained on, and those kept back."""
+
+    training: tuple[Example, ...]
+    holdout: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a shard is trained on."""
+
+    holdout: float
+    """Share of the images that is kept back."""
+    max_words: int = MAX_WORDS
+    """Words that are read of a caption."""
+    by_caption: bool = False
+    """Whether an image comes once for each of its captions in an epoch, as in BLIP's lists of pairs; else once, with
+    one of them."""
+    measured: frozenset[int] = field(default_factory=frozenset)
+    """The identities of images that others measure on, and nobody learns from."""
+
+
+class Row(NamedTuple):
+    """An image before its bytes have been found."""
+
+    key: str
+    captions: tuple[str, ...]
+    member: str
+    identity: int
+
+
+class Rows(NamedTuple):
+    """The images of a shard that have a caption."""
+
+    taken: list[Row]
+    measured: int
+    """How many were left out because others measure on them."""
+    wordless: int
+    """How many whose captions say nothing."""
+
+
+def read_shard(shard: CorpusShard, choice: Choice) -> Sides:
+    """The images of a shard, in the order of its table.
+
+    Raises:
+        ValueError: the tar lacks one of them.
+    """
+    rows = read_rows(shard, choice).taken
+    members = _members(shard.one("images"), [row.member for row in rows]) if rows else {}
+    sides: tuple[list[Example], list[Example]] = ([], [])
+    for row in rows:
+        example = Example(row.key, row.captions, members[row.member], row.identity)
+        kept_back = is_held_out(row.identity, choice.holdout)
+        sides[kept_back].extend([example] if kept_back or not choice.by_caption else _by_caption(example))
+    return Sides(*map(tuple, sides))
+
+
+def _by_caption(example: Example) -> Iterator[Example]:
+    for caption in example.captions:
+        yield Example(example.key, (caption,), example.member, example.identity)
+
+
+def read_rows(shard: CorpusShard, choice: Choice) -> Rows:
+    """Every image with a caption, in the order of the images table."""
+    written = kept_captions(shard) if shard.maybe("selection") else all_captions(shard)
+    captions = {key: _readable(texts, choice.max_words) for key, texts in written.items()}
+    columns = (column.to_pylist() for column in shard.one("images").table(["key", "sha256", "member"]).columns)
+    found = [
+        Row(key, captions[key], member, identity_of(digest or key))
+        for key, digest, member in zip(*columns, strict=True)
+        if key in captions and member is not None
+    ]
+    telling = [row for row in found if row.captions]
+    taken = [row for row in telling if row.identity not in choice.measured]
+    return Rows(taken, len(telling) - len(taken), len(found) - len(telling))
+
+
+def _readable(captions: Sequence[str], max_words: int) -> tuple[str, ...]:
+    """Captions as the text model reads them, each once; without those that say nothing."""
+    return tuple(dict.fromkeys(text for caption in captions if (text := clean(caption, max_words))))
+
+
+def identity_of(digest: str) -> int:
+    """A number in [0, 2^63) that images of the same bytes have in common."""
+    return mix("image", digest)
+
+
+def is_held_out(identity: int, share: float) -> bool:
+    """Whether an image is kept back: its bytes decide, so equal images lie on the same side, in whatever corpus."""
+    return mix("holdout", identity) < share * 2**63
+
+
+def _members(images: Artifact, names: Sequence[str]) -> Mapping[str, Member]:
+    """Where the named images lie in the shard's tar; its headers are read, its images are skipped.
+
+    Raises:
+        ValueError: the tar lacks one of them.
+    """
+    tar = images.side("tar")
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in _headers(tar):
+        found.setdefault(member.name, member)  # of several of one name every stage takes the first
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{tar} lacks {len(missing)} image(s) that {images.url} lists, {missing[0]} first")
+    return {name: Member(tar, found[name].offset_data, found[name].size) for name in names}
+
+
+def _headers(tar: str) -> Iterator[tarfile.TarInfo]:
+    with open_bytes(tar) as file, tars.open_tar(file, "r:") as archive:
+        yield from filter(tars.is_file, archive)

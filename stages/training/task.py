@@ -1,0 +1,75 @@
+"""What the loop is given: a model with its losses, its batches, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from stages.contract import Dtype
+
+Row = dict[str, Any]
+"""What is told of a step, or of a measurement: `phase` (`train` or `holdout`), `step` (from 1), and numbers by name."""
+Losses = Mapping[str, Tensor]
+"""Scalars by name; `loss` is the one whose gradient is followed."""
+
+
+class Batch(Protocol):
+    """A worker's part of a step; the rest of it is the objective's."""
+
+    @property
+    def number(self) -> int:
+        """Of the part in the training, from 0."""
+        ...
+
+
+class Task(Protocol):
+    """What is trained, and on what."""
+
+    key: str
+    """The manifest's section, for messages."""
+    dtype: Dtype
+    """What is computed in; the weights stay float32."""
+    seed: int
+    steps: int
+    """Updates in all."""
+    batch_size: int
+    """Images of a step, over all workers."""
+    accumulate: int
+    """Parts that a step is computed in."""
+    evaluate_every: int | None
+    """Steps between two measurements; None measures once, at the end."""
+    objective: nn.Module
+    """Called with a batch, on the device: `Losses`. What it keeps (its state) is what a checkpoint holds."""
+    measures: bool
+    """Whether anything is measured on what was held out."""
+
+    def make_optimiser(self) -> Optimizer:
+        """Over the parameters that are trained, at step 0."""
+        ...
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step (from 1)."""
+        ...
+
+    def batches(self, first_step: int, rank: int, workers: int) -> Generator[Any]:
+        """A worker's batches of the steps from `first_step` to the last, `accumulate` for every step."""
+        ...
+
+    def is_fed(self, batch: Any) -> Tensor:
+        """Whether all numbers that come from frozen parts are finite; a bool scalar, on the device."""
+        ...
+
+    def told(self, step: int) -> Row:
+        """What there is to tell of a step before it is made, beside losses and rate."""
+        ...
+
+    def settle(self) -> None:
+        """What is to be done with the weights after each update."""
+        ...
+
+    def measure(self, step: int) -> Row:
+        """What is measured after a step, on the first worker."""
+        ...
