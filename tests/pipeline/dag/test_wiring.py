@@ -296,6 +296,7 @@ def test_two_rounds_with_several_captioners_and_filters(build: Build) -> None:
         "images": of_both("download"),
         "captions": of_both("annotate", "caption@2", "caption_b2@2"),
         "selection": of_both("select@2"),
+        "measured": "download/test",
     }
     assert found["evaluate"] == {"images": "download/test", "captions": "annotate/test", "qformer": "pretrain"}
     ours = {"urls", "download", "annotate"}
