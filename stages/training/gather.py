@@ -8,7 +8,7 @@ batch's loss, and the number of workers changes nothing but who computes what.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,11 @@ T = TypeVar("T")
 def is_alone() -> bool:
     """Whether there is one worker."""
     return not dist.is_initialized() or dist.get_world_size() == 1
+
+
+def rank() -> int:
+    """This worker's number."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def gather(part: Tensor) -> Tensor:
@@ -53,19 +58,15 @@ def fetch(part: Tensor, rows: Tensor) -> Tensor:
     """
     if not dist.is_initialized():
         return part[rows]
-    rank, workers = dist.get_rank(), dist.get_world_size()
-    asked = gather(rows).view(workers, -1)  # by everybody
-    sent = [part[wanted[wanted // len(part) == rank] - rank * len(part)] for wanted in asked]
-    owner = rows // len(part)
-    order = owner.argsort(stable=True)  # what comes is sorted by the worker that it comes from
-    received = part.new_empty((len(rows), *part.shape[1:]))
-    dist.all_to_all_single(
-        _as_bytes(received),  # gloo knows no bfloat16
-        _as_bytes(torch.cat(sent)),
-        owner.bincount(minlength=workers).tolist(),
-        [len(rows_sent) for rows_sent in sent],
-    )
-    return torch.empty_like(received).index_copy_(0, order, received)
+    return _follow(part, _route(len(part), rows))
+
+
+def fetch_with_gradient(part: Tensor, rows: Tensor) -> Tensor:
+    """As `fetch`; a row's gradient is the sum of what all workers' losses ask of it."""
+    if not dist.is_initialized():
+        return part[rows]
+    fetched: Tensor = _Fetch.apply(part, _route(len(part), rows))
+    return fetched
 
 
 def maximum(value: Tensor) -> Tensor:
@@ -119,6 +120,40 @@ def all_or_none(make: Callable[[], T]) -> T:
     return cast("T", made)
 
 
+class _Route(NamedTuple):
+    """Which rows go where, and come from where, between workers."""
+
+    given: Tensor
+    """The places in this worker's part of the rows that others ask for, worker by worker; int64."""
+    given_sizes: list[int]
+    """How many go to each worker."""
+    order: Tensor
+    """Where what comes, worker by worker, belongs; int64."""
+    taken_sizes: list[int]
+    """How many come from each worker."""
+
+
+def _route(batch: int, rows: Tensor) -> _Route:
+    workers = dist.get_world_size()
+    asked = gather(rows).view(workers, -1)  # by everybody
+    given = [wanted[wanted // batch == rank()] - rank() * batch for wanted in asked]
+    owner = rows // batch
+    order = owner.argsort(stable=True)  # what comes is sorted by the worker that it comes from
+    return _Route(torch.cat(given), list(map(len, given)), order, owner.bincount(minlength=workers).tolist())
+
+
+def _follow(part: Tensor, route: _Route) -> Tensor:
+    received = _exchange(part[route.given], route.given_sizes, route.taken_sizes)
+    return torch.empty_like(received).index_copy_(0, route.order, received)
+
+
+def _exchange(rows: Tensor, given_sizes: list[int], taken_sizes: list[int]) -> Tensor:
+    received = rows.new_empty((sum(taken_sizes), *rows.shape[1:]))
+    # gloo knows no bfloat16
+    dist.all_to_all_single(_as_bytes(received), _as_bytes(rows), taken_sizes, given_sizes)
+    return received
+
+
 def _as_bytes(rows: Tensor) -> Tensor:
     return rows.flatten(1).view(torch.uint8)
 
@@ -135,3 +170,17 @@ class _Gather(torch.autograd.Function):
         dist.all_reduce(summed)
         first = dist.get_rank() * context.rows
         return summed[first : first + context.rows]
+
+
+class _Fetch(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, part: Tensor, route: _Route) -> Tensor:
+        context.route, context.rows = route, len(part)
+        return _follow(part, route)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        route = context.route
+        returned = _exchange(gradient[route.order], route.taken_sizes, route.given_sizes)
+        own = gradient.new_zeros((context.rows, *gradient.shape[1:]))
+        return own.index_add_(0, route.given, returned), None
