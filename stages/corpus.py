@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from stages.candidates import CANDIDATE, read_candidates
 from stages.contract import CorpusShard
+from stages.tables import Origin
 
 
 def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
@@ -22,9 +23,16 @@ def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
     return found
 
 
-def all_captions(shard: CorpusShard) -> dict[str, list[str]]:
-    """Each image's captions, whoever wrote them: where nothing has been selected."""
-    rows = read_candidates(shard, ["caption"])
+def all_captions(shard: CorpusShard, origin: Origin | None = None) -> dict[str, list[str]]:
+    """Each image's captions where nothing has been selected.
+
+    Args:
+        shard: with the role `captions`.
+        origin: whose captions; None for all.
+    """
+    rows = read_candidates(shard, ["origin", "caption"])
+    if origin is not None:
+        rows = rows.filter(pc.field("origin") == origin)
     found: dict[str, list[str]] = {}
     for key, caption in zip(rows["key"].to_pylist(), rows["caption"].to_pylist(), strict=True):
         found.setdefault(key, []).append(caption)

@@ -14,13 +14,13 @@ from stages.models.family import ModelName
 from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
 from stages.models.qformer.tokens import Tokens
 from stages.pretrain.data import Data
-from stages.pretrain.features import Encoder
 from stages.pretrain.initialise import initialise
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 from stages.pretrain.task import QFormerTask
 from stages.training.corpus import Corpus
 from stages.training.examples import Choice
+from stages.training.features import Encoder
 from stages.training.gather import all_or_none
 from stages.training.order import mix
 from stages.training.place import Place

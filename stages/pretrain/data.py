@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.io.prefetch import in_background
 from stages.models.qformer.model import Text
 from stages.models.qformer.tokens import Tokens
-from stages.pretrain.features import Encoder, KeptFeatures, as_augmented, as_evaluated
 from stages.pretrain.objective import Batch
 from stages.pretrain.spec import PretrainRecipe
-from stages.training.broken import Turn
+from stages.training.augment import Augmentation, as_augmented, as_evaluated
 from stages.training.corpus import Corpus, check_corpus
-from stages.training.examples import Example
-from stages.training.order import Draw, Mixture, mix
-from stages.training.place import Part
+from stages.training.features import Encoder, KeptFeatures
+from stages.training.feed import Drawn, Feed
+from stages.training.order import mix
 from stages.training.recall import LIMIT
 
 logger = logging.getLogger(__name__)
-
-AHEAD = 16
-"""Batches after which the images' shards should have been looked up."""
 
 
 class Holdout(NamedTuple):
@@ -40,10 +35,7 @@ class Holdout(NamedTuple):
 class Prepared(NamedTuple):
     """A part as it lies on the CPU, before the frozen tower."""
 
-    part: Part
-    turns: list[Turn]
-    pixels: Tensor | None
-    """None where features are kept."""
+    drawn: Drawn
     text: Text
     identities: Tensor
     uniforms: Tensor
@@ -66,10 +58,10 @@ class Data:
         self._recipe = recipe
         self._encoder = encoder
         self._tokens = tokens
-        self._mixture = Mixture(corpus.lines(recipe.seed), recipe.mixture)
-        self._prepare = as_augmented(encoder.view, recipe.seed) if recipe.augment else as_evaluated(encoder.view)
+        how = as_augmented(encoder.view, recipe.seed, Augmentation()) if recipe.augment else as_evaluated(encoder.view)
         keep = not recipe.augment and encoder.feature_bytes * self.images <= cache * 2**30
         self._kept = KeptFeatures(encoder, corpus) if keep else None
+        self._feed = Feed(corpus, recipe, encoder.reader, how, self._kept)
         kept = "kept in memory" if keep else "computed for every batch"
         logger.info("%d images, %d held out; features are %s", self.images, corpus.size.holdout, kept)
 
@@ -83,9 +75,13 @@ class Data:
         """Whether images are held out."""
         return self._corpus.size.holdout > 0
 
+    def epochs(self, step: int) -> dict[str, int]:
+        """The epoch that each source is in at the first image of a step (from 1)."""
+        return self._feed.mixture.epochs((step - 1) * self._recipe.batch_size)
+
     def batches(self, first_step: int, rank: int, workers: int) -> Generator[Batch]:
         """A worker's parts of the steps from `first_step` (from 1) to the last, `accumulate` for every step."""
-        prepared = in_background(self._prepare_all(first_step, rank, workers), depth=2)
+        prepared = self._feed.parts(first_step, self._recipe.steps, rank, workers, self._complete)
         try:
             yield from map(self._finish, prepared)
         finally:
@@ -103,52 +99,29 @@ class Data:
         captions = tuple(example.captions[0] for example in examples)
         return Holdout(features, self._tokens(captions), captions)
 
-    def _prepare_all(self, first_step: int, rank: int, workers: int) -> Generator[Prepared]:
-        """Runs in the background."""
-        recipe = self._recipe
-        size = recipe.batch_size // recipe.accumulate
-        for number in range((first_step - 1) * recipe.accumulate, recipe.steps * recipe.accumulate):
-            yield self._prepare_part(Part(number, rank, workers, size))
-
-    def _prepare_part(self, part: Part) -> Prepared:
-        seed, ahead = self._recipe.seed, AHEAD * part.size
-        self._corpus.expect({self._mixture.at(position + ahead).shard for position in part.positions})
-        drawn = [self._mixture.at(position) for position in part.positions]
-        turns, pixels = self._read(drawn)
-        generator = torch.Generator().manual_seed(mix("wrong", seed, part.number))
+    def _complete(self, drawn: Drawn) -> Prepared:
+        part = drawn.part
+        generator = torch.Generator().manual_seed(mix("wrong", self._recipe.seed, part.number))
         uniforms = torch.rand(2, part.size, part.size, generator=generator)
         return Prepared(
-            part,
-            turns,
-            pixels,
-            self._tokens([self._caption(turn.example, turn.epoch) for turn in turns]),
-            torch.tensor([turn.example.identity for turn in turns]),
+            drawn,
+            self._tokens([self._feed.caption(turn.example, turn.epoch) for turn in drawn.turns]),
+            torch.tensor([turn.example.identity for turn in drawn.turns]),
             uniforms[:, part.first : part.first + part.images],
         )
 
-    def _read(self, drawn: Sequence[Draw]) -> tuple[list[Turn], Tensor | None]:
-        """The images that were drawn, or those that stand in for them, and their pixels unless features are kept."""
-        if self._kept:
-            return self._kept.turns(drawn), None
-        return self._encoder.reader.drawn(self._corpus, drawn, self._prepare)
-
     def _finish(self, prepared: Prepared) -> Batch:
         """Features, and everything on the device."""
-        device = self._encoder.device
-        if self._kept:
-            features = self._kept.of(prepared.turns)
+        device, drawn = self._encoder.device, prepared.drawn
+        if drawn.pixels is None:
+            assert self._kept is not None
+            features = self._kept.of(drawn.turns)
         else:
-            assert prepared.pixels is not None
-            features = self._encoder.encode(prepared.pixels)
+            features = self._encoder.encode(drawn.pixels)
         return Batch(
             features,
             prepared.text.to(device),
             prepared.identities.to(device),
             prepared.uniforms.to(device),
-            prepared.part.first,
-            prepared.part.number,
+            drawn.part.first,
         )
-
-    def _caption(self, example: Example, epoch: int) -> str:
-        """One of the image's captions, another draw in every epoch."""
-        return example.captions[mix("caption", self._recipe.seed, epoch, example.key) % len(example.captions)]

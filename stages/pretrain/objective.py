@@ -27,22 +27,17 @@ class Batch(NamedTuple):
     """(2, batch, all), in [0, 1): to draw every image's wrong text and every text's wrong image with."""
     first: int
     """Where this worker's images begin in the batch."""
-    number: int
-    """Of the batch in the training, from 0."""
 
 
 class Losses(NamedTuple):
     """What a step is judged by; scalars."""
 
+    loss: Tensor
+    """The sum of the three, which count alike."""
     itc: Tensor
     itm: Tensor
     itg: Tensor
     itm_accuracy: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """All three count alike."""
-        return self.itc + self.itm + self.itg
 
 
 class Ways(NamedTuple):
@@ -65,13 +60,8 @@ class Objective(nn.Module):
         self.start = start
         """The token that a caption begins with when it is to be written."""
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> Losses:
         """The losses of a worker's part; their mean over the workers is the loss of the whole batch."""
-        losses = self.losses(batch)
-        return {"loss": losses.total, **losses._asdict()}
-
-    def losses(self, batch: Batch) -> Losses:
-        """The three of them."""
         batch = batch._replace(text=batch.text.cut(int(maximum(batch.text.longest))))
         seen = self.model.look(batch.features)
         spoken = Text(batch.text.ids.index_fill(1, batch.text.ids.new_zeros(1), self.start), batch.text.real)
@@ -79,7 +69,8 @@ class Objective(nn.Module):
         ways = self._compare(batch, queries)
         itm, accuracy = self._match(batch, seen, ways)
         predicted = mean(spoken.real[:, 1:].sum().double())
-        return Losses(_contrast(ways, batch.first), itm, next_word(words, *spoken, predicted), accuracy)
+        itc, itg = _contrast(ways, batch.first), next_word(words, *spoken, predicted)
+        return Losses(itc + itm + itg, itc, itm, itg, accuracy)
 
     def _compare(self, batch: Batch, queries: Tensor) -> Ways:
         images = self.model.embed_image(queries)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, Count, OptionalModelRef, Port, QFormerRecipe, StageSpec
-from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_mixture
+from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
 
 class PretrainRecipe(QFormerRecipe, TrainingRecipe):
@@ -73,7 +73,7 @@ SPEC = StageSpec(
     model="tower",
     compute="stages.pretrain.compute:Pretrain",
     grain="run",
-    check=check_mixture,
+    check=check_sources,
     workers="group",
     uses=LEARNT_FROM,
 )

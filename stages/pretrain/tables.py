@@ -12,7 +12,7 @@ METRICS = pa.schema(
     [
         pa.field("phase", pa.string(), nullable=False),  # Phase
         pa.field("step", pa.int32(), nullable=False),  # updates made, this one included; from 1
-        pa.field("epoch", pa.int32(), nullable=False),  # of the step's first image; from 0
+        pa.field("epochs", pa.map_(pa.string(), pa.int32()), nullable=False),  # by source, at the step's begin; from 0
         # "train" alone, None otherwise:
         pa.field("lr", pa.float64()),
         pa.field("loss", pa.float32()),  # itc + itm + itg
@@ -27,7 +27,7 @@ METRICS = pa.schema(
         pa.field("images", pa.int32()),  # each with one caption
         pa.field("r1_image_to_text", pa.float32()),
         pa.field("r1_text_to_image", pa.float32()),
-        pa.field("chance", pa.float32()),  # 1 / images
+        pa.field("chance", pa.float32()),  # what guessing gives; equal captions are right for one another
     ]
 )
 """One row per step, and after the steps at which retrieval was measured another one for that."""

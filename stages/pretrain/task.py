@@ -62,9 +62,8 @@ class QFormerTask:
         return batch.features.isfinite().all()  # type: ignore[no-any-return]
 
     def told(self, step: int) -> Row:
-        """The epoch of the corpus as a whole that the step's first image belongs to, and the temperature."""
-        epoch = (step - 1) * self.batch_size // self._data.images
-        return {"epoch": epoch, "temperature": self.model.temperature.item()}
+        """The epochs that the step's first image belongs to, and the temperature."""
+        return {"epochs": self._data.epochs(step), "temperature": self.model.temperature.item()}
 
     def settle(self) -> None:
         """Keep the temperature within its bounds."""
@@ -82,7 +81,7 @@ class QFormerTask:
             logger.warning("%d held-out images are left out: their features are %s", lost, error)
         recall = recall_at_1(similarity[seen][:, seen], captions)
         return {
-            "epoch": (step - 1) * self.batch_size // self._data.images,
+            "epochs": self._data.epochs(step),
             "images": len(captions),
             "r1_image_to_text": recall.image_to_text,
             "r1_text_to_image": recall.text_to_image,

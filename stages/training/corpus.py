@@ -8,7 +8,7 @@ image.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
@@ -59,15 +59,27 @@ class Corpus:
         """How many there are."""
         return len(self._shards)
 
-    def lines(self, seed: int) -> list[Line]:
-        """The training images, a line per source, in the order of the shards; sources without any are left out."""
+    def lines(self, seed: int, slices: Mapping[str, int]) -> list[Line]:
+        """The training images, a line per source, in the order of the shards; sources without any are left out.
+
+        Args:
+            seed: what the order hangs on.
+            slices: see `Line.slices`, by source; 1 where it is not named.
+        """
         by_source: dict[str, list[int]] = {}
         for number, ((source, _), size) in enumerate(zip(self._began.names, self._began.sizes, strict=True)):
             if size.training:
                 by_source.setdefault(source, []).append(number)
         sizes = [size.training for size in self._began.sizes]
         return [
-            Line(source, tuple(numbers), tuple(sizes[number] for number in numbers), self._window, seed)
+            Line(
+                source,
+                tuple(numbers),
+                tuple(sizes[number] for number in numbers),
+                self._window,
+                seed,
+                min(slices.get(source, 1), len(numbers)),
+            )
             for source, numbers in by_source.items()
         ]
 
@@ -141,7 +153,7 @@ def check_corpus(key: str, corpus: Corpus, recipe: TrainingRecipe) -> None:
             f"{key}.holdout: {recipe.holdout:g} of {training + kept_back} images are {kept_back}; "
             f"at least two are needed: raise it, or set 0 to measure nothing"
         )
-    sources = {line.source for line in corpus.lines(recipe.seed)}
+    sources = {line.source for line in corpus.lines(recipe.seed, {})}
     if recipe.mixture is not None and set(recipe.mixture) != sources:
         raise UserError(
             f"{key}.mixture: it names {', '.join(sorted(recipe.mixture))}, but the sources with images to train on "

@@ -8,8 +8,6 @@ from typing import Any, Self
 
 from tensorboardX import SummaryWriter
 
-NOT_DRAWN = ("phase", "step")
-
 
 class Curves:
     """Writes event files to a local folder; no folder, no curves.
@@ -34,5 +32,5 @@ class Curves:
         """Add a row of `tables.METRICS`."""
         if self._writer is not None:
             for name, value in row.items():
-                if name not in NOT_DRAWN:
+                if name != "step" and isinstance(value, int | float):
                     self._writer.add_scalar(f"{row['phase']}/{name}", value, row["step"])

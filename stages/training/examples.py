@@ -13,6 +13,7 @@ from stages.io import tars
 from stages.io.files import locate, open_bytes
 from stages.io.shards import Artifact
 from stages.models.blip.text import MAX_WORDS, clean
+from stages.tables import Origin
 from stages.training.order import mix
 
 
@@ -61,6 +62,8 @@ class Choice:
     by_caption: bool = False
     """Whether an image comes once for each of its captions in an epoch, as in BLIP's lists of pairs; else once, with
     one of them."""
+    origin: Origin | None = None
+    """Whose captions are read; None for all that there are."""
     measured: frozenset[int] = field(default_factory=frozenset)
     """The identities of images that others measure on, and nobody learns from."""
 
@@ -107,7 +110,7 @@ def _by_caption(example: Example) -> Iterator[Example]:
 
 def read_rows(shard: CorpusShard, choice: Choice) -> Rows:
     """Every image with a caption, in the order of the images table."""
-    written = kept_captions(shard) if shard.maybe("selection") else all_captions(shard)
+    written = kept_captions(shard) if shard.maybe("selection") else all_captions(shard, choice.origin)
     captions = {key: _readable(texts, choice.max_words) for key, texts in written.items()}
     columns = (column.to_pylist() for column in shard.one("images").table(["key", "sha256", "member"]).columns)
     found = [

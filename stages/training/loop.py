@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from typing import Any
 
@@ -25,7 +25,7 @@ from stages.training.checkpoints import Checkpoints, State
 from stages.training.gather import mean
 from stages.training.order import mix
 from stages.training.place import Place
-from stages.training.task import Batch, Losses, Row, Task
+from stages.training.task import Losses, Row, Task
 
 OnStep = Callable[[Row], None]
 
@@ -68,7 +68,7 @@ class Training:
                     checkpoints.save(step, self._state(), self._untold)
                     self._untold = []
 
-    def _step(self, step: int, objective: nn.Module, batches: Iterator[Batch]) -> tuple[Row, bool]:
+    def _step(self, step: int, objective: nn.Module, batches: Iterator[Any]) -> tuple[Row, bool]:
         """The gradients of a step, and what is told of it; and whether all that it was fed was finite."""
         task, started = self._task, time.monotonic()
         rate = task.rate(step)
@@ -78,23 +78,23 @@ class Training:
         self._optimiser.zero_grad()
         parts, fed = [], []
         for part in range(1, task.accumulate + 1):
-            batch = next(batches)
+            batch, number = next(batches), (step - 1) * task.accumulate + part - 1
             fed.append(task.is_fed(batch))
-            parts.append(self._accumulate(objective, batch, last=part == task.accumulate))
+            parts.append(self._accumulate(objective, batch, number, last=part == task.accumulate))
         norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)  # measures, and clips nothing
         judged, is_fed = _told(parts, norm, fed)
         return row | judged | {"images_per_second": task.batch_size / (time.monotonic() - started)}, is_fed
 
-    def _accumulate(self, objective: nn.Module, batch: Batch, *, last: bool) -> Losses:
-        """Add the gradients of a part of a step; workers exchange them with the last one."""
+    def _accumulate(self, objective: nn.Module, batch: Any, number: int, *, last: bool) -> dict[str, Tensor]:
+        """Add the gradients of a part of a step, by its number; workers exchange them with the last one."""
         task = self._task
-        torch.manual_seed(mix("dropout", task.seed, batch.number, self._place.rank))
+        torch.manual_seed(mix("dropout", task.seed, number, self._place.rank))
         alone = isinstance(objective, DistributedDataParallel) and not last
         with objective.no_sync() if alone else nullcontext():  # type: ignore[operator]
             with autocast(task.dtype, self._place.device):
                 losses: Losses = objective(batch)
-            (losses["loss"] / task.accumulate).backward()  # type: ignore[no-untyped-call]
-        return {name: loss.detach() for name, loss in losses.items()}
+            (losses.loss / task.accumulate).backward()  # type: ignore[no-untyped-call]
+        return {name: loss.detach() for name, loss in losses._asdict().items()}
 
     def _check_finite(self, row: Row, is_fed: bool, checkpoints: str) -> None:  # noqa: FBT001
         """See that a step's numbers are finite, or say what is to blame."""
@@ -146,7 +146,7 @@ class Training:
         return DistributedDataParallel(objective, device_ids=devices, broadcast_buffers=False)
 
 
-def _told(parts: Sequence[Losses], norm: Tensor, fed: list[Tensor]) -> tuple[Row, bool]:
+def _told(parts: Sequence[Mapping[str, Tensor]], norm: Tensor, fed: list[Tensor]) -> tuple[Row, bool]:
     """The numbers of a step, the mean over its parts and the workers, and whether all of `fed` are true.
 
     In one transfer from the device.

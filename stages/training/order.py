@@ -47,15 +47,25 @@ class Line:
     window: int
     """Shards that are mixed with one another."""
     seed: int
+    slices: int = 1
+    """Of how many epochs each has its own part of the shards, as BLIP reads a fifth of LAION in each."""
 
     @cached_property
     def images(self) -> int:
         """How many images there are."""
         return sum(self.sizes)
 
+    @cached_property
+    def _slice_starts(self) -> list[int]:
+        """Where each part begins among all images."""
+        parts = (sum(self.sizes[part :: self.slices]) for part in range(self.slices))
+        return list(accumulate(parts, initial=0))
+
     def at(self, position: int) -> Draw:
         """The image at a position (from 0)."""
-        epoch, place = divmod(position, self.images)
+        cycle, place = divmod(position, self.images)
+        part = bisect_right(self._slice_starts, place) - 1
+        epoch, place = cycle * self.slices + part, place - self._slice_starts[part]
         starts, windows = _windows(self, epoch)
         number = bisect_right(starts, place) - 1
         mixed = _permutation(self._key("images", epoch, number), starts[number + 1] - starts[number])
@@ -73,7 +83,8 @@ class Line:
 @lru_cache(maxsize=64)
 def _windows(line: Line, epoch: int) -> tuple[list[int], list[list[int]]]:
     """Where each window of an epoch begins (and the last ends), and the shards that each mixes."""
-    order = _permutation(line._key("shards", epoch), len(line.sizes)).tolist()  # noqa: SLF001 - `Line`'s own, cached
+    own = range(epoch % line.slices, len(line.sizes), line.slices)
+    order = [own[place] for place in _permutation(line._key("shards", epoch), len(own))]  # noqa: SLF001 - its own, cached
     windows = [order[first : first + line.window] for first in range(0, len(order), line.window)]
     sizes = (sum(line.sizes[shard] for shard in window) for window in windows)
     return list(accumulate(sizes, initial=0)), windows
@@ -94,16 +105,26 @@ class Mixture:
         Args:
             lines: at least one, none of them empty.
             shares: how much of a batch comes from each source, up to a common factor; None: as much as it has images,
-                so that the epochs of all sources end together.
+                so that the epochs of all sources end together. As somebody wrote them: 0.1 is a tenth.
         """
         self._lines = tuple(lines)
-        self._weights = _whole_numbers([shares[line.source] if shares else line.images for line in lines])
+        exact = (Fraction(str(shares[line.source])) if shares else Fraction(line.images, line.slices) for line in lines)
+        self._weights = _whole_numbers(list(exact))
+
+    @property
+    def epoch_images(self) -> int:
+        """Images of an epoch of all sources: of each all, or one of its slices."""
+        return sum(-(-line.images // line.slices) for line in self._lines)
 
     def at(self, position: int) -> Draw:
         """The image at a position (from 0)."""
         before, after = self._drawn(position), self._drawn(position + 1)
         line, own = next((line, a) for line, a, b in zip(self._lines, before, after, strict=True) if a != b)
         return line.at(own)
+
+    def epochs(self, position: int) -> dict[str, int]:
+        """The epoch that each source is in at a position."""
+        return {line.source: line.at(own).epoch for line, own in zip(self._lines, self._drawn(position), strict=True)}
 
     def _drawn(self, positions: int) -> list[int]:
         """How many of the first `positions` each source has: its share, rounded down, of what those before it leave."""
@@ -114,10 +135,9 @@ class Mixture:
         return counts
 
 
-def _whole_numbers(shares: Sequence[float]) -> list[int]:
-    exact = [Fraction(str(share)) for share in shares]  # as somebody wrote it: 0.1 is a tenth
-    common = lcm(*(share.denominator for share in exact))
-    return [int(share * common) for share in exact]
+def _whole_numbers(shares: Sequence[Fraction]) -> list[int]:
+    common = lcm(*(share.denominator for share in shares))
+    return [int(share * common) for share in shares]
 
 
 def mix(*words: str | int) -> int:

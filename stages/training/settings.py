@@ -26,6 +26,9 @@ class TrainingRecipe(Recipe):
     of its own part alone."""
     mixture: dict[str, Annotated[float, Field(ge=1e-9, le=1e9)]] | None = None
     """How much of every batch comes from each source, up to a common factor; None: as much as it has."""
+    slices: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=dict)
+    """By source, in how many parts its shards are read, one part in each epoch, and then again: BLIP reads LAION in
+    fifths. A source that is not named comes whole in every epoch."""
     shuffle_shards: Count = 16
     """Shards of a source whose images are mixed with one another at a time."""
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-4
@@ -77,11 +80,14 @@ class CachingRun(TrainingRun):
     augmented, every image is read and encoded once instead of once per epoch."""
 
 
-def check_mixture(recipe: TrainingRecipe, wired: Mapping[str, Wired]) -> Problems:
-    """Whether the mixture gives a share to every source that is trained on, and to no other."""
+def check_sources(recipe: TrainingRecipe, wired: Mapping[str, Wired]) -> Problems:
+    """Whether there are the sources that it names, and the mixture gives each a share."""
+    known = ", ".join(wired)
+    for name in recipe.slices:
+        if name not in wired:
+            yield ("slices", name), f"there is no such source to train on; these are {known}"
     if recipe.mixture is None:
         return
-    known = ", ".join(wired)
     for name in recipe.mixture:
         if name not in wired:
             yield ("mixture", name), f"there is no such source to train on; these are {known}"

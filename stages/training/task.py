@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -12,17 +12,17 @@ from stages.contract import Dtype
 
 Row = dict[str, Any]
 """What is told of a step, or of a measurement: `phase` (`train` or `holdout`), `step` (from 1), and numbers by name."""
-Losses = Mapping[str, Tensor]
-"""Scalars by name; `loss` is the one whose gradient is followed."""
 
 
-class Batch(Protocol):
-    """A worker's part of a step; the rest of it is the objective's."""
+class Losses(Protocol):
+    """What an objective returns: a named tuple of scalars."""
 
     @property
-    def number(self) -> int:
-        """Of the part in the training, from 0."""
+    def loss(self) -> Tensor:
+        """The one whose gradient is followed."""
         ...
+
+    def _asdict(self) -> dict[str, Tensor]: ...
 
 
 class Task(Protocol):

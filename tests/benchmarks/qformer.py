@@ -226,7 +226,7 @@ class Bench:
         """What is timed, by name."""
         return {
             "plain": self.stepper(self.plain, lambda: self.plain(self.batch)),
-            "capfilt": self.stepper(self.objective, lambda: self.objective(self.batch)["loss"]),
+            "capfilt": self.stepper(self.objective, lambda: self.objective(self.batch).loss),
             **{name: self.alone(name) for name in ("itc", "itm", "itg")},
             "tower": lambda: self.tower(self.pixels),
             "multiply": self.multiply,

@@ -37,7 +37,9 @@ class VisionTower(nn.Module):
         super().__init__()
         self.visual: Any = visual
         self.dtype = dtype
-        self.penultimate = _depth(visual) - 2
+        self.depth = _depth(visual)
+        """Blocks."""
+        self.penultimate = self.depth - 2
         self.requires_grad_(requires_grad=False).train()
 
     def train(self, mode: bool = True) -> VisionTower:  # noqa: ARG002, FBT001, FBT002 - torch's signature

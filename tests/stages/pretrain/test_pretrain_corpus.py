@@ -99,7 +99,7 @@ def test_a_source_is_a_line_without_its_empty_shards(make_corpus_shard):
     empty = make_corpus_shard({"a": None}, [])
     shards = [full, empty, replace(full, source="human")]
     corpus = make_corpus(shards, window=4)
-    assert [(line.source, line.shards, line.sizes) for line in corpus.lines(seed=0)] == [
+    assert [(line.source, line.shards, line.sizes) for line in corpus.lines(0, {})] == [
         ("web", (0,), (2,)),
         ("human", (2,), (2,)),
     ]
@@ -143,7 +143,7 @@ def test_what_has_gone_since_the_beginning_is_a_gap_and_what_came_is_not_taken(m
     assert began.change(after) == pytest.approx((1 + 2 + 2) / (4 + 2 + 2))
     assert began.change(began) == 0
     corpus = Corpus(now, Began.from_json(began.as_json()), ALL, 2)
-    assert corpus.lines(0)[0].sizes == (4, 2)
+    assert corpus.lines(0, {})[0].sizes == (4, 2)
     assert [[each.key for each in corpus.training(number)] for number in range(2)] == [["a", "b", "c"], []]
 
 

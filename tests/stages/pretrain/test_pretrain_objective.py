@@ -110,7 +110,7 @@ class PairByPair:
 def test_the_losses_are_those_of_pair_after_pair() -> None:
     objective, batch = make_objective(), make_batch()
     naive = PairByPair(objective, batch)
-    found = objective.losses(batch)
+    found = objective(batch)
     assert found.itc.item() == pytest.approx(naive.itc().item(), abs=1e-9)
     assert found.itm.item() == pytest.approx(naive.itm().item(), abs=1e-9)
     assert found.itg.item() == pytest.approx(naive.itg().item(), abs=1e-9)
@@ -127,23 +127,23 @@ def train_part(rank: int, folder: Path) -> None:
     objective, batch = make_objective(), part(make_batch(), rank)
     shared = DistributedDataParallel(objective)
     losses = shared(batch)
-    losses["loss"].backward()
+    losses.loss.backward()
     half = torch.arange(SIZE * 3, dtype=torch.bfloat16).view(SIZE, 3)[rank * 3 : rank * 3 + 3]
     fetched = fetch(half, torch.tensor([[5, 0, 5], [1, 1, 0]])[rank])
-    torch.save((gradients(objective), list(losses.values()), fetched), folder / f"worker-{rank}.pt")
+    torch.save((gradients(objective), list(losses), fetched), folder / f"worker-{rank}.pt")
 
 
 def test_two_workers_have_the_losses_and_gradients_of_one(pair: Pair, tmp_path: Path) -> None:
     pair.together(train_part, tmp_path)
     objective = make_objective()
     losses = objective(make_batch())
-    losses["loss"].backward()
+    losses.loss.backward()
     expected, found = gradients(objective), [torch.load(tmp_path / f"worker-{rank}.pt") for rank in range(WORKERS)]
     for worker, _, _ in found:
         assert set(worker) == set(expected)
         for name, gradient in expected.items():
             torch.testing.assert_close(worker[name], gradient, rtol=0, atol=1e-10, msg=name)
-    for number, loss in enumerate(losses.values()):
+    for number, loss in enumerate(losses):
         assert torch.stack([told[number] for _, told, _ in found]).mean().item() == pytest.approx(loss.item(), abs=1e-9)
     rows = torch.arange(SIZE * 3).view(SIZE, 3).tolist()
     assert found[0][2].tolist() == [rows[5], rows[0], rows[5]]

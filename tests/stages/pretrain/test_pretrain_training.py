@@ -19,10 +19,10 @@ from stages.contract import CorpusJob, Output
 from stages.errors import UserError
 from stages.models.qformer.model import load_qformer
 from stages.pretrain.compute import Pretrain
-from stages.pretrain.features import Encoder
 from stages.pretrain.spec import PretrainRecipe, PretrainRun
 from stages.pretrain.tables import METRICS
 from stages.training.checkpoints import Checkpoints
+from stages.training.features import Encoder
 from stages.training.task import Row
 
 Train = Callable[..., Output]
@@ -79,7 +79,7 @@ def test_the_table_has_a_row_for_every_step_and_measurement(learnt):
     images = holdout[0]["images"]
     assert images >= 2
     assert 1 / images <= holdout[0]["chance"] < 2 / images  # some captions are alike
-    assert train[-1]["epoch"] == (STEPS - 1) * 16 // (48 - images)
+    assert dict(train[-1]["epochs"]) == {"web": (STEPS - 1) * 16 // (48 - images)}
 
 
 def test_losses_begin_at_chance(corpus, make_recipe, run, tmp_path):

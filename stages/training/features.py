@@ -1,20 +1,22 @@
-"""Features of the frozen tower: computed anew for every batch, or once and kept."""
+"""Features of a frozen image tower: computed anew for every batch, or once and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from stages.models.vision.tower import View, VisionTower
-from stages.training.augment import augmented
+from stages.models.vision.tower import View
+from stages.training.augment import as_evaluated
 from stages.training.broken import Turn
 from stages.training.corpus import Corpus
 from stages.training.examples import Example
 from stages.training.order import Draw
-from stages.training.reading import Prepare, Reader
+from stages.training.reading import Reader
 
+Tower = Callable[[Tensor], Tensor]
+"""Pixels, (images, 3, height, width), on the device, to features, (images, tokens, width), without gradients."""
 CHUNK = 64
 """Images that are encoded at once when many are."""
 
@@ -22,7 +24,7 @@ CHUNK = 64
 class Encoder:
     """Encodes images, and those of its reader."""
 
-    def __init__(self, tower: VisionTower, view: View, device: torch.device, reader: Reader) -> None:
+    def __init__(self, tower: Tower, view: View, device: torch.device, reader: Reader) -> None:
         self.view = view
         self.reader = reader
         self.device = device
@@ -68,20 +70,11 @@ class KeptFeatures:
             if not (new := {turn.shard for turn in turns} - self._by_shard.keys()):
                 return turns
             for shard in new:
-                features, examples = self._encoder.encode_all(self._corpus.training(shard))
+                whole = {example.key: example for example in self._corpus.training(shard)}  # of several pairs one
+                features, examples = self._encoder.encode_all(list(whole.values()))
                 self._by_shard[shard] = {one.key: row for one, row in zip(examples, features, strict=True)}
 
     def of(self, turns: Sequence[Turn]) -> Tensor:
         """(images, tokens, width), in the tower's number format, on the device."""
         rows = [self._by_shard[turn.shard][turn.example.key] for turn in turns]
         return torch.stack(rows).to(self._encoder.device)
-
-
-def as_evaluated(view: View) -> Prepare:
-    """The image as a whole, the same in every epoch."""
-    return lambda _example, image, _epoch: view.preprocess(image)
-
-
-def as_augmented(view: View, seed: int) -> Prepare:
-    """Another crop in every epoch."""
-    return lambda example, image, epoch: augmented(image, view, seed, epoch, example.key)

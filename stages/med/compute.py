@@ -1,0 +1,82 @@
+"""The med stage's compute: builds a BLIP, or goes on from one, and trains it on image-text pairs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from stages.med.build import Built, build
+from stages.med.spec import MedRecipe, MedRun
+from stages.med.task import MedTask
+from stages.models.blip.published import write_blip
+from stages.training.augment import AREAS, WIDE_AREAS, Augmentation
+from stages.training.corpus import Corpus, check_corpus
+from stages.training.examples import Choice
+from stages.training.gather import all_or_none
+from stages.training.history import as_table
+from stages.training.holdout import hold_out
+from stages.training.pairs import Pairs
+from stages.training.pictures import Pictures, frozen_pictures, pictures
+from stages.training.place import Place
+from stages.training.task import Row
+from stages.training.trainer import Trainer, check_parts
+from stages.training.view import blip_view
+
+logger = logging.getLogger(__name__)
+
+AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
+    "blip": Augmentation(WIDE_AREAS, randaugment=True),
+    "crop": Augmentation(AREAS),
+}
+
+
+class Med(Trainer[MedTask]):
+    """Pretrains BLIP."""
+
+    key = "med"
+    recipe: MedRecipe
+    run: MedRun
+
+    @property
+    def choice(self) -> Choice:
+        """Every caption of every image."""
+        return Choice(self.recipe.holdout, self.recipe.max_words, by_caption=True)
+
+    def make_task(self, corpus: Corpus, place: Place) -> MedTask:
+        """Build; what one worker refuses, all do."""
+        recipe = self.recipe
+        all_or_none(lambda: self._check(corpus, place))
+        built = all_or_none(lambda: build(recipe, self.run))
+        logger.warning("%s: drawn at random: %s", self.key, ", ".join(_parts(built)) or "nothing")
+        shown = self._pictures(built, corpus, place)
+        pairs = Pairs(shown, corpus, recipe, built.tokens)
+        held_out = hold_out(self.key, corpus, shown, built.tokens) if place.rank == 0 else None
+        return MedTask(recipe, built, pairs, held_out, place.device)
+
+    def _pictures(self, built: Built, corpus: Corpus, place: Place) -> Pictures:
+        recipe, view, readers = self.recipe, blip_view(self.recipe.image_size), self.run.readers
+        if recipe.freeze_vision:
+            tower = built.model.visual_encoder
+            return frozen_pictures(view, tower, corpus, self.run.cache, readers, place.device)
+        return pictures(view, AUGMENTATIONS.get(recipe.augment), recipe.seed, readers, place.device)
+
+    def _check(self, corpus: Corpus, place: Place) -> None:
+        check_parts(self.key, self.recipe, place)
+        check_corpus(self.key, corpus, self.recipe)
+
+    def write_model(self, task: MedTask, folder: Path) -> None:
+        """A folder that serves as captioner, as filter, and as what another training begins with."""
+        write_blip(task.built.model.state_dict(), task.built.config, task.built.tokens.tokenizer, folder)
+
+    def make_table(self, rows: list[Row]) -> pa.Table:
+        """A row per number."""
+        return as_table(rows)
+
+
+def _parts(built: Built) -> list[str]:
+    """What was drawn, in parts of the model rather than in weights."""
+    return sorted({".".join(name.split(".")[:2]) if "." in name else name for name in built.drawn})

@@ -1,0 +1,151 @@
+"""The med stage, declared: BLIP's pretraining on noisy and on bootstrapped pairs (arXiv 2201.12086, section 3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from stages.contract import LEARNT_FROM, Count, Dtype, OptionalModelRef, Port, StageSpec
+from stages.tables import CHECKPOINT
+from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
+
+Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+
+SETTINGS: Final[dict[str, dict[str, Any]]] = {
+    "paper": {"batch_size": 2880, "lr": 3e-4, "decay": 0.85},
+    "paper-large": {"batch_size": 2400, "lr": 2e-4, "decay": 0.85, "drop_path": 0.1},
+    "code": {"batch_size": 600, "lr": 3e-4, "decay": 0.9},
+}
+"""What the paper (for its base and its large model) and the public code's configuration say otherwise."""
+
+
+class MedRecipe(TrainingRecipe):
+    """The model, what it begins with and how it is trained; the defaults are the paper's for ViT-B/16.
+
+    `settings: code` takes those of the public code's configuration instead, `paper-large` the paper's for ViT-L/16; a
+    key that stands in the manifest counts before either.
+    """
+
+    settings: Literal["paper", "paper-large", "code"] = "paper"
+    init: OptionalModelRef = None
+    """A BLIP that it goes on from: a `.pth` file as BLIP's authors publish them, a Hugging Face folder or hub name, or
+    `{from: STEP}`. None: a new one, of `vision` and `text`."""
+    init_revision: str | None = None
+    """The hub commit (or tag) of `init`; None for what is local."""
+    vision: OptionalModelRef = None
+    """What the image tower begins with: any plain vision transformer that open_clip, timm or transformers (DINOv2)
+    loads, or that of a BLIP. None: nothing, its weights are drawn."""
+    vision_pretrained: OptionalModelRef = None
+    """For open_clip: a tag of weights, or a local file with them."""
+    vision_revision: str | None = None
+    text: OptionalModelRef = None
+    """What both text stacks begin with: BERT, a hub name or a folder. None: nothing, their weights are drawn."""
+    text_revision: str | None = None
+    tokenizer: OptionalModelRef = None
+    """A hub name or a folder with a BERT tokenizer; None: that of `text` or `init`."""
+    tokenizer_revision: str | None = None
+    freeze_vision: bool = False
+    """Whether the image tower stays as it begins: for small machines, whose memory may hold the features of a whole
+    corpus (`run: {cache: …}`; images are then not augmented)."""
+    image_size: Annotated[int, Field(ge=16, le=4096)] = 224
+    """Height and width in pixels, a multiple of the patches'."""
+    patch: Size = 16
+    vision_width: Size = 768
+    vision_layers: Layers = 12
+    vision_heads: Size = 12
+    """Sizes of the image tower, where `vision` and `init` name none."""
+    width: Size = 768
+    layers: Layers = 12
+    heads: Size = 12
+    """Sizes of the text stacks, where `text` and `init` name none."""
+    sharing: Sharing = "all but self-attention"
+    """What encoder and decoder have in common, by the paper's table 3."""
+    projection: Size = 256
+    """Numbers in the embeddings that images and texts are compared by."""
+    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 57_600
+    """Earlier embeddings that a batch is compared with; a multiple of `batch_size` / `accumulate`."""
+    momentum: Share = 0.995
+    """What the slow copies keep of themselves in a step."""
+    itc_weight: Weight = 1.0
+    itm_weight: Weight = 1.0
+    lm_weight: Weight = 1.0
+    dropout: Share = 0.1
+    drop_path: Share = 0.0
+    """Stochastic depth of the image tower's last block; it grows from none at the first."""
+    max_text_tokens: Annotated[int, Field(ge=3, le=512)] = 30
+    """Tokens that are read of a caption, its two marks included."""
+    max_words: Annotated[int, Field(ge=1, le=512)] = 30
+    """Words that are kept of a caption before."""
+    augment: Literal["blip", "crop", "none"] = "blip"
+    """`blip`: crops of a fifth of the image or more, mirror images and RandAugment; `crop`: crops of half of the image
+    or more, and mirror images; `none`: the image as it is. Captions that tell left from right want `none`."""
+    epochs: Count = 20
+    """An epoch has every caption of every image once."""
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 2880
+    """Pairs in one step, over all workers."""
+    lr: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    min_lr: Rate = 1e-6
+    """What the learning rate falls to at most."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """What the learning rate is multiplied by after each epoch."""
+    warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 3000
+    """Steps in which the learning rate rises, in a line from `warmup_lr`; those of the first epoch at most."""
+    warmup_lr: Rate = 1e-6
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    dtype: Dtype = "float32"
+    """What is computed in; `bfloat16` is autocast, the weights stay float32."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_settings(cls, values: Any) -> Any:
+        named = SETTINGS.get(values.get("settings", "paper")) if isinstance(values, dict) else None
+        return values if named is None else {**named, **values}
+
+    @model_validator(mode="after")
+    def _check(self) -> MedRecipe:
+        if self.init is not None and (self.vision is not None or self.text is not None):
+            raise ValueError("init is a whole model, beside which vision and text have no meaning; leave them out")
+        if self.init is None and self.text is None and self.tokenizer is None:
+            raise ValueError("text, init or tokenizer has to say which tokens a caption is read in; name one")
+        if self.width % self.heads or self.vision_width % self.vision_heads:
+            raise ValueError("width has to divide by heads, and vision_width by vision_heads; change one of them")
+        if self.image_size % self.patch:
+            raise ValueError(f"image_size {self.image_size} is no multiple of patch {self.patch}; change one of them")
+        if self.queue % (self.batch_size // self.accumulate):
+            raise ValueError(
+                f"queue {self.queue} is no multiple of batch_size / accumulate {self.batch_size // self.accumulate}, "
+                "by which it is filled; change one of them"
+            )
+        if self.freeze_vision and (self.augment != "none" or self.drop_path):
+            raise ValueError("freeze_vision computes the features of an image once; set augment: none, drop_path: 0")
+        return self
+
+
+class MedRun(CachingRun):
+    """Where and how fast BLIP is trained. Each of the workers takes its part of every batch."""
+
+    recomputed_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
+    """How many of the image tower's last blocks compute their activations a second time rather than keep them: less
+    memory, the same numbers."""
+
+
+SPEC = StageSpec(
+    name="med",
+    version=1,
+    reads={
+        "images": Port("images"),
+        "captions": Port("captions", many=True),
+        "selection": Port("selection", optional=True),
+        "measured": Port("images", optional=True, beside=frozenset({"measure"})),
+    },
+    writes=CHECKPOINT,
+    recipe=MedRecipe,
+    run=MedRun,
+    compute="stages.med.compute:Med",
+    grain="run",
+    check=check_sources,
+    workers="group",
+    uses=LEARNT_FROM,
+)
