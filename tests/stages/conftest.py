@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ import pytest
 import small_models
 import torch
 from committed import WRITER, only
+from pair import Pair, running
 from PIL import Image
 
 from stages.contract import Shard
@@ -28,6 +29,13 @@ from stages.tables import CAPTIONS, IMAGES, URLS
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # the models are too small for more
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory) -> Iterator[Pair]:
+    """Two other processes. The modules that ask for them are a group of tests/workers.py."""
+    with running(tmp_path_factory.mktemp("pair")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

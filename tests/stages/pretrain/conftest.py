@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import pytest
 from committed import WRITER, only, write
-from pair import Pair, running
 from PIL import Image, ImageDraw
 
 from stages.contract import CorpusJob, CorpusShard
@@ -137,13 +136,6 @@ def make_recipe(clip_folder) -> MakeRecipe:
         return PretrainRecipe.model_validate({"warmup": min(2, int(str(values["steps"]))), **values})
 
     return make
-
-
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory) -> Iterator[Pair]:
-    """Two other processes. The modules that ask for them are a group of tests/workers.py."""
-    with running(tmp_path_factory.mktemp("pair")) as found:
-        yield found
 
 
 @pytest.fixture(scope="session")

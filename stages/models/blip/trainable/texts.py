@@ -58,4 +58,5 @@ class Texts(NamedTuple):
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device: its tensors and its texts; what else it holds stays as it is."""
-    return type(batch)(*(part.to(device) if isinstance(part, Tensor | Texts) else part for part in batch))
+    parts = batch._asdict().items()
+    return batch._replace(**{name: part.to(device) for name, part in parts if isinstance(part, Tensor | Texts)})
