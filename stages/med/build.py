@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from stages.med.spec import MedRecipe, MedRun
-from stages.models.blip.published import Published, read_blip
+from stages.models.blip.reading import BlipCheckpoint, read_blip
 from stages.models.blip.trainable.bert import Bert, read_bert
 from stages.models.blip.trainable.config import BlipConfig, TextConfig, VisionConfig
 from stages.models.blip.trainable.initialise import initialise
 from stages.models.blip.trainable.loading import load
 from stages.models.blip.trainable.pretraining import LossWeights, Pretraining
-from stages.models.blip.trainable.tokens import BlipTokens
+from stages.models.blip.trainable.published import text_config, vision_config
+from stages.models.blip.trainable.tokens import BERT, BlipTokens
 from stages.models.blip.trainable.towers import Tower, read_tower
 from stages.models.family import ModelName
 from stages.training.order import mix
@@ -43,55 +44,54 @@ def build(recipe: MedRecipe, run: MedRun) -> Built:
     before = None if recipe.init is None else read_blip(recipe.init, recipe.init_revision, f"{KEY}.init")
     tokens = _tokens(recipe, before)
     tower, bert = _tower(recipe), _bert(recipe)
-    vision = before.vision if before else tower.config if tower else _vision(recipe)
-    text = (
-        before.text
-        if before
-        else bert.config
-        if bert
-        else TextConfig(width=recipe.width, layers=recipe.layers, heads=recipe.heads)
-    )
+    vision, text = _vision(recipe, before, tower), _text(recipe, before, bert)
     config = BlipConfig(
         vision=replace(
             vision, image_size=recipe.image_size, drop_path=recipe.drop_path, checkpointed=run.recomputed_blocks
         ),
         text=replace(text, vocabulary=tokens.vocabulary, dropout=recipe.dropout, start=tokens.start, look=tokens.look),
         sharing=recipe.sharing,
-        projection=before.projection if before and before.projection else recipe.projection,
+        projection=before.description.projection if before else recipe.projection,
         queue=recipe.queue,
         momentum=recipe.momentum ** (1 / recipe.accumulate),  # so that a step moves the copies as one part would
     )
     torch.manual_seed(mix("weights", recipe.seed))
     weights = LossWeights(recipe.itc_weight, recipe.itm_weight, recipe.lm_weight)
     model = Pretraining(config, weights)
-    drawn = _fill(model, recipe, before, tower, bert.state if bert else None)
+    drawn = _fill(model, before, tower, bert.state if bert else None)
     return Built(model, config, tokens, drawn)
 
 
 def _fill(
-    model: Pretraining,
-    recipe: MedRecipe,
-    before: Published | None,
-    tower: Tower | None,
-    bert: Mapping[str, Tensor] | None,
+    model: Pretraining, before: BlipCheckpoint | None, tower: Tower | None, bert: Mapping[str, Tensor] | None
 ) -> list[str]:
     if before is not None:
         return load(model, before.state, f"{KEY}.init").random
     return initialise(model, tower.state if tower else None, bert, f"{KEY}.vision or {KEY}.text")
 
 
-def _tokens(recipe: MedRecipe, before: Published | None) -> BlipTokens:
+def _tokens(recipe: MedRecipe, before: BlipCheckpoint | None) -> BlipTokens:
     key, place, revision = "text", recipe.text, recipe.text_revision
     if recipe.tokenizer is not None:
         key, place, revision = "tokenizer", recipe.tokenizer, recipe.tokenizer_revision
     elif before is not None:
-        key, place, revision = "init", before.tokenizer, recipe.init_revision
+        key, place, revision = "init", before.tokenizer or BERT, recipe.init_revision
     assert place is not None
     return BlipTokens(place, revision, recipe.max_text_tokens, f"{KEY}.{key}")
 
 
-def _vision(recipe: MedRecipe) -> VisionConfig:
+def _vision(recipe: MedRecipe, before: BlipCheckpoint | None, tower: Tower | None) -> VisionConfig:
+    if before is not None:
+        return vision_config(before.description)
+    if tower is not None:
+        return tower.config
     return VisionConfig(recipe.vision_width, recipe.vision_layers, recipe.vision_heads, recipe.patch)
+
+
+def _text(recipe: MedRecipe, before: BlipCheckpoint | None, bert: Bert | None) -> TextConfig:
+    if before is not None:
+        return text_config(before.description)
+    return bert.config if bert else TextConfig(width=recipe.width, layers=recipe.layers, heads=recipe.heads)
 
 
 def _tower(recipe: MedRecipe) -> Tower | None:

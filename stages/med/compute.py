@@ -12,7 +12,8 @@ import pyarrow as pa
 from stages.med.build import Built, build
 from stages.med.spec import MedRecipe, MedRun
 from stages.med.task import MedTask
-from stages.models.blip.published import write_blip
+from stages.models.blip.folder import write_folder
+from stages.models.blip.trainable.published import describe_trained
 from stages.training.augment import AREAS, WIDE_AREAS, Augmentation
 from stages.training.corpus import Corpus, check_corpus
 from stages.training.examples import Choice
@@ -70,7 +71,9 @@ class Med(Trainer[MedTask]):
 
     def write_model(self, task: MedTask, folder: Path) -> None:
         """A folder that serves as captioner, as filter, and as what another training begins with."""
-        write_blip(task.built.model.state_dict(), task.built.config, task.built.tokens.tokenizer, folder)
+        built = task.built
+        state = {name: value.cpu() for name, value in built.model.state_dict().items()}
+        write_folder(state, describe_trained(built.config), built.tokens.tokenizer, folder)
 
     def make_table(self, rows: list[Row]) -> pa.Table:
         """A row per number."""

@@ -17,6 +17,7 @@ from stages.models.blip.trainable.texts import Texts
 from stages.training.feed import Drawn
 from stages.training.holdout import HeldOut, retrieval
 from stages.training.pairs import Pairs, negatives
+from stages.training.place import Stretch
 from stages.training.schedule import by_epoch_decayed
 from stages.training.task import Row
 
@@ -74,9 +75,9 @@ class MedTask:
             warmup_lr=recipe.warmup_lr,
         )
 
-    def batches(self, first_step: int, rank: int, workers: int) -> Generator[PretrainingBatch]:
+    def batches(self, stretch: Stretch) -> Generator[PretrainingBatch]:
         """A worker's parts of the steps."""
-        return self._pairs.batches(first_step, self.steps, rank, workers, self._complete, self._finish)
+        return self._pairs.batches(stretch, self._complete, self._finish)
 
     def is_fed(self, batch: Any) -> Tensor:
         """Whether all features of a frozen tower are finite."""

@@ -19,6 +19,7 @@ from stages.training.corpus import Corpus, check_corpus
 from stages.training.features import Encoder, KeptFeatures
 from stages.training.feed import Drawn, Feed
 from stages.training.order import mix
+from stages.training.place import Stretch
 from stages.training.recall import LIMIT
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,9 @@ class Data:
         """The epoch that each source is in at the first image of a step (from 1)."""
         return self._feed.mixture.epochs((step - 1) * self._recipe.batch_size)
 
-    def batches(self, first_step: int, rank: int, workers: int) -> Generator[Batch]:
-        """A worker's parts of the steps from `first_step` (from 1) to the last, `accumulate` for every step."""
-        prepared = self._feed.parts(first_step, self._recipe.steps, rank, workers, self._complete)
+    def batches(self, stretch: Stretch) -> Generator[Batch]:
+        """A worker's parts of some steps, `accumulate` for every step."""
+        prepared = self._feed.parts(stretch, self._complete)
         try:
             yield from map(self._finish, prepared)
         finally:

@@ -18,6 +18,7 @@ from stages.pretrain.objective import Batch, Objective
 from stages.pretrain.optimiser import make_optimiser
 from stages.pretrain.retrieval import compare
 from stages.pretrain.spec import PretrainRecipe
+from stages.training.place import Stretch
 from stages.training.recall import chance, recall_at_1
 from stages.training.schedule import cosine
 from stages.training.task import Row
@@ -53,9 +54,9 @@ class QFormerTask:
         recipe = self._recipe
         return cosine(step, lr=recipe.lr, min_lr=recipe.min_lr, warmup=recipe.warmup, steps=recipe.steps)
 
-    def batches(self, first_step: int, rank: int, workers: int) -> Generator[Batch]:
+    def batches(self, stretch: Stretch) -> Generator[Batch]:
         """See `Data.batches`."""
-        return self._data.batches(first_step, rank, workers)
+        return self._data.batches(stretch)
 
     def is_fed(self, batch: Any) -> Tensor:
         """Whether all features are finite."""

@@ -13,7 +13,7 @@ from stages.training.corpus import Corpus
 from stages.training.examples import Example
 from stages.training.features import KeptFeatures
 from stages.training.order import Mixture, mix
-from stages.training.place import Part
+from stages.training.place import Part, Stretch
 from stages.training.reading import Prepare, Reader
 from stages.training.settings import TrainingRecipe
 
@@ -66,24 +66,19 @@ class Feed:
         """Whole steps in an epoch of all sources."""
         return max(1, self.mixture.epoch_images // self._recipe.batch_size)
 
-    def parts(
-        self, first_step: int, steps: int, rank: int, workers: int, complete: Callable[[Drawn], Complete]
-    ) -> Generator[Complete]:
-        """A worker's parts of the steps from `first_step` (from 1) to the last, `accumulate` for every step.
+    def parts(self, stretch: Stretch, complete: Callable[[Drawn], Complete]) -> Generator[Complete]:
+        """A worker's parts, `accumulate` for every step.
 
         Args:
-            first_step: where to begin.
-            steps: the last.
-            rank: the worker's number.
-            workers: how many there are.
+            stretch: of which steps.
             complete: what else is to be done with a part in the background.
         """
 
         def prepared() -> Generator[Complete]:
             recipe = self._recipe
             size = recipe.batch_size // recipe.accumulate
-            for number in range((first_step - 1) * recipe.accumulate, steps * recipe.accumulate):
-                yield complete(self._draw(Part(number, rank, workers, size)))
+            for number in range((stretch.first - 1) * recipe.accumulate, stretch.last * recipe.accumulate):
+                yield complete(self._draw(Part(number, stretch.rank, stretch.workers, size)))
 
         return in_background(prepared(), depth=DEPTH)
 

@@ -13,13 +13,13 @@ from stages.training.task import Row
 def as_table(rows: Iterable[Row]) -> pa.Table:
     """The numbers of steps and measurements; those of the images that are kept back are called `holdout_…`."""
     told = [
-        {
-            "step": row["step"],
-            "measure": f"{'' if row['phase'] == 'train' else 'holdout_'}{name}",
-            "value": float(value),
-        }
+        {"step": row["step"], "measure": _measure(row["phase"], name), "value": float(value)}
         for row in rows
         for name, value in row.items()
         if name not in {"phase", "step"}
     ]
     return pa.Table.from_pylist(told, schema=TRAINING)
+
+
+def _measure(phase: str, name: str) -> str:
+    return name if phase == "train" else f"{phase}_{name}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.contract import Dtype
 from stages.errors import UserError
+from stages.models.blip.trainable.contrast import Contrast
 from stages.models.blip.trainable.losses import unit
 from stages.models.blip.trainable.texts import Texts
 from stages.models.device import autocast
@@ -33,23 +34,6 @@ class HeldOut(NamedTuple):
     captions: tuple[str, ...]
     texts: tuple[Texts, ...]
     """The captions' tokens, `CHUNK` at a time."""
-
-
-class Embeds(Protocol):
-    """A BLIP that compares."""
-
-    vision_proj: nn.Module
-    text_proj: nn.Module
-    text_encoder: nn.Module
-    training: bool
-
-    def see(self, images: Tensor) -> Tensor:
-        """Pixels to tokens."""
-        ...
-
-    def train(self, mode: bool) -> object:  # noqa: FBT001 - torch's signature
-        """Switch dropout on or off."""
-        ...
 
 
 def hold_out(key: str, corpus: Corpus, pictures: Pictures, tokens: Tokens) -> HeldOut | None:
@@ -83,10 +67,10 @@ def _read_all(examples: Sequence[Example], reader: Reader, prepare: Prepare) -> 
 
 
 @torch.no_grad()
-def retrieval(model: Embeds, held_out: HeldOut, dtype: Dtype, device: torch.device) -> Row:
+def retrieval(model: Contrast, held_out: HeldOut, dtype: Dtype, device: torch.device) -> Row:
     """Recall at 1 of ITC in both directions, and what guessing gives; the model stays in the mode that it was in."""
     training = model.training
-    model.train(False)  # noqa: FBT003 - torch's signature
+    model.eval()
     images, texts = [], []
     with autocast(dtype, device):
         for number, chunk in enumerate(held_out.texts):

@@ -24,7 +24,7 @@ from stages.models.finite import NumberFormat
 from stages.training.checkpoints import Checkpoints, State
 from stages.training.gather import mean
 from stages.training.order import mix
-from stages.training.place import Place
+from stages.training.place import Place, Stretch
 from stages.training.task import Losses, Row, Task
 
 OnStep = Callable[[Row], None]
@@ -54,7 +54,8 @@ class Training:
             UserError: a loss or a gradient is not, or no longer, finite.
         """
         task, objective = self._task, self._shared(self._objective)
-        with closing(task.batches(self._done + 1, self._place.rank, self._place.world_size)) as batches:
+        stretch = Stretch(self._done + 1, task.steps, self._place.rank, self._place.world_size)
+        with closing(task.batches(stretch)) as batches:
             for step in range(self._done + 1, task.steps + 1):
                 row, is_fed = self._step(step, objective, batches)
                 self._check_finite(row, is_fed, checkpoints.folder)

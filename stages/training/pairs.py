@@ -13,6 +13,7 @@ from stages.training.corpus import Corpus
 from stages.training.feed import Drawn, Feed
 from stages.training.order import mix
 from stages.training.pictures import Pictures
+from stages.training.place import Stretch
 from stages.training.settings import TrainingRecipe
 
 Prepared = TypeVar("Prepared")
@@ -40,25 +41,16 @@ class Pairs:
         return self._pictures.of(drawn)
 
     def batches(
-        self,
-        first_step: int,
-        steps: int,
-        rank: int,
-        workers: int,
-        complete: Callable[[Drawn], Prepared],
-        finish: Callable[[Prepared], Batch],
+        self, stretch: Stretch, complete: Callable[[Drawn], Prepared], finish: Callable[[Prepared], Batch]
     ) -> Generator[Batch]:
-        """A worker's batches of the steps from `first_step` (from 1) to the last.
+        """A worker's batches.
 
         Args:
-            first_step: where to begin.
-            steps: the last.
-            rank: the worker's number.
-            workers: how many there are.
+            stretch: which.
             complete: what is done with the images of a part in the background.
             finish: what is done then, while the model waits.
         """
-        prepared = self.feed.parts(first_step, steps, rank, workers, complete)
+        prepared = self.feed.parts(stretch, complete)
         try:
             yield from map(finish, prepared)
         finally:

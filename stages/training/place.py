@@ -42,3 +42,13 @@ class Part(NamedTuple):
         """This worker's images, as positions in the order of all images."""
         start = self.number * self.size + self.first
         return range(start, start + self.images)
+
+
+class Stretch(NamedTuple):
+    """A worker's part of some steps."""
+
+    first: int
+    """The first step, from 1."""
+    last: int
+    rank: int
+    workers: int

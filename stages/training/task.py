@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stages.contract import Dtype
+from stages.training.place import Stretch
 
 Row = dict[str, Any]
 """What is told of a step, or of a measurement: `phase` (`train` or `holdout`), `step` (from 1), and numbers by name."""
@@ -54,8 +55,8 @@ class Task(Protocol):
         """The learning rate of a step (from 1)."""
         ...
 
-    def batches(self, first_step: int, rank: int, workers: int) -> Generator[Any]:
-        """A worker's batches of the steps from `first_step` to the last, `accumulate` for every step."""
+    def batches(self, stretch: Stretch) -> Generator[Any]:
+        """A worker's batches of some steps, `accumulate` for every step."""
         ...
 
     def is_fed(self, batch: Any) -> Tensor:

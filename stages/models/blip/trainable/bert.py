@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from transformers import BertForMaskedLM
@@ -31,11 +32,12 @@ def read_bert(name: str, revision: str | None, key: str) -> Bert:
     source = find_source(name, revision, key)
     try:
         with quiet():
-            model, info = BertForMaskedLM.from_pretrained(
+            loaded: Any = BertForMaskedLM.from_pretrained(
                 source.location, revision=source.revision or "main", output_loading_info=True
             )
     except LOADING_ERRORS as error:
         raise source.error("BERT", error) from None
+    model, info = loaded
     config, state = model.config, model.state_dict()
     missing = {found.removeprefix("bert.") for found in info["missing_keys"]}
     if config.model_type != "bert" or any(".layer." in found for found in missing):

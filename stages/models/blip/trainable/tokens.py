@@ -8,6 +8,8 @@ from typing import Final
 from stages.models.bert_tokenizer import START, load_bert_tokenizer
 from stages.models.blip.trainable.texts import Texts
 
+BERT: Final = "google-bert/bert-base-uncased"
+"""Whose tokens the published `.pth` files read, which have no tokenizer beside them."""
 LOOK: Final = "[ENC]"
 """What a text begins with when it is to be read together with an image; number 30523 of BERT's uncased vocabulary."""
 

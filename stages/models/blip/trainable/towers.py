@@ -46,9 +46,7 @@ def read_tower(name: ModelName) -> Tower:
     try:
         config, state = to_transformers(visual, tower.depth, view.size[0])
         norm = own.ln_post if hasattr(visual, "transformer") else own.norm
-        if not isinstance(norm, nn.LayerNorm):
-            raise ValueError("it has no norm behind its blocks")
-        _see_that_it_trains(config, tower.depth)
+        _see_that_it_trains(config, tower.depth, norm)
     except (ValueError, AttributeError) as error:
         raise UserError(
             f"{name.key}: '{name.model}' is no plain vision transformer such as BLIP's: {error}; take one of timm, "
@@ -59,7 +57,9 @@ def read_tower(name: ModelName) -> Tower:
     return Tower(named, _config(config))
 
 
-def _see_that_it_trains(config: dict[str, Any], depth: int) -> None:
+def _see_that_it_trains(config: dict[str, Any], depth: int, norm: nn.Module) -> None:
+    if not isinstance(norm, nn.LayerNorm):
+        raise ValueError("it has no norm behind its blocks")  # noqa: TRY004 - a model's fault
     if config["num_hidden_layers"] != depth:
         raise ValueError("it has a norm before its blocks")
     if config["hidden_act"] != "gelu":

@@ -1,0 +1,44 @@
+"""Sizes of a published BLIP as those of one that is trained, and back."""
+
+from __future__ import annotations
+
+from stages.models.blip.description import Description, ImageTower
+from stages.models.blip.description import TextStack as TextSizes
+from stages.models.blip.trainable.config import BlipConfig, TextConfig, VisionConfig
+
+
+def vision_config(description: Description) -> VisionConfig:
+    """The image tower's sizes."""
+    vision = description.vision
+    return VisionConfig(vision.width, vision.layers, vision.heads, vision.patch, vision.image_size, vision.inner)
+
+
+def text_config(description: Description) -> TextConfig:
+    """The text stacks' sizes."""
+    text = description.text
+    return TextConfig(
+        vocabulary=text.vocabulary,
+        width=text.width,
+        layers=text.layers,
+        heads=text.heads,
+        inner=text.inner,
+        positions=text.positions,
+        dropout=text.dropout,
+    )
+
+
+def describe_trained(config: BlipConfig) -> Description:
+    """What a trained model is, for those who write it down."""
+    vision, text = config.vision, config.text
+    tower = ImageTower(vision.width, vision.layers, vision.heads, vision.patch, vision.image_size, vision.feed_forward)
+    stack = TextSizes(
+        text.width,
+        text.layers,
+        text.heads,
+        text.feed_forward,
+        text.vocabulary,
+        text.positions,
+        vision.width,
+        text.dropout,
+    )
+    return Description(tower, stack, config.projection)
