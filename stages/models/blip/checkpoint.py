@@ -16,6 +16,7 @@ from transformers import BertTokenizer, BlipImageProcessor, BlipTextConfig, PreT
 
 from stages.contract import Dtype
 from stages.errors import UserError
+from stages.models.blip.reading import load_class
 from stages.models.device import torch_dtype
 from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.parts import check_pictures, check_tokens, check_weights, count_tokens, count_words
@@ -77,7 +78,7 @@ def load_blip(  # noqa: PLR0913, PLR0917 - what is loaded, and how
     place, revision = source.location, source.revision or "main"
     try:
         with quiet():
-            model, info = _load_model(model_class, place, revision, torch_dtype(dtype))
+            model, info = load_class(model_class, source, torch_dtype(dtype))
             tokenizer = BertTokenizer.from_pretrained(place, revision=revision)
             processor = processor_class.from_pretrained(place, revision=revision)
     except LOADING_ERRORS as error:
@@ -89,23 +90,6 @@ def load_blip(  # noqa: PLR0913, PLR0917 - what is loaded, and how
     _check_parts(blip, source)
     model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its type
     return blip
-
-
-def _load_model(
-    model_class: type[Model], place: str, revision: str, dtype: torch.dtype
-) -> tuple[Model, dict[str, Any]]:
-    """The model, and what transformers says of its weights: it fills with random numbers what is not there or unfit."""
-    config_class: Any = model_class.config_class
-    config = config_class.from_pretrained(place, revision=revision)  # by itself, for its clear words on a missing file
-    loaded: tuple[Model, dict[str, Any]] = model_class.from_pretrained(  # type: ignore[assignment]
-        place,
-        config=config,
-        revision=revision,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    return loaded
 
 
 def _check_parts(blip: Blip[Model], source: Source) -> None:

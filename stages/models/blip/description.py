@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, Final
 
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -80,7 +81,7 @@ def describe(state: State, untold: Untold) -> Description:
 
     Raises:
         KeyError: a weight is missing.
-        ValueError: a width cannot be cut into heads of the published width, and nobody says how many there are.
+        ValueError: its images are not square, or nothing says how many heads it has.
     """
     stack = "text_decoder.bert." if f"text_decoder.bert.{WORDS}" in state else "text_encoder."
     patches, positions = state["visual_encoder.patch_embed.proj.weight"], state["visual_encoder.pos_embed"]
@@ -88,7 +89,7 @@ def describe(state: State, untold: Untold) -> Description:
         "width": patches.shape[0],
         "layers": _count(state, "visual_encoder.blocks."),
         "patch": patches.shape[-1],
-        "image_size": round((positions.shape[1] - 1) ** 0.5) * patches.shape[-1],
+        "image_size": _side(positions.shape[1] - 1) * patches.shape[-1],
         "inner": len(state["visual_encoder.blocks.0.mlp.fc1.weight"]),
     }
     words, layer = state[stack + WORDS], f"{stack}encoder.layer."
@@ -106,6 +107,13 @@ def describe(state: State, untold: Untold) -> Description:
         TextStack(**_whole(text, untold.get("text", {}))),
         projection,
     )
+
+
+def _side(patches: int) -> int:
+    side = isqrt(patches)
+    if side * side != patches:
+        raise ValueError(f"its images have {patches} patches, so they are not square")
+    return side
 
 
 def _whole(shown: Mapping[str, int], untold: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,10 @@ _CLASSES: Final[dict[str, tuple[str, dict[Role, str]]]] = {
 
 def kind(config: Config) -> Kind:
     """What a `BlipConfig` says; where it names no class, its weights have to show what they are."""
-    classes = config.get("architectures") or []
-    unnamed = ("a BLIP model", _CAPTIONER | _MATCHER)
-    words, loaders = _CLASSES.get(classes[0], (f"a BLIP model ({classes[0]})", {})) if classes else unnamed
+    classes = [_CLASSES.get(name, (f"a BLIP model ({name})", {})) for name in config.get("architectures") or []]
+    words = " and ".join(words for words, _ in classes)
+    loaders = {role: loader for _, roles in classes for role, loader in roles.items()}
+    if not classes:
+        words, loaders = "a BLIP model", _CAPTIONER | _MATCHER
     sizes = vision_sizes(config) | sizes_of(config.get("text_config") or {}, {"vocabulary": "vocab_size"})
     return Kind(words, loaders, sizes)

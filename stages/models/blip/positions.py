@@ -49,5 +49,6 @@ def resize_positions(positions: Tensor, side: int) -> Tensor:
     if before == side:
         return positions
     square = positions[:, 1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
-    resized = interpolate(square.float(), size=(side, side), mode="bicubic", align_corners=False)
+    exact = square.to(torch.promote_types(square.dtype, torch.float32))
+    resized = interpolate(exact, size=(side, side), mode="bicubic", align_corners=False)
     return torch.cat([positions[:, :1], resized.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)

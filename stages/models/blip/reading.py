@@ -67,6 +67,8 @@ def read_blip(name: str, revision: str | None, key: str) -> BlipCheckpoint:
             processor: Any = BlipImageProcessor.from_pretrained(source.location, revision=source.revision or "main")
     except LOADING_ERRORS as error:
         raise source.error(KIND, error) from None
+    if others := {read.vision_config.hidden_act, read.text_config.hidden_act} - {"gelu"}:
+        raise _broken(source, f"its activation is {min(others)}, BLIP's is gelu")
     return BlipCheckpoint(state, _describe(state, _untold(read, processor), source), source.location)
 
 
@@ -152,10 +154,16 @@ def _read_file(source: Source) -> BlipCheckpoint:
     except (*LOADING_ERRORS, EOFError, pickle.UnpicklingError) as error:
         raise _broken(source, type(error).__name__) from None
     named = saved.get("model", saved) if isinstance(saved, dict) else {}
+    named = named if isinstance(named, dict) else {}
     state = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-    untold = saved.get(DESCRIPTION, {}) if isinstance(saved, dict) else {}
     whole = with_ties(without_position_ids(state))
-    return BlipCheckpoint(whole, _describe(whole, untold, source), None)
+    return BlipCheckpoint(whole, _describe(whole, _written(saved), source), None)
+
+
+def _written(saved: Any) -> Untold:
+    """What a file of ours says of its weights; nothing of another."""
+    found = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
+    return found if isinstance(found, dict) and {"vision", "text"} <= found.keys() else {}
 
 
 def _describe(state: State, untold: Untold, source: Source) -> Description:
