@@ -8,7 +8,9 @@ from stages.contract import StageSpec
 from stages.dedup.spec import SPEC as DEDUP
 from stages.download.spec import SPEC as DOWNLOAD
 from stages.evaluate.spec import SPEC as EVALUATE
+from stages.finetune.spec import SPEC as FINETUNE
 from stages.hash.spec import SPEC as HASH
+from stages.med.spec import SPEC as MED
 from stages.pretrain.spec import SPEC as PRETRAIN
 from stages.score.spec import FILTER, RANK
 from stages.select.spec import SPEC as SELECT
@@ -16,5 +18,19 @@ from stages.urls.spec import SPEC as URLS
 
 STAGES: dict[str, StageSpec] = {
     spec.name: spec
-    for spec in (URLS, DOWNLOAD, HASH, DEDUP, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN, EVALUATE)
+    for spec in (
+        URLS,
+        DOWNLOAD,
+        HASH,
+        DEDUP,
+        ANNOTATE,
+        CAPTION,
+        RANK,
+        FILTER,
+        SELECT,
+        MED,
+        FINETUNE,
+        PRETRAIN,
+        EVALUATE,
+    )
 }

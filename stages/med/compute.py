@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -24,10 +23,8 @@ from stages.training.pairs import Pairs
 from stages.training.pictures import Pictures, frozen_pictures, pictures
 from stages.training.place import Place
 from stages.training.task import Row
-from stages.training.trainer import Trainer, check_parts
+from stages.training.trainer import Trainer, check_parts, tell_drawn
 from stages.training.view import blip_view
-
-logger = logging.getLogger(__name__)
 
 AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
     "blip": Augmentation(WIDE_AREAS, randaugment=True),
@@ -52,9 +49,9 @@ class Med(Trainer[MedTask]):
         recipe = self.recipe
         all_or_none(lambda: self._check(corpus, place))
         built = all_or_none(lambda: build(recipe, self.run))
-        logger.warning("%s: drawn at random: %s", self.key, ", ".join(_parts(built)) or "nothing")
+        tell_drawn(self.key, built.drawn)
         shown = self._pictures(built, corpus, place)
-        pairs = Pairs(shown, corpus, recipe, built.tokens)
+        pairs = Pairs(shown, corpus, recipe)
         held_out = hold_out(self.key, corpus, shown, built.tokens) if place.rank == 0 else None
         return MedTask(recipe, built, pairs, held_out, place.device)
 
@@ -78,8 +75,3 @@ class Med(Trainer[MedTask]):
     def make_table(self, rows: list[Row]) -> pa.Table:
         """A row per number."""
         return as_table(rows)
-
-
-def _parts(built: Built) -> list[str]:
-    """What was drawn, in parts of the model rather than in weights."""
-    return sorted({".".join(name.split(".")[:2]) if "." in name else name for name in built.drawn})

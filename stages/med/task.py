@@ -98,7 +98,8 @@ class MedTask:
         return retrieval(self.model, self._held_out, self.dtype, self._device)
 
     def _complete(self, drawn: Drawn) -> Prepared:
-        return Prepared(drawn, self._pairs.texts(drawn), negatives(self.seed, drawn))
+        said = [self._pairs.feed.caption(turn.example, turn.epoch) for turn in drawn.turns]
+        return Prepared(drawn, self.built.tokens(said), negatives(self.seed, drawn))
 
     def _finish(self, prepared: Prepared) -> PretrainingBatch:
         step = prepared.drawn.part.number // self.accumulate

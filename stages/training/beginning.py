@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stages.io.files import is_there, locate, write_whole
-from stages.training.checkpoints import Checkpoints, State
+from stages.training.checkpoints import BEST, Checkpoints, State
 from stages.training.counting import Began
 from stages.training.gather import from_first
 from stages.training.place import Place
@@ -73,7 +73,8 @@ def _look(checkpoints: Checkpoints, now: Began, key: str) -> tuple[int, State] |
             )
             continue
         logger.warning("%s: %.3g %% of the images have changed; going on from step %d", key, 100 * share, newest[0])
-        checkpoints.adopt(other, newest[0], (BEGAN,))
+        best = (BEST,) if is_there(f"{other.folder}/{BEST}") else ()
+        checkpoints.adopt(other, newest[0], (BEGAN, *best))
         before = json.loads(other.read(ADOPTED)) if is_there(f"{other.folder}/{ADOPTED}") else []
         write_whole(f"{checkpoints.folder}/{ADOPTED}", json.dumps([*before, name]).encode())
         return newest

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _STATE = re.compile(r"step-(\d{8})\.pt")
 _HISTORY = re.compile(r"step-(\d{8})\.jsonl")
+BEST = "best.pt"
 State = dict[str, Any]
 """Tensors, numbers, strings, and lists and dicts of them: what torch loads without running code."""
 
@@ -54,6 +55,17 @@ class Checkpoints:
         write_whole(f"{self.folder}/{_name(step)}", buffer.getvalue())
         for old in self._steps(_STATE)[: -self.keep]:
             self._remove(old)
+
+    def save_best(self, weights: State) -> None:
+        """Keep the weights that were measured best so far."""
+        buffer = io.BytesIO()
+        torch.save(weights, buffer)
+        write_whole(f"{self.folder}/{BEST}", buffer.getvalue())
+
+    def best(self) -> State:
+        """Those, on the CPU."""
+        weights: State = torch.load(io.BytesIO(self.read(BEST)), map_location="cpu", weights_only=True)
+        return weights
 
     def newest(self) -> tuple[int, State] | None:
         """The latest checkpoint that can be read, and its step; None if there is none."""

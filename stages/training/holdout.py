@@ -13,13 +13,13 @@ from stages.errors import UserError
 from stages.models.blip.trainable.contrast import Contrast
 from stages.models.blip.trainable.losses import unit
 from stages.models.blip.trainable.texts import Texts
+from stages.models.blip.trainable.tokens import BlipTokens
 from stages.models.device import autocast
 from stages.training.corpus import Corpus
 from stages.training.examples import Example
-from stages.training.pairs import Tokens
 from stages.training.pictures import Pictures
 from stages.training.reading import Prepare, Reader
-from stages.training.recall import LIMIT, chance, recall_at_1
+from stages.training.recall import LIMIT, chance, mean_recall, recall_at_1
 from stages.training.task import Row
 
 CHUNK = 64
@@ -36,7 +36,7 @@ class HeldOut(NamedTuple):
     """The captions' tokens, `CHUNK` at a time."""
 
 
-def hold_out(key: str, corpus: Corpus, pictures: Pictures, tokens: Tokens) -> HeldOut | None:
+def hold_out(key: str, corpus: Corpus, pictures: Pictures, tokens: BlipTokens) -> HeldOut | None:
     """Read what is kept back of a corpus, `recall.LIMIT` images at most; None where nothing is.
 
     Raises:
@@ -68,7 +68,7 @@ def _read_all(examples: Sequence[Example], reader: Reader, prepare: Prepare) -> 
 
 @torch.no_grad()
 def retrieval(model: Contrast, held_out: HeldOut, dtype: Dtype, device: torch.device) -> Row:
-    """Recall at 1 of ITC in both directions, and what guessing gives; the model stays in the mode that it was in."""
+    """Recall of ITC in both directions, and what guessing gives; the model stays in the mode that it was in."""
     training = model.training
     model.eval()
     images, texts = [], []
@@ -78,10 +78,12 @@ def retrieval(model: Contrast, held_out: HeldOut, dtype: Dtype, device: torch.de
             images.append(unit(model.vision_proj(seen[:, 0])))
             texts.append(unit(model.text_proj(model.text_encoder(chunk.to(device), first=True))))
     model.train(training)
-    recall = recall_at_1(torch.cat(images) @ torch.cat(texts).T, held_out.captions)
+    similarity = torch.cat(images) @ torch.cat(texts).T
+    recall = recall_at_1(similarity, held_out.captions)
     return {
         "images": len(held_out.captions),
         "r1_image_to_text": recall.image_to_text,
         "r1_text_to_image": recall.text_to_image,
+        "mean_recall": mean_recall(similarity, held_out.captions),
         "chance": chance(held_out.captions),
     }

@@ -39,6 +39,8 @@ class Training:
         self._objective = task.objective.to(place.device).train()
         self._optimiser = task.make_optimiser()
         self._done = 0
+        self._best = -math.inf
+        """The highest score of a measurement."""
         self._untold: list[Row] = []
         """Rows since the last checkpoint."""
 
@@ -63,7 +65,9 @@ class Training:
                 task.settle()
                 self._keep(row, on_step)
                 if self._place.rank == 0 and self._is_measured(step):
-                    self._keep({"phase": "holdout", "step": step, **task.measure(step)}, on_step)
+                    measured = {"phase": "holdout", "step": step, **task.measure(step)}
+                    self._keep(measured, on_step)
+                    self._keep_best(measured.get("score", -math.inf), checkpoints)
                 self._done = step
                 if self._place.rank == 0 and (step % every == 0 or step == task.steps):
                     checkpoints.save(step, self._state(), self._untold)
@@ -125,13 +129,23 @@ class Training:
             self._untold.append(row)
             on_step(row)
 
+    def _keep_best(self, score: float, checkpoints: Checkpoints) -> None:
+        if score > self._best:
+            self._best = score
+            checkpoints.save_best(self._objective.state_dict())
+
+    def take_best(self, checkpoints: Checkpoints) -> None:
+        """Go back to the weights that were measured best, where measurements have a score."""
+        if self._best > -math.inf:
+            self._objective.load_state_dict(checkpoints.best())
+
     def _state(self) -> dict[str, Any]:
         objective, optimiser = self._objective.state_dict(), self._optimiser.state_dict()
-        return {"step": self._done, "model": objective, "optimiser": optimiser}
+        return {"step": self._done, "model": objective, "optimiser": optimiser, "best": self._best}
 
     def resume(self, state: State) -> None:
         """Go on from a checkpoint."""
-        self._done = state["step"]
+        self._done, self._best = state["step"], state["best"]
         self._objective.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
 

@@ -1,14 +1,13 @@
-"""Image-text pairs for a BLIP that is trained: pixels or kept features, and tokens without padding."""
+"""Image-text pairs for a BLIP that is trained, part after part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from stages.models.blip.trainable.texts import Texts
 from stages.training.corpus import Corpus
 from stages.training.feed import Drawn, Feed
 from stages.training.order import mix
@@ -20,21 +19,12 @@ Prepared = TypeVar("Prepared")
 Batch = TypeVar("Batch")
 
 
-class Tokens(Protocol):
-    """Captions to tokens."""
-
-    def __call__(self, captions: Sequence[str]) -> Texts:
-        """[CLS], what is said, [SEP]."""
-        ...
-
-
 class Pairs:
-    """Parts of steps, each with its images and texts."""
+    """Parts of steps, and the images of each."""
 
-    def __init__(self, pictures: Pictures, corpus: Corpus, recipe: TrainingRecipe, tokens: Tokens) -> None:
+    def __init__(self, pictures: Pictures, corpus: Corpus, recipe: TrainingRecipe) -> None:
         self.feed = Feed(corpus, recipe, pictures.reader, pictures.prepare, pictures.kept)
         self._pictures = pictures
-        self._tokens = tokens
 
     def images(self, drawn: Drawn) -> Tensor:
         """Pixels, or features of a frozen tower, on the device."""
@@ -55,10 +45,6 @@ class Pairs:
             yield from map(finish, prepared)
         finally:
             prepared.close()
-
-    def texts(self, drawn: Drawn) -> Texts:
-        """Of each image one, on the CPU."""
-        return self._tokens([self.feed.caption(turn.example, turn.epoch) for turn in drawn.turns])
 
 
 def negatives(seed: int, drawn: Drawn) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -109,6 +110,7 @@ class Trainer(ABC, Generic[SomeTask]):
             with Curves(curves, training.done) as drawn:
                 training.run(checkpoints, self.run.checkpoint_every, _each(on_step or self._log, drawn.draw))
         if rank == 0:
+            training.take_best(checkpoints)
             self._leave(work, task, checkpoints, corpus)
 
     def _read_corpus(self, work: CorpusJob, checkpoints: Checkpoints, place: Place) -> tuple[Beginning, Corpus]:
@@ -151,6 +153,12 @@ def check_parts(key: str, recipe: TrainingRecipe, place: Place) -> None:
         if recipe.accumulate > 1:
             parts += f" x accumulate {recipe.accumulate}"
         raise UserError(f"{key}.batch_size: {recipe.batch_size} does not divide by {parts}")
+
+
+def tell_drawn(key: str, names: Iterable[str]) -> None:
+    """Say which parts of a model begin with numbers drawn at random: nobody should find that out by the results."""
+    parts = sorted({".".join(name.split(".")[:2]) for name in names})
+    logger.warning("%s: drawn at random: %s", key, ", ".join(parts) or "nothing")
 
 
 def _each(*listeners: OnStep) -> OnStep:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from stages.models.bert_tokenizer import START, load_bert_tokenizer
+from stages.models.bert_tokenizer import LOOK, START, load_blip_tokenizer
 from stages.models.blip.trainable.texts import Texts
 
 BERT: Final = "google-bert/bert-base-uncased"
 """Whose tokens the published `.pth` files read, which have no tokenizer beside them."""
-LOOK: Final = "[ENC]"
-"""What a text begins with when it is to be read together with an image; number 30523 of BERT's uncased vocabulary."""
 
 
 class BlipTokens:
@@ -30,8 +28,7 @@ class BlipTokens:
             length: tokens that are read of a text, its marks included.
             key: the manifest key that names it, for messages.
         """
-        self.tokenizer = load_bert_tokenizer(name, revision, key)
-        self.tokenizer.add_tokens([LOOK], special_tokens=True)
+        self.tokenizer = load_blip_tokenizer(name, revision, key)
         self._length = length
 
     @property

@@ -1,0 +1,75 @@
+"""The model of a task at step 0, of a BLIP that was trained before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+
+from stages.errors import UserError
+from stages.finetune.spec import FinetuneRecipe, FinetuneRun
+from stages.models.blip.reading import BlipCheckpoint, read_blip
+from stages.models.blip.trainable.captioning import Captioning
+from stages.models.blip.trainable.config import BlipConfig
+from stages.models.blip.trainable.loading import load
+from stages.models.blip.trainable.published import text_config, vision_config
+from stages.models.blip.trainable.retrieval import Retrieval
+from stages.models.blip.trainable.shared import Shared
+from stages.models.blip.trainable.tokens import BERT, BlipTokens
+from stages.training.order import mix
+
+KEY = "finetune"
+Model: TypeAlias = Captioning | Retrieval | Shared
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that is ready to be trained."""
+
+    model: Model
+    config: BlipConfig
+    tokens: BlipTokens
+    drawn: list[str]
+    """The published names of the weights that were drawn at random."""
+
+
+def build(recipe: FinetuneRecipe, run: FinetuneRun) -> Built:
+    """Build it: the same for the same seed, whatever was drawn before.
+
+    Raises:
+        UserError: what it is to begin with is missing, broken or of another shape.
+    """
+    before = read_blip(recipe.init, recipe.init_revision, f"{KEY}.init")
+    tokens = _tokens(recipe, before)
+    vision, text = vision_config(before.description), text_config(before.description)
+    size = recipe.image_size or vision.image_size
+    if size % vision.patch:
+        raise UserError(f"{KEY}.image_size: {size} is no multiple of the patches of {KEY}.init, {vision.patch} pixels")
+    config = BlipConfig(
+        vision=replace(vision, image_size=size, drop_path=recipe.drop_path, checkpointed=run.recomputed_blocks),
+        text=replace(text, vocabulary=tokens.vocabulary, dropout=recipe.dropout, start=tokens.start, look=tokens.look),
+        projection=before.description.projection,
+        queue=recipe.queue,
+        momentum=recipe.momentum ** (1 / recipe.accumulate),  # so that a step moves the copies as one part would
+    )
+    torch.manual_seed(mix("weights", recipe.seed))
+    model = _model(recipe, config, tokens.count(recipe.prompt))
+    return Built(model, config, tokens, load(model, before.state, f"{KEY}.init").random)
+
+
+def _model(recipe: FinetuneRecipe, config: BlipConfig, prompt: int) -> Model:
+    across = recipe.negatives == "all"
+    if recipe.task == ("captioning",):
+        return Captioning(config, prompt)
+    if recipe.task == ("retrieval",):
+        return Retrieval(config, across_workers=across)
+    return Shared(config, prompt, across_workers=across)
+
+
+def _tokens(recipe: FinetuneRecipe, before: BlipCheckpoint) -> BlipTokens:
+    if recipe.tokenizer is not None:
+        return BlipTokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens, f"{KEY}.tokenizer")
+    place = before.tokenizer or BERT
+    revision = recipe.init_revision if before.tokenizer else None
+    return BlipTokens(place, revision, recipe.max_text_tokens, f"{KEY}.init")
