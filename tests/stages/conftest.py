@@ -18,7 +18,7 @@ import pytest
 import small_models
 import torch
 from committed import WRITER, only
-from learnable import corpus, make_corpus_shard, make_job  # noqa: F401 - fixtures
+from learnable import corpus, human_corpus, make_corpus_shard, make_job  # noqa: F401 - fixtures
 from pair import Pair, running
 from PIL import Image
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -45,6 +46,7 @@ def make_corpus_shard(tmp_path_factory) -> MakeShard:
         captions: Sequence[tuple[str, int, str, int | None, bool]],
         digests: dict[str, str] | None = None,
         name: str = "0",
+        origin: str = "synthetic",
     ) -> CorpusShard:
         folder = tmp_path_factory.mktemp("corpus")
         rows = [{**dict.fromkeys(IMAGES.names), "retry": 0, "key": key, "status": "timeout"} for key in images]
@@ -58,7 +60,7 @@ def make_corpus_shard(tmp_path_factory) -> MakeShard:
                 tar.addfile(member, io.BytesIO(content))
                 row.update(status="success", member=member.name, sha256=(digests or {}).get(row["key"], row["key"]))
         said = [
-            {"key": key, "writer": WRITER, "candidate": candidate, "origin": "synthetic", "caption": caption}
+            {"key": key, "writer": WRITER, "candidate": candidate, "origin": origin, "caption": caption}
             for key, candidate, caption, _, _ in captions
         ]
         chosen = [
@@ -94,6 +96,19 @@ def _learnable(make: MakeShard, part: int, scenes: Sequence[tuple[str, str, str,
             (key, 3, "two cats", None, False),
         ]
     return make(images, captions, name=str(part))
+
+
+@pytest.fixture(scope="session")
+def human_corpus(make_corpus_shard) -> tuple[CorpusShard, ...]:
+    """One shard of the same pictures, with two captions each that people wrote, and no selection."""
+    images, captions = {}, []
+    for number, (colour, shape, size, ground) in enumerate(product(COLOURS, SHAPES, SIZES, GROUNDS)):
+        key = f"human-{number:03d}"
+        images[key] = draw(colour, shape, size, ground)
+        captions.append((key, 1, f"a {size} {colour} {shape} on {ground}", None, False))
+        captions.append((key, 2, f"{ground} with one {size} {colour} {shape}", None, False))
+    made = make_corpus_shard(images, captions, origin="human")
+    return (replace(made, inputs={role: found for role, found in made.inputs.items() if role != "selection"}),)
 
 
 @pytest.fixture
