@@ -85,15 +85,32 @@ def find_source(name: str, revision: str | None, key: str) -> Source:
         raise UserError(f"{key}: names no model; give a local folder or a hub name such as 'org/name'")
     path = Path(name).expanduser()
     if path.is_dir():
-        if revision is not None:
-            section = key.rsplit(".", 1)[0]
-            raise UserError(f"{section}.revision: '{name}' is a local folder, which has no revisions; leave it out")
+        _refuse_revision(name, revision, key, "folder")
         return Source(key, str(path), None, is_folder=True)
     if path.exists():
         raise UserError(f"{key}: '{name}' is a file; give the folder that the model was saved to, or a hub name")
     if not _HUB_NAME.fullmatch(name):
         raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'")
     return Source(key, name, revision, is_folder=False)
+
+
+def find_file(name: str, revision: str | None, key: str) -> Source | None:
+    """A local file with weights; None if the name is another's.
+
+    Raises:
+        UserError: it is a file with a revision.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        return None
+    _refuse_revision(name, revision, key, "file")
+    return Source(key, str(path), None, is_folder=False)
+
+
+def _refuse_revision(name: str, revision: str | None, key: str, what: str) -> None:
+    if revision is not None:
+        section = key.rsplit(".", 1)[0]
+        raise UserError(f"{section}.revision: '{name}' is a local {what}, which has no revisions; leave it out")
 
 
 def _first_sentence(message: str) -> str:

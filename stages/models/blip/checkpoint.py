@@ -88,7 +88,7 @@ def load_blip(  # noqa: PLR0913, PLR0917 - what is loaded, and how
         raise UserError(f"{source.key}: '{source.location}' has no tokenizer files (tokenizer.json or vocab.txt)")
     blip = Blip(model, tokenizer, processor)  # from_pretrained has switched dropout off
     _check_parts(blip, source)
-    model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its type
+    model.to(device)
     return blip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from stages.models.blip.names import (
     without_ties,
 )
 from stages.models.loading import quiet
+from stages.models.parts import count_tokens
 
 REST_FILE: Final = "blip.safetensors"
 """Beside the weights of a class of transformers: what it has no place for, under the published names. That is what
@@ -32,7 +34,7 @@ def write_folder(state: State, description: Description, tokenizer: BertTokenize
     """Write weights, configuration, tokenizer and image processor.
 
     `architectures` in config.json names every class that the model is. transformers loads the first from the folder;
-    the others share its weights and are loaded by this package alone.
+    the second shares its weights and is loaded by this package alone, or from a folder of its own (`names.only`).
 
     Args:
         state: weights under published names, ties under any of theirs.
@@ -40,6 +42,7 @@ def write_folder(state: State, description: Description, tokenizer: BertTokenize
         tokenizer: from `load_blip_tokenizer`.
         folder: where; it is made if it is not there.
     """
+    assert count_tokens(tokenizer) <= description.text.vocabulary, "the tokenizer is another model's"
     whole = with_ties(without_position_ids(state))
     classes = classes_of(whole)
     first = next((name for name in classes[:1] if _fits(name, description)), None)
@@ -118,6 +121,11 @@ def _write_parts(description: Description, tokenizer: BertTokenizer, folder: Pat
     vision, text = description.vision, description.text
     size = {"height": vision.image_size, "width": vision.image_size}
     pixels = BlipImageProcessor(size=size, image_mean=list(vision.mean), image_std=list(vision.std))
-    tokenizer.model_max_length = text.positions
-    BlipProcessor(pixels, tokenizer).save_pretrained(folder)  # type: ignore[no-untyped-call]
-    pixels.save_pretrained(folder)  # under the name that transformers before version 5 looks for
+    own = deepcopy(tokenizer)
+    own.model_max_length = text.positions
+    BlipProcessor(pixels, own).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    # twice, under the names that transformers before version 5 looks for
+    pixels.save_pretrained(folder)
+    vocabulary = own.get_vocab()
+    words = "".join(f"{word}\n" for word in sorted(vocabulary, key=vocabulary.__getitem__))
+    (folder / "vocab.txt").write_text(words, encoding="utf-8")

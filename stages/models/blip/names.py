@@ -86,6 +86,16 @@ def places(state: State, name: str) -> dict[str, str]:
     return {ours: _renamed(ours, _TOWER, _PUBLISHED, _TRANSFORMERS) for ours in kept}
 
 
+def only(state: State, name: str) -> dict[str, Tensor]:
+    """The part of a model that one class has a place for, such as the captioner of a pretrained one.
+
+    Args:
+        state: under published names, ties under all of theirs.
+        name: the class.
+    """
+    return {ours: state[ours] for ours in places(state, name)}
+
+
 def with_ties(state: State) -> dict[str, Tensor]:
     """A model's weights under all their names: what a decoder lacks is its encoder's, what its head lacks the words'.
 

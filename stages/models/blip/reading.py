@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -21,7 +20,7 @@ from stages.models.blip.names import PARTS, State, from_transformers, to_transfo
 from stages.models.blip.published import DESCRIPTION
 from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.parts import check_weights
-from stages.models.source import Source, find_source
+from stages.models.source import Source, find_file, find_source
 
 KIND: Final = "a BLIP"
 ADVICE: Final = "give a `.pth` file of BLIP, or a folder or hub name such as 'Salesforce/blip-itm-base-coco'"
@@ -49,9 +48,8 @@ def read_blip(name: str, revision: str | None, key: str) -> BlipCheckpoint:
     Raises:
         UserError: there is no such model, it is broken, or it is no BLIP.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return _read_file(Source(key, str(path), None, is_folder=False))
+    if (file := find_file(name, revision, key)) is not None:
+        return _read_file(file)
     source = find_source(name, revision, key)
     try:
         with quiet():
@@ -67,9 +65,10 @@ def read_blip(name: str, revision: str | None, key: str) -> BlipCheckpoint:
             processor: Any = BlipImageProcessor.from_pretrained(source.location, revision=source.revision or "main")
     except LOADING_ERRORS as error:
         raise source.error(KIND, error) from None
-    if others := {read.vision_config.hidden_act, read.text_config.hidden_act} - {"gelu"}:
+    halves: tuple[Any, Any] = (read.vision_config, read.text_config)
+    if others := {half.hidden_act for half in halves} - {"gelu"}:
         raise _broken(source, f"its activation is {min(others)}, BLIP's is gelu")
-    return BlipCheckpoint(state, _describe(state, _untold(read, processor), source), source.location)
+    return BlipCheckpoint(state, _describe(state, _untold(*halves, processor), source), source.location)
 
 
 def read_folder(source: Source, dtype: torch.dtype | str = "auto") -> tuple[dict[str, Tensor], BlipConfig]:
@@ -89,7 +88,7 @@ def read_folder(source: Source, dtype: torch.dtype | str = "auto") -> tuple[dict
     state = load_file(rest) if rest else {}
     if not _is_whole(state, classes[0]):
         model, info = load_first(getattr(transformers, classes[0]), source, config, dtype)
-        check_weights(source, info, KIND)
+        check_weights(source, info, f"a {classes[0]}")
         state |= from_transformers(model.state_dict())
     return with_ties(without_position_ids(state)), config
 
@@ -130,9 +129,8 @@ def _is_whole(rest: State, name: str) -> bool:
     return {held.split(".", 1)[0] for held in rest} >= PARTS[name]
 
 
-def _untold(config: BlipConfig, processor: Any) -> Untold:
+def _untold(vision: Any, text: Any, processor: Any) -> Untold:
     """What a folder says that its weights do not."""
-    vision, text = config.vision_config, config.text_config
     return {
         "vision": {
             "heads": vision.num_attention_heads,

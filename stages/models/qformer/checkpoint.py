@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from transformers.utils.hub import cached_file
 from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.qformer.names import from_bert, from_lavis, from_transformers
-from stages.models.source import Source, find_source
+from stages.models.source import Source, find_file, find_source
 
 HEADS_FILE = "pretraining_heads.safetensors"
 """Beside a `Blip2ForImageTextRetrieval` that was exported here: what that class has no place for, under our names."""
@@ -45,9 +44,8 @@ def read_checkpoint(name: str, revision: str | None, key: str) -> Checkpoint:
     Raises:
         UserError: there is no such checkpoint, it is broken, or it is neither BERT nor BLIP-2's first stage.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return _read_lavis(Source(key, str(path), None, is_folder=False))
+    if (file := find_file(name, revision, key)) is not None:
+        return _read_lavis(file)
     source = find_source(name, revision, key)
     try:
         with quiet():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plain_blip
@@ -20,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from transformers import (
     AutoProcessor,
     BertTokenizer,
+    BlipConfig,
     BlipForConditionalGeneration,
     BlipForImageTextRetrieval,
     BlipForQuestionAnswering,
@@ -28,7 +31,9 @@ from transformers.utils import logging as transformers_logging
 
 from stages.errors import UserError
 from stages.models.bert_tokenizer import load_blip_tokenizer
+from stages.models.blip.description import ImageTower, TextStack, describe
 from stages.models.blip.folder import REST_FILE, write_folder
+from stages.models.blip.names import from_transformers, only, with_ties, without_ties
 from stages.models.blip.positions import resize
 from stages.models.blip.published import write_pth
 from stages.models.blip.reading import BlipCheckpoint, read_blip
@@ -127,28 +132,53 @@ def test_nothing_is_kept_twice(saved: Callable[[str], tuple[Path, Path]]):
     """Of a pretrained model what encoder and decoder share is in the folder once; a captioner is one file."""
     folder = saved("pretraining")[1]
     own, rest = load_file(folder / "model.safetensors"), load_file(folder / REST_FILE)
-    distinct = {value.data_ptr(): value.numel() for name, value in made("pretraining").items()}
-    ids = [value.numel() for name, value in made("pretraining").items() if name.endswith("position_ids")]
-    kept = sum(value.numel() for value in [*own.values(), *rest.values()])
-    assert kept <= sum(distinct.values()) - min(ids)
+    weights = [value for name, value in made("pretraining").items() if not name.endswith("position_ids")]
+    distinct = {value.data_ptr(): value.numel() for value in weights}
+    assert sum(value.numel() for value in [*own.values(), *rest.values()]) == sum(distinct.values())
     assert not any("crossattention" in name for name in rest if name.startswith("text_decoder"))
     assert not (saved("captioning")[1] / REST_FILE).exists()
 
 
-def load(kind: str, folder: Path):
+@pytest.mark.parametrize("tied", ["", "attention", "crossattention", "all"])
+def test_whatever_is_tied_is_found_again(tied: str):
+    """The sharing variants of the paper's table 3."""
+    state = plain_blip.compared(SIZES) | plain_blip.decoder(SIZES, SIZES.vision)
+    for name in [name for name in state if name.startswith("text_encoder.")]:
+        if tied and f".{tied}." not in name:
+            state["text_decoder.bert." + name.removeprefix("text_encoder.")] = state[name]
+    words = state["text_decoder.bert.embeddings.word_embeddings.weight"]
+    state["text_decoder.cls.predictions.decoder.weight"] = words
+    assert_equal(with_ties(without_ties(state)), state)
+
+
+@pytest.mark.parametrize(("width", "layers", "heads", "millions"), [(768, 12, 12, 224), (1024, 24, 16, 446)])
+def test_the_published_sizes_are_told_from_the_weights(width: int, layers: int, heads: int, millions: int):
+    vision = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config = BlipConfig(
+        vision_config=vision | {"intermediate_size": 4 * width}, text_config={"num_attention_heads": 12}
+    )
+    with torch.device("meta"):
+        model = BlipForConditionalGeneration(config)
+    assert round(sum(weight.numel() for weight in model.parameters()) / 1e6) == millions
+    found = describe(from_transformers(model.state_dict()), {})
+    assert found.vision == ImageTower(width, layers, heads, patch=16, image_size=384, inner=4 * width)
+    assert found.text == TextStack(768, 12, 12, inner=3072, vocabulary=30524, positions=512, source_width=width)
+    assert (found.vision.epsilon, found.text.epsilon, found.text.dropout, found.projection) == (1e-6, 1e-12, 0.1, 256)
+
+
+def load(kind: str, folder: Path) -> tuple[Any, Any]:
     """As anybody would; a warning, or a key too many or too few, fails."""
     said: list[str] = []
-    logger = transformers_logging.get_logger("transformers")
-    level, write = logger.level, logger.warning
-    logger.warning = lambda text, *more, **named: said.append(str(text))  # type: ignore[method-assign]
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    transformers_logging.add_handler(listener)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             model, info = CLASSES[kind].from_pretrained(folder, output_loading_info=True)
             processor = AutoProcessor.from_pretrained(folder)
     finally:
-        logger.warning = write  # type: ignore[method-assign]
-        logger.setLevel(level)
+        transformers_logging.remove_handler(listener)
     assert said == []
     assert not any(info[which] for which in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
     return model, processor
@@ -159,12 +189,19 @@ def close(found: Tensor, wanted: Tensor) -> bool:
 
 
 @torch.no_grad()
-def test_transformers_says_captions_alike(saved: Callable[[str], tuple[Path, Path]], image: Image.Image):
-    model, processor = load("captioning", saved("captioning")[1])
+@pytest.mark.parametrize("kind", ["captioning", "pretraining"])
+def test_transformers_says_captions_alike(
+    kind: str, saved: Callable[[str], tuple[Path, Path]], image: Image.Image, tokenizer: BertTokenizer, tmp_path: Path
+):
+    """A pretrained model's captioner as well, from a folder of its own."""
+    whole = read_blip(str(saved(kind)[0]), None, KEY)
+    write_folder(only(whole.state, "BlipForConditionalGeneration"), whole.description, tokenizer, tmp_path)
+    model, processor = load("captioning", tmp_path)
     inputs = processor(images=image, text=TEXT, return_tensors="pt")
     inputs["input_ids"][:, 0] = ID["[DEC]"]
-    plain = PlainBlip(made("captioning"))
+    plain = PlainBlip(made(kind))
     ids = inputs["input_ids"][0].tolist()
+    assert (tmp_path / "vocab.txt").read_text().split() == small_models.VOCABULARY
     assert ids == [ID["[DEC]"], *(ID[word] for word in TEXT.split()), ID["[SEP]"]]
     wanted = plain.words(ids, plain.image(inputs["pixel_values"][0]))
     assert close(model(**inputs).logits[0], wanted)
@@ -305,6 +342,11 @@ def test_another_image_size_changes_the_positions_alone(
         resize(read.state, read.description, 60, "finetune.image_size")
 
 
+def test_a_file_has_no_revision(saved: Callable[[str], tuple[Path, Path]]):
+    with pytest.raises(UserError, match=r"captioner\.revision: '.*' is a local file, which has no revisions"):
+        read_blip(str(saved("captioning")[0]), "main", KEY)
+
+
 class Harm:
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
         return exec, ("raise SystemExit('code of the file ran')",)
@@ -346,5 +388,5 @@ def test_a_folder_of_another_kind_is_told_in_a_line(tmp_path: Path, saved: Calla
         (tmp_path / part.name).write_bytes(part.read_bytes())
     document = json.loads((whole / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(document | {"architectures": ["BlipForQuestionAnswering"]}))
-    with pytest.raises(UserError, match="is not a BLIP: .* of the weights of one are not in it"):
+    with pytest.raises(UserError, match=r"is not a BlipForQuestionAnswering: .* of the weights of one are not in it"):
         read_blip(str(tmp_path), None, KEY)
