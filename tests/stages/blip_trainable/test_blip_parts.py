@@ -9,8 +9,10 @@ import pytest
 import torch
 from small_blip import config, make_batch, ours
 
+from stages.models.blip.trainable.both import BothBatch
 from stages.models.blip.trainable.losses import IGNORED, alpha_at, draw, match, pretraining_weights, retrieval_weights
 from stages.models.blip.trainable.pretraining import Pretraining, PretrainingBatch
+from stages.models.blip.trainable.retrieval import RetrievalBatch
 from stages.models.blip.trainable.texts import Texts, moved
 from stages.models.blip.trainable.vision import Block, VisionTransformer
 
@@ -104,5 +106,7 @@ def test_one_pair_alone_has_no_negatives():
 
 def test_a_batch_is_moved_whole():
     batch = PretrainingBatch(torch.zeros(1), Texts.of([[2, 3]]), torch.zeros(2, 1), 0.4)
+    pairs = RetrievalBatch(*batch[:2], torch.zeros(1), *batch[2:])
+    assert moved(BothBatch(pairs, batch.texts), torch.device("meta")).pairs.texts.ids.is_meta
     there = moved(batch, torch.device("meta"))
     assert (there.images.is_meta, there.texts.ids.is_meta, there.texts.lengths, there.alpha) == (True, True, (2,), 0.4)
