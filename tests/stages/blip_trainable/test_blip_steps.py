@@ -18,6 +18,7 @@ from small_blip import (
     ours,
 )
 
+from stages.models.blip.trainable.both import BothBatch, CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning, CaptioningBatch
 from stages.models.blip.trainable.pretraining import LossWeights, Pretraining
 from stages.models.blip.trainable.reading import Look
@@ -92,6 +93,22 @@ def test_logits_are_those_of_padded_passes():
     wanted = naive.text_decoder(ids, attention_mask=real, encoder_hidden_states=embeds, use_cache=False).logits
     rows = objective.text_decoder.bert(texts.begin_with(START), [look], causal=True)
     assert_close(objective.text_decoder.logits(rows), wanted[real.bool()], "next words")
+
+
+@pytest.mark.parametrize("sharing", ["all but self-attention", "all but cross-attention"])
+def test_both_in_one_is_retrieval_and_captioning_of_shared_weights(sharing):
+    naive = Naive(sharing)
+    objective = begin_as(naive, CaptioningRetrieval(config(sharing), prompt=3), retrieval=True)
+    batch, captions = make_batch(0, [1, 2, 1, 3]), make_texts(4, 7)
+    (wanted,) = naive_blip.retrieval(naive, [batch], across=False)
+    lm = naive_blip.captioning(naive, batch | {"texts": captions}, 3)
+    found = objective(BothBatch(ours(batch), Texts.of(captions)))
+    for name, value in (wanted | {"lm": lm, "loss": wanted["loss"] + lm}).items():
+        if name != "itm_logits":
+            assert_close(getattr(found, name), value, name)
+    (wanted["loss"] + lm).backward()
+    found.loss.backward()
+    assert_same_gradients(objective, naive)
 
 
 @pytest.mark.parametrize("prompt", [1, 3])

@@ -17,7 +17,7 @@ from stages.models.blip.trainable.loading import load
 
 _STACKS = ("text_encoder", "text_encoder_m", "text_decoder.bert")
 _HEAD = "text_decoder.cls.predictions"
-_TABLES = ("word_embeddings.weight", "position_embeddings.weight", "predictions.bias")
+_TABLES = ("word_embeddings.weight", "position_embeddings.weight", "predictions.bias", "decoder.bias")
 """Weights with a row per word or position: BERT lacks the marks' rows, and may know more positions."""
 _LEFT_OUT = ("head.", "head_dist.", "fc_norm.", "pre_logits.", "dist_token")
 """What image towers have behind their tokens."""

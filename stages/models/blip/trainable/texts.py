@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -57,6 +57,11 @@ class Texts(NamedTuple):
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:
-    """A batch on a device: its tensors and its texts; what else it holds stays as it is."""
-    parts = batch._asdict().items()
-    return batch._replace(**{name: part.to(device) for name, part in parts if isinstance(part, Tensor | Texts)})
+    """A batch on a device: its tensors and texts, and those of batches in it; what else it holds stays as it is."""
+    return batch._replace(**{name: _moved(part, device) for name, part in batch._asdict().items()})
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    if isinstance(part, Tensor | Texts):
+        return part.to(device)
+    return moved(part, device) if hasattr(part, "_replace") else part
