@@ -46,7 +46,7 @@ WANTED: Final[dict[Role, str]] = {
     "ranker": "a model that compares images with texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
     "filter": "a model that gives the probability of a match, such as 'Salesforce/blip-itm-large-coco'",
     "tower": "a transformer that reads images, such as 'ViT-L-14-quickgelu' with pretrained: openai",
-    "encoder": "a model that embeds images and texts",
+    "encoder": "a model that embeds images and texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
 }
 
 

@@ -115,6 +115,10 @@ class PairScorer(Protocol):
 class DualEncoder(Protocol):
     """A model with a tower for images and one for texts, whose embeddings share a space."""
 
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB image to the model's pixels, (3, height, width), float32."""
+        ...
+
     def prepare(self, text: str) -> str:
         """The text as the model is to read it."""
         ...

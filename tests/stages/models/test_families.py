@@ -36,8 +36,8 @@ CAN: dict[str, tuple[str, set[Role]]] = {
     "vqa": ("a BLIP model that answers questions", set()),
     "blip2-itm": ("a BLIP-2 matching model", {"ranker", "filter"}),
     "blip2-opt": ("a BLIP-2 captioner", set()),
-    "clip": ("transformers' CLIP", {"ranker"}),
-    "siglip": ("transformers' SigLIP", {"ranker", "filter"}),
+    "clip": ("transformers' CLIP", {"ranker", "encoder"}),
+    "siglip": ("transformers' SigLIP", {"ranker", "encoder", "filter"}),
     "llava": (
         "a model of transformers of type 'llava' (LlavaForConditionalGeneration), which is not known here",
         set(),
