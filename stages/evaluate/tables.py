@@ -1,4 +1,4 @@
-"""The table that an evaluation leaves."""
+"""The tables that evaluations leave."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ Model = Literal[
     "qformer_itc",  # the Q-Former's embeddings alone
     "clip_zero_shot",  # the embeddings of the CLIP whose image tower is frozen under the Q-Former
     "mean_pooled",  # the features that the Q-Former reads, averaged, as CLIP's image embedding
+    "matcher_itm",  # a matching model's, ranked anew likewise: what BLIP reports
+    "matcher_itc",  # its embeddings alone
     "chance",  # any order, as likely as any other
 ]
 Direction = Literal["image_to_text", "text_to_image"]

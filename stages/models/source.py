@@ -86,14 +86,26 @@ def find_source(name: str, revision: str | None, key: str) -> Source:
     path = Path(name).expanduser()
     if path.is_dir():
         if revision is not None:
-            section = key.rsplit(".", 1)[0]
-            raise UserError(f"{section}.revision: '{name}' is a local folder, which has no revisions; leave it out")
+            raise UserError(
+                f"{key_of(key, 'revision')}: '{name}' is a local folder, which has no revisions; leave it out"
+            )
         return Source(key, str(path), None, is_folder=True)
     if path.exists():
         raise UserError(f"{key}: '{name}' is a file; give the folder that the model was saved to, or a hub name")
     if not _HUB_NAME.fullmatch(name):
         raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'")
     return Source(key, name, revision, is_folder=False)
+
+
+def key_of(model: str, what: str) -> str:
+    """The key that says more of a model: `caption.revision` beside `caption.model`."""
+    section, _, field = model.rpartition(".")
+    return f"{section}.{field_of(field, what)}"
+
+
+def field_of(model: str, what: str) -> str:
+    """The same of a field of a recipe: `revision` beside `model`, `clip_revision` beside `clip`."""
+    return what if model == "model" else f"{model}_{what}"
 
 
 def _first_sentence(message: str) -> str:

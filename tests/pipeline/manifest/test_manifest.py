@@ -283,7 +283,7 @@ WRONG = {
     ),
     "nothing to evaluate": (
         EVALUATED.replace("pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\n", ""),
-        "28: evaluate: reads qformer, which nothing above it writes; add a section 'pretrain' above it",
+        "28: evaluate: has no model to measure; name a `matcher`, or add a section 'pretrain' above it",
     ),
     "too few candidates": (
         EVALUATED.replace("top_k: 20", "top_k: 5"),

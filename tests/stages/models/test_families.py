@@ -31,10 +31,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 CAN: dict[str, tuple[str, set[Role]]] = {
     "captioner": ("a BLIP captioner", {"captioner"}),
-    "itm": ("a BLIP matching model", {"ranker", "filter"}),
-    "blip": ("a BLIP model", {"captioner", "ranker", "filter"}),
+    "itm": ("a BLIP matching model", {"ranker", "filter", "retriever"}),
+    "blip": ("a BLIP model", {"captioner", "ranker", "filter", "retriever"}),
     "vqa": ("a BLIP model that answers questions", set()),
-    "blip2-itm": ("a BLIP-2 matching model", {"ranker", "filter"}),
+    "blip2-itm": ("a BLIP-2 matching model", {"ranker", "filter", "retriever"}),
     "blip2-opt": ("a BLIP-2 captioner", set()),
     "clip": ("transformers' CLIP", {"ranker", "encoder"}),
     "siglip": ("transformers' SigLIP", {"ranker", "encoder", "filter"}),
