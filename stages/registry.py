@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from stages.annotate.spec import SPEC as ANNOTATE
+from stages.caption.spec import PREDICT
 from stages.caption.spec import SPEC as CAPTION
 from stages.contract import StageSpec
 from stages.dedup.spec import SPEC as DEDUP
 from stages.download.spec import SPEC as DOWNLOAD
+from stages.evaluate.spec import CAPTIONS as EVALUATE_CAPTIONS
 from stages.evaluate.spec import SPEC as EVALUATE
 from stages.hash.spec import SPEC as HASH
 from stages.pretrain.spec import SPEC as PRETRAIN
@@ -16,5 +18,19 @@ from stages.urls.spec import SPEC as URLS
 
 STAGES: dict[str, StageSpec] = {
     spec.name: spec
-    for spec in (URLS, DOWNLOAD, HASH, DEDUP, ANNOTATE, CAPTION, RANK, FILTER, SELECT, PRETRAIN, EVALUATE)
+    for spec in (
+        URLS,
+        DOWNLOAD,
+        HASH,
+        DEDUP,
+        ANNOTATE,
+        CAPTION,
+        RANK,
+        FILTER,
+        SELECT,
+        PRETRAIN,
+        EVALUATE,
+        PREDICT,
+        EVALUATE_CAPTIONS,
+    )
 }

@@ -1,6 +1,7 @@
 """The best of ITC, ranked anew: the raw ITM logit of "it matches" plus ITC's cosine, as BLIP and BLIP-2 do.
 
-A sum in the published code of both, although the papers' words suggest ITM alone. What is no candidate ranks below all that are.
+A sum in the published code of both, although the papers' words suggest ITM alone. What is no candidate ranks below all
+that are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The evaluate stage, declared: image-text retrieval where people wrote the captions, with one model or several."""
+"""The stages that measure, declared: retrieval where people wrote the captions, and captions against people's."""
 
 from __future__ import annotations
 
@@ -79,5 +79,45 @@ SPEC = StageSpec(
     compute="stages.evaluate.compute:Evaluate",
     grain="run",
     check=check,
+    uses=frozenset({"measure"}),
+)
+
+
+class CaptionsRecipe(Recipe):
+    """What the captions that `predict` wrote are measured by, besides CIDEr-D, BLEU and ROUGE-L."""
+
+    clip: OptionalModelRef = None
+    """A model of images and texts for CLIPScore, in the paper `ViT-B-32-quickgelu` of openai; None leaves it out."""
+    clip_pretrained: OptionalModelRef = None
+    """Weights for open_clip, such as `openai`; see `rank`."""
+    clip_revision: str | None = None
+    """The hub commit (or tag) of `clip`; None for a local folder."""
+    dtype: Dtype = "float32"
+    """The number format that `clip` computes in."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CaptionsRecipe:
+        if self.clip is None and (self.clip_pretrained or self.clip_revision):
+            raise ValueError("clip_pretrained and clip_revision are about `clip`, which is not set; leave them out")
+        return self
+
+
+class CaptionsRun(ModelRunOptions):
+    """Where and how fast captions are measured."""
+
+    deadline: Seconds = 86_400.0
+    """Seconds that one attempt may take, in which all sets are measured; then its worker is replaced."""
+
+
+CAPTIONS = StageSpec(
+    name="evaluate_captions",
+    version=1,
+    reads={"urls": Port("urls"), "images": Port("images"), "predictions": Port("predictions")},
+    writes="captioning",
+    recipe=CaptionsRecipe,
+    run=CaptionsRun,
+    models={"clip": "encoder"},
+    compute="stages.evaluate.captions:EvaluateCaptions",
+    grain="run",
     uses=frozenset({"measure"}),
 )

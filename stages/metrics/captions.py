@@ -15,7 +15,7 @@ CAPTION_METRICS: Final = ("CIDEr-D", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "RO
 """In the order in which `score` gives them."""
 MISSING: Final = (
     "CIDEr, BLEU and ROUGE are left out, for pycocoevalcap is not installed; "
-    "install it by `pip install 'capfilt[metrics]'`"
+    "install it by `pip install 'capfilt[metrics]'`, delete the folder of this result, and run again"
 )
 """What is said where the extra is not there."""
 
