@@ -20,6 +20,7 @@ from pipeline.session import Session, write_session
 from pipeline.sql.catalog import connect, write_catalog
 from pipeline.sql.compaction import MANY, compact
 from pipeline.upkeep.forget import apply_list
+from pipeline.watch.captioning import captioning
 from pipeline.watch.console import Console
 from pipeline.watch.display import duration, make_display
 from pipeline.watch.monitor import Monitor
@@ -38,8 +39,8 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         console: where progress goes.
 
     Returns:
-        The outcome: summary, funnel, retrieval, failed and blocked shards, where the tables lie, and for who goes on
-        from there the session and its `views`.
+        The outcome: summary, funnel, retrieval, captioning, failed and blocked shards, where the tables lie, and for
+        who goes on from there the session and its `views`.
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
@@ -92,6 +93,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "blocked": {name: sorted(state.blocked) for name, state in schedule.nodes.items() if state.blocked},
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),
+        "captioning": captioning(catalog),
         "output": session.store.root,
         "catalog": patiently(lambda: write_catalog(session.graph, session.store, session.others())),
     }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 
 from stages import tables
-from stages.evaluate.tables import RETRIEVAL
+from stages.evaluate.tables import CAPTIONING, RETRIEVAL
 from stages.pretrain.tables import METRICS
+from stages.results import coco_results
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Kind:
     """Whether it is the history of a training, beside which the model lies: one that is kept when its data changes."""
     end: bool = True
     """Whether it may be what somebody is after; else it is made for other steps alone."""
+    sides: Mapping[str, Callable[[pa.Table], bytes]] = field(default_factory=dict)
+    """The side files that say the same as the table in another format, by ending, and what makes them of it; all others
+    are tars with a sample per row, or none."""
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -34,11 +38,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "hashes": Kind(tables.HASHES, "raw_hashes", end=False),
     "duplicates": Kind(tables.DUPLICATES, "duplicates", end=False),
     "captions": Kind(tables.CAPTIONS, "raw_captions"),
+    "predictions": Kind(tables.PREDICTIONS, "predictions", sides={"json": coco_results}),
     "similarities": Kind(tables.SIMILARITIES, "raw_rank", end=False),
     "matches": Kind(tables.MATCHES, "raw_filter", end=False),
     "selection": Kind(tables.SELECTION, "raw_select"),
     "qformer": Kind(METRICS, "pretraining", is_model=True),
     "checkpoint": Kind(tables.TRAINING, "training", is_model=True),
     "retrieval": Kind(RETRIEVAL, "retrieval"),
+    "captioning": Kind(CAPTIONING, "captioning"),
 }
 """By the name that the stages' ports have for it."""

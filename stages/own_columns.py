@@ -18,7 +18,7 @@ OURS = frozenset(
         # of what a training and an evaluation leave
         *("phase", "step", "epoch", "lr", "loss", "itc", "itm", "itg", "itm_accuracy", "temperature", "grad_norm"),
         *("images_per_second", "images", "r1_image_to_text", "r1_text_to_image", "chance"),
-        *("model", "direction", "k", "recall", "texts"),
+        *("model", "direction", "k", "recall", "texts", "tokenizer"),
         # of the views
         *("shard", "host", "text_tag", "stage", "count", "urls", "failed", "rows", "without", "made_by", "round"),
         "table_path",  # while tables are read

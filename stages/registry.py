@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from stages.annotate.spec import SPEC as ANNOTATE
+from stages.caption.spec import PREDICT
 from stages.caption.spec import SPEC as CAPTION
 from stages.contract import StageSpec
 from stages.dedup.spec import SPEC as DEDUP
 from stages.download.spec import SPEC as DOWNLOAD
+from stages.evaluate.spec import CAPTIONS as EVALUATE_CAPTIONS
 from stages.evaluate.spec import SPEC as EVALUATE
 from stages.finetune.spec import SPEC as FINETUNE
 from stages.hash.spec import SPEC as HASH
@@ -32,5 +34,7 @@ STAGES: dict[str, StageSpec] = {
         FINETUNE,
         PRETRAIN,
         EVALUATE,
+        PREDICT,
+        EVALUATE_CAPTIONS,
     )
 }

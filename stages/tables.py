@@ -77,6 +77,18 @@ CAPTIONS = pa.schema(
 a number. An image that could not be captioned has one row, of number 0 and without a text, whose error says what it is,
 and where there are details, a colon and these."""
 
+PREDICTIONS = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("result_id", pa.string(), nullable=False),  # what the image is called in results, mostly a number
+        pa.field("subset", pa.string()),  # which part of the benchmark it belongs to (NoCaps: `in-domain`, ...)
+        pa.field("caption", pa.string(), nullable=False),  # "" with an error
+        pa.field("logprob", pa.float32()),  # as in CAPTIONS
+        pa.field("error", pa.string()),  # why the image could not be captioned; None normally
+    ]
+)
+"""One row per image that is measured on, in the order of its list."""
+
 SIMILARITIES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -120,7 +132,7 @@ TRAINING = pa.schema(
 CHECKPOINT: Final = "checkpoint"
 """The ending of the folder beside such a table."""
 
-ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, SIMILARITIES, MATCHES, SELECTION, TRAINING)
+ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, PREDICTIONS, SIMILARITIES, MATCHES, SELECTION, TRAINING)
 
 Reason = Literal[
     "kept",  # among the best k

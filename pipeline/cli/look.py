@@ -54,6 +54,7 @@ def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     from pipeline.session import open_output
     from pipeline.sql.catalog import connect
     from pipeline.watch import report
+    from pipeline.watch.captioning import captioning
     from pipeline.watch.outcome import print_status
     from pipeline.watch.runs import runs
 
@@ -68,6 +69,7 @@ def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
                 "losses": report.losses(catalog),
                 "hosts": report.worst_hosts(catalog),
                 "retrieval": report.retrieval(catalog),
+                "captioning": captioning(catalog),
                 "failed": report.failed_shards(session),
                 "damaged": damaged_files(session.graph, session.store),
             }

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wiring, wire
 from pipeline.manifest.errors import Problem
-from stages.contract import FROM, LEARNT_FROM, PairModelRecipe, PretrainedRecipe, Wired
+from stages.contract import FROM, LEARNT_FROM, Wired, model_fields
 from stages.errors import UserError
 from stages.kinds import KINDS
 from stages.models import families
 from stages.models.family import ModelName
+from stages.models.source import field_of
 from stages.registry import STAGES
 from stages.urls.settings import SourceSettings
 
@@ -23,7 +24,7 @@ def contradictions(sources: Mapping[str, SourceSettings], steps: Sequence[Step])
     found += [Problem(place, words) for place, words in wiring.problems]
     for position, step in enumerate(steps):
         found += _of_step(step, wiring, sources)
-        found += _of_model(step)
+        found += _of_models(step)
         found += _of_reads(step, steps)
         found += _unread(position, steps, wiring)
     return list(dict.fromkeys(found))
@@ -51,19 +52,21 @@ def _of_step(step: Step, wiring: Wiring, sources: Mapping[str, SourceSettings]) 
         yield Problem((*step.place, *key) if step.place else (), step.told(words))
 
 
-def _of_model(step: Step) -> Iterator[Problem]:
-    """Whether a model that is here is what the step needs; another one is looked at by who loads it."""
-    recipe = step.recipe
-    if step.spec.model is None or not isinstance(recipe, PretrainedRecipe) or recipe.model.startswith(FROM):
-        return
-    pretrained = recipe.pretrained if isinstance(recipe, PairModelRecipe) else None
-    name = ModelName(f"{step.section}.model", recipe.model, pretrained, recipe.revision)
-    if families.is_at_hand(name):
-        try:
-            families.check(name, step.spec.model)
-        except UserError as error:
-            key, _, words = str(error).partition(": ")
-            yield Problem((*step.place, key.rpartition(".")[2]), words)
+def _of_models(step: Step) -> Iterator[Problem]:
+    """Whether models that are here are what the step needs; another one is looked at by who loads it."""
+    wanted = {"model": step.spec.model, **step.spec.models}
+    named = dict(model_fields(step.recipe))
+    for field, role in wanted.items():
+        if role is None or field not in named or named[field].startswith(FROM):
+            continue
+        more = [getattr(step.recipe, field_of(field, what), None) for what in ("pretrained", "revision")]
+        name = ModelName(f"{step.section}.{field}", named[field], *more)
+        if families.is_at_hand(name):
+            try:
+                families.check(name, role)
+            except UserError as error:
+                key, _, words = str(error).partition(": ")
+                yield Problem((*step.place, key.rpartition(".")[2]), words)
 
 
 def _of_reads(step: Step, steps: Sequence[Step]) -> Iterator[Problem]:

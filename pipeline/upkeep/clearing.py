@@ -82,7 +82,8 @@ def _rewrite(store: Store, folder: Folder, shard: str, keys: pa.Array, done: Cle
         return
     links = _sides(metadata, linked=True)
     with scratch_folder() as scratch:
-        sides = _copy_sides(artifact, _sides(metadata, linked=False), set(keys.to_pylist()), scratch)
+        made = {ending: make(after) for ending, make in KINDS[folder.kind].sides.items()}
+        sides = _copy_sides(artifact, _sides(metadata, linked=False), set(keys.to_pylist()), made, scratch)
         own = {name: value for name, value in metadata.items() if name != "attempt" and not name.startswith("side.")}
         done_again = Output(after, sides=sides, links=links)
         store.commit(folder.url, shard, done_again, own, instead_of=metadata["attempt"])
@@ -113,9 +114,15 @@ def _sides(metadata: dict[str, str], *, linked: bool) -> dict[str, str]:
     return {ending: value for ending, value in named.items() if ("/" in value) == linked}
 
 
-def _copy_sides(artifact: Artifact, sides: Collection[str], keys: set[str], scratch: Path) -> dict[str, Path]:
+def _copy_sides(
+    artifact: Artifact, sides: Collection[str], keys: set[str], made: Mapping[str, bytes], scratch: Path
+) -> dict[str, Path]:
+    """The side files without some keys: `made` anew of the table, or copied."""
     copies = {ending: scratch / f"side.{ending}" for ending in sides}
     for ending, copy in copies.items():
+        if ending in made:
+            copy.write_bytes(made[ending])
+            continue
         _copy_tar(artifact.side(ending), copy, keys, artifact.url)
     return copies
 

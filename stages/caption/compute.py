@@ -26,17 +26,18 @@ Written: TypeAlias = list[family.Caption] | str
 class Caption:
     """The caption stage's compute."""
 
-    def __init__(self, recipe: CaptionRecipe, run: ModelRunOptions) -> None:
+    def __init__(self, recipe: CaptionRecipe, run: ModelRunOptions, section: str = "caption") -> None:
+        """Load the model; `section` is the stage's name, for messages."""
         limit_threads(run.threads)
         self._recipe = recipe
         self._batch_size = run.batch_size
-        self._numbers = NumberFormat("caption", recipe.dtype)
+        self._numbers = NumberFormat(section, recipe.dtype)
         self._captioner = families.load_captioner(
-            family.ModelName("caption.model", recipe.model, revision=recipe.revision),
+            family.ModelName(f"{section}.model", recipe.model, revision=recipe.revision),
             recipe.prompt,
             _sampling(recipe),
             recipe.dtype,
-            resolve_device(run.device, "caption.run.device"),
+            resolve_device(run.device, f"{section}.run.device"),
         )
 
     def __call__(self, shard: Shard) -> Output:
@@ -46,15 +47,19 @@ class Caption:
             UserError: the captioner's numbers are not finite for too many of the images (`stages.models.finite`).
         """
         images, copies = shard.one("images"), duplicates(shard)
-        written = self._write(images, copies)
+        written = self.write(images, copies)
         keys = (key for key in _downloaded(images) if key not in copies)
         rows = [row for key in keys for row in _rows(key, shard.writer, written[key])]
         failed = sum(isinstance(found, str) for found in written.values())
         counts = {"images": len(written) - failed, "captions": len(rows) - failed, "failed": failed}
         return Output(pa.Table.from_pylist(rows, schema=CAPTIONS), counts=counts)
 
-    def _write(self, images: Artifact, copies: Collection[str]) -> dict[str, Written]:
-        """The sampled captions of every image that is no copy, by key; or why it has none."""
+    def write(self, images: Artifact, copies: Collection[str] = ()) -> dict[str, Written]:
+        """The captions of every image that is no copy, by key; or why it has none.
+
+        Raises:
+            UserError: the captioner's numbers are not finite for too many of the images (`stages.models.finite`).
+        """
         recipe, looked_at = self._recipe, 0
         written: dict[str, Written] = {}
         for batch in batches(images, self._captioner.preprocess, self._batch_size, copies):

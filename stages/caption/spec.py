@@ -1,4 +1,4 @@
-"""The caption stage, declared: n sampled captions for each downloaded image."""
+"""The stages that write captions, declared: candidates for a corpus, and predictions that are measured."""
 
 from __future__ import annotations
 
@@ -48,11 +48,7 @@ class CaptionRecipe(PretrainedRecipe):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> CaptionRecipe:
-        if self.min_length > self.max_length:
-            raise ValueError(
-                f"min_length {self.min_length} is more than max_length {self.max_length}; "
-                "lower the one or raise the other"
-            )
+        _check_lengths(self.min_length, self.max_length)
         if self.beams is None and self.top_k == 1 and self.candidates > 1:
             raise ValueError(
                 f"top_k 1 leaves one token to choose, so that all candidates {self.candidates} would be the same; "
@@ -76,6 +72,50 @@ class CaptionRecipe(PretrainedRecipe):
             )
         return self
 
+
+class PredictRecipe(PretrainedRecipe):
+    """Which captioner is measured, and how it searches; the defaults are BLIP's on COCO.
+
+    Lengths are counted as in `CaptionRecipe`: BLIP's 20 and 5, less the four tokens that a caption begins with.
+    """
+
+    prompt: str = "a picture of "
+    """What the captions begin with; it is not part of them."""
+    beams: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Texts that are followed; the best one is taken. 1 is greedy."""
+    max_length: Annotated[int, Field(ge=1, le=1024)] = 16
+    """A caption is cut after so many tokens."""
+    min_length: Annotated[int, Field(ge=0, le=1024)] = 1
+    """So many tokens come before a caption may end."""
+    repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    """As in `CaptionRecipe`; BLIP has 1.1 on NoCaps."""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> PredictRecipe:
+        _check_lengths(self.min_length, self.max_length)
+        return self
+
+    def writing(self) -> CaptionRecipe:
+        """The same, as the caption stage is told."""
+        return CaptionRecipe(candidates=1, **self.model_dump())
+
+
+def _check_lengths(least: int, most: int) -> None:
+    if least > most:
+        raise ValueError(f"min_length {least} is more than max_length {most}; lower the one or raise the other")
+
+
+PREDICT = StageSpec(
+    name="predict",
+    version=1,
+    reads={"urls": Port("urls"), "images": Port("images")},
+    writes="predictions",
+    recipe=PredictRecipe,
+    run=ModelRunOptions,
+    model="captioner",
+    compute="stages.caption.predict:Predict",
+    uses=frozenset({"measure"}),
+)
 
 SPEC = StageSpec(
     name="caption",

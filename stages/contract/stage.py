@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stages.contract.ports import EVERY_USE, Port, Use
@@ -96,6 +96,8 @@ class StageSpec:
     workers: Workers = "one"
     model: Role | None = None
     """What the recipe's `model` has to be, see `stages.models.family`; None where it names none."""
+    models: Mapping[str, Role] = field(default_factory=dict)
+    """The same of further fields of the recipe that name models, by field."""
     check: Check | None = None
     """What no single key shows; it costs as little to import as the rest."""
     placed: type[RunOptions] | None = None

@@ -25,7 +25,7 @@ class Benchmark:
     images: dict[str, int]
     """The key of every image to its number; of equal images the first one's."""
     texts: tuple[str, ...]
-    """As the Q-Former reads them."""
+    """As the Q-Former reads them; BLIP reads the first 30 words."""
     written: tuple[str, ...]
     """The same as people wrote them, which is what CLIP reads; of several ways the first in alphabetical order."""
     codes: Tensor

@@ -1,4 +1,4 @@
-"""The evaluate stage's compute: image-text retrieval with the pretrained Q-Former, and what to hold it against.
+"""The evaluate stage's compute: image-text retrieval, and what to hold it against.
 
 On every set, image to text and text to image, recall at 1, 5 and 10 of
 
@@ -8,12 +8,13 @@ On every set, image to text and text to image, recall at 1, 5 and 10 of
 - the same features without a Q-Former: the mean over the tokens that it reads, through the tower's own last norm and
   projection, against CLIP's text embeddings. Features have no text of their own to be compared with; CLIP's is the one
   space that they share with texts untrained, and an untrained Q-Former in its place would measure nothing but chance,
+- a matching model in the same two ways, as BLIP measures it,
 - chance.
 
 Of a tower that has no text tower beside it, such as DINOv2, the third and the fourth are left out.
 
 An image's rank is that of the best of its captions. Memory grows with the images and the texts, not with the pairs: see
-`similarity.compare`.
+`similarity.compare`. One model is in memory at a time.
 """
 
 from __future__ import annotations
@@ -57,12 +58,11 @@ class Evaluate:
         shards = {name: [shard for shard in work.corpus if shard.source == name] for name in work.sources}
         broken = {name: find_broken(of_source) for name, of_source in shards.items()}
         benchmarks = {name: read_benchmark(name, shards[name], broken[name]) for name in shards}
-        models = load_models(work.results["qformer"], self._run)
-        rows = [
-            row
-            for name, benchmark in benchmarks.items()
-            for row in _rows(name, benchmark, self._measure(models, shards[name], benchmark, broken[name]))
-        ]
+        measured: dict[str, dict[str, BothWays]] = {name: {} for name in benchmarks}
+        for models in load_models(self._recipe, self._run, work.results):
+            for name, benchmark in benchmarks.items():
+                measured[name] |= self._measure(models, shards[name], benchmark, broken[name])
+        rows = [row for name, benchmark in benchmarks.items() for row in _rows(name, benchmark, measured[name])]
         counts = {
             "images": sum(len(benchmark.images) for benchmark in benchmarks.values()),
             "texts": sum(len(benchmark.texts) for benchmark in benchmarks.values()),
@@ -76,12 +76,12 @@ class Evaluate:
     ) -> Mapping[str, BothWays]:
         run = self._run
         embedded = embed(models, shards, benchmark, run.batch_size, broken)
-        itc, candidates = find_candidates(embedded.qformer, benchmark, self._recipe.top_k)
+        itc, candidates = find_candidates(embedded.own, benchmark, models.top_k)
         again = read_images(models, shards, benchmark, run.batch_size, broken)
         beside = {"clip_zero_shot": embedded.clip, "mean_pooled": embedded.mean_pooled}
         return {
-            "qformer_itm": rerank(models, again, benchmark, candidates, run.pairs),
-            "qformer_itc": itc,
+            f"{models.name}_itm": rerank(models, again, benchmark, candidates, run.pairs),
+            f"{models.name}_itc": itc,
             **{model: compare(found, benchmark) for model, found in beside.items() if found is not None},
         }
 

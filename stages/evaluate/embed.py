@@ -1,4 +1,4 @@
-"""Images and texts to embeddings: the Q-Former's, CLIP's own, and those of the features as they are."""
+"""Images and texts to embeddings: the model's that is measured, CLIP's own, and those of the features as they are."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from stages.contract import CorpusShard
 from stages.evaluate.benchmark import Benchmark
-from stages.evaluate.models import Models
+from stages.evaluate.models import Beside, Models
 from stages.evaluate.similarity import Embeddings
 from stages.io.image_batches import batches
-from stages.models.family import DualEncoder
 from stages.models.finite import unit
 
 
 class Embedded(NamedTuple):
     """The benchmark as every model sees it."""
 
-    qformer: Embeddings
+    own: Embeddings
+    """Of the model that is measured."""
     clip: Embeddings | None
-    """None of a tower of images alone, which shares no space with texts."""
+    """None where there is no model beside it."""
     mean_pooled: Embeddings | None
     """None likewise."""
 
@@ -35,7 +35,7 @@ class ImageBatch(NamedTuple):
     pixels: Tensor
     """(images, 3, height, width), float32."""
     features: Tensor
-    """(images, tokens, width), of the frozen tower."""
+    """(images, tokens, width), as the model's image tower gives them."""
 
 
 def read_images(
@@ -56,14 +56,14 @@ def read_images(
     """
     seen = 0
     for shard in shards:
-        for batch in batches(shard.one("images"), models.view.preprocess, batch_size, without):
+        for batch in batches(shard.one("images"), models.retriever.preprocess, batch_size, without):
             for key in benchmark.images.keys() & batch.broken.keys():
                 raise ValueError(f"image {key}, which people described, {batch.broken[key]}")
             wanted = [place for place, key in enumerate(batch.keys) if key in benchmark.images]
             if wanted:
                 numbers = torch.tensor([benchmark.images[batch.keys[place]] for place in wanted], device=models.device)
                 shown = batch.pixels[wanted].to(models.device)
-                yield ImageBatch(numbers, shown, models.tower(shown))
+                yield ImageBatch(numbers, shown, models.retriever.encode(shown))
                 seen += len(wanted)
     if seen != len(benchmark.images):
         raise ValueError(f"{len(benchmark.images) - seen} image(s) that people described were not downloaded")
@@ -78,31 +78,33 @@ def embed(
         UserError: a number is not finite; it would be nearest to everything, or to nothing.
     """
     texts = _embed_texts(models, benchmark, batch_size)
-    size, config = len(benchmark.images), models.qformer.config
-    images = torch.empty(size, config.queries, config.projection, device=models.device)
-    beside = _Beside(models, models.clip, benchmark, batch_size) if models.clip is not None else None
+    images: list[tuple[Tensor, Tensor]] = []
+    beside = _Beside(models, models.beside, benchmark, batch_size) if models.beside is not None else None
     for batch in read_images(models, shards, benchmark, batch_size, without):
-        with models.autocast():
-            images[batch.numbers] = models.qformer.embed_image(
-                models.qformer.encode_image(models.qformer.look(batch.features))
-            )
+        images.append((batch.numbers, models.retriever.embed_images(batch.features)))
         if beside is not None:
             beside.add(batch)
-    found = {"the Q-Former's images": images, "the Q-Former's texts": texts}
+    own = Embeddings(_in_order(images), texts)
+    found = {f"{models.words}'s images": own.images, f"{models.words}'s texts": texts}
     for what, rows in (found | (beside.found() if beside else {})).items():
         models.numbers.check_all(rows, f"embeddings of {what}")
-    own = Embeddings(images, texts)
     if beside is None:
         return Embedded(own, None, None)
     return Embedded(own, Embeddings(beside.whole, beside.texts), Embeddings(beside.averaged, beside.texts))
 
 
+def _in_order(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Rows that come with their numbers, by these."""
+    numbers, rows = (torch.cat(part) for part in zip(*parts, strict=True))
+    return rows[numbers.argsort()]
+
+
 class _Beside:
     """What is measured without a Q-Former, in the space of the tower's own model."""
 
-    def __init__(self, models: Models, clip: DualEncoder, benchmark: Benchmark, batch_size: int) -> None:
-        self._tower = models.tower
-        self._clip = clip
+    def __init__(self, models: Models, beside: Beside, benchmark: Benchmark, batch_size: int) -> None:
+        self._pool = beside.pool
+        self._clip = clip = beside.clip
         self.texts = torch.cat(
             [
                 clip.embed_texts([clip.prepare(text) for text in benchmark.written[first : first + batch_size]])
@@ -115,7 +117,7 @@ class _Beside:
     def add(self, batch: ImageBatch) -> None:
         """Embed some images."""
         self.whole[batch.numbers, 0] = self._clip.embed_images(batch.pixels)
-        self.averaged[batch.numbers, 0] = unit(self._tower.pool(batch.features).float())
+        self.averaged[batch.numbers, 0] = unit(self._pool(batch.features).float())
 
     def found(self) -> dict[str, Tensor]:
         """All embeddings, by what they are of."""
@@ -123,11 +125,9 @@ class _Beside:
 
 
 def _embed_texts(models: Models, benchmark: Benchmark, batch_size: int) -> Tensor:
-    """By the Q-Former, (texts, projection)."""
+    """By the model itself, (texts, projection)."""
     read = []
     for first in range(0, len(benchmark.texts), batch_size):
-        with models.autocast():
-            text = models.tokens(benchmark.texts[first : first + batch_size]).to(models.device)
-            rows = models.qformer.encode_text(text.cut(int(text.longest)))
-            read.append(models.qformer.embed_text(rows))
+        text = models.retriever.tokens(benchmark.texts[first : first + batch_size]).to(models.device)
+        read.append(models.retriever.embed_texts(text.cut(int(text.longest))))
     return torch.cat(read)

@@ -1,6 +1,7 @@
-"""The best of ITC, ranked anew: the raw ITM logit of "it matches" plus ITC's cosine, as BLIP-2's code has it.
+"""The best of ITC, ranked anew: the raw ITM logit of "it matches" plus ITC's cosine, as BLIP and BLIP-2 do.
 
-A sum, although the paper's words suggest ITM alone. What is no candidate ranks below all that are.
+A sum in the published code of both, although the papers' words suggest ITM alone. What is no candidate ranks below all
+that are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from stages.evaluate.embed import ImageBatch
 from stages.evaluate.models import Models
 from stages.evaluate.ranking import Hits
 from stages.evaluate.similarity import BothWays, Candidates
-from stages.models.qformer.model import QFormer, Text
+from stages.models.family import Retriever
+from stages.models.qformer.model import Text
 
 
 class Pairs:
@@ -62,13 +64,13 @@ def rerank(
     Raises:
         UserError: a logit is not finite.
     """
-    pairs, text = Pairs(candidates, len(benchmark.texts)), models.tokens(benchmark.texts).to(models.device)
+    pairs = Pairs(candidates, len(benchmark.texts))
+    text = models.retriever.tokens(benchmark.texts).to(models.device)
     for batch in images:
         for image, features in zip(batch.numbers.tolist(), torch.split(batch.features, 1), strict=True):
             places, texts = pairs.of(image)
-            with models.autocast():
-                logits = _match(models.qformer, features, Text(text.ids[texts], text.real[texts]), pairs_at_once)
-            pairs.logits[places] = logits
+            asked = Text(text.ids[texts], text.real[texts])
+            pairs.logits[places] = _match(models.retriever, features, asked, pairs_at_once)
     models.numbers.check_all(pairs.logits, "logits of ITM")
     return BothWays(
         *(
@@ -84,10 +86,10 @@ def _judged(scores: Tensor, right: Tensor) -> Hits:
     return hits
 
 
-def _match(qformer: QFormer, features: Tensor, text: Text, pairs_at_once: int) -> Tensor:
+def _match(retriever: Retriever, features: Tensor, text: Text, pairs_at_once: int) -> Tensor:
     """ITM's logits of one image, (1, tokens, width), with many texts; short ones go together, for little padding."""
-    logits, seen = torch.empty(len(text.ids), device=features.device), qformer.look(features)
+    logits, seen = torch.empty(len(text.ids), device=features.device), retriever.look(features)
     for part in torch.split(text.real.sum(dim=1).argsort(), pairs_at_once):
         asked = Text(text.ids[part], text.real[part])
-        logits[part] = qformer.match(seen, asked.cut(int(asked.longest)))[:, 1].float()
+        logits[part] = retriever.match(seen, asked.cut(int(asked.longest)))[:, 1].float()
     return logits

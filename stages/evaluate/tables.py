@@ -1,4 +1,4 @@
-"""The table that an evaluation leaves."""
+"""The tables that evaluations leave."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ Model = Literal[
     "qformer_itc",  # the Q-Former's embeddings alone
     "clip_zero_shot",  # the embeddings of the CLIP whose image tower is frozen under the Q-Former
     "mean_pooled",  # the features that the Q-Former reads, averaged, as CLIP's image embedding
+    "matcher_itm",  # a matching model's, ranked anew likewise: what BLIP reports
+    "matcher_itc",  # its embeddings alone
     "chance",  # any order, as likely as any other
 ]
 Direction = Literal["image_to_text", "text_to_image"]
@@ -27,3 +29,20 @@ RETRIEVAL = pa.schema(
     ]
 )
 """One row per source, model, direction and k."""
+
+Measure = Literal["CIDEr-D", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CLIPScore", "RefCLIPScore"]
+
+CAPTIONING = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("subset", pa.string(), nullable=False),  # `all`, or a part of the source
+        pa.field("measure", pa.string(), nullable=False),  # Measure
+        pa.field("value", pa.float64()),  # CIDEr-D in [0, 10], CLIPScore in [0, 2.5], the others in [0, 1]
+        pa.field("images", pa.int32(), nullable=False),  # that it is the value of
+        pa.field("texts", pa.int32(), nullable=False),  # people's captions of these
+        pa.field("tokenizer", pa.string()),  # what made words of captions, where words are counted
+        pa.field("model", pa.string()),  # what compared captions with images, where a model did
+        pa.field("error", pa.string()),  # why there is no value
+    ]
+)
+"""One row per source, part of it, and measure."""

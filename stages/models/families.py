@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from stages.contract import Dtype
     from stages.models.blip.sampling import Sampling
+    from stages.models.family import Retriever
     from stages.models.vision.tower import View, VisionTower
 
 FAMILIES: Final[dict[str, Callable[[Config], Kind]]] = {
@@ -46,7 +47,8 @@ WANTED: Final[dict[Role, str]] = {
     "ranker": "a model that compares images with texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
     "filter": "a model that gives the probability of a match, such as 'Salesforce/blip-itm-large-coco'",
     "tower": "a transformer that reads images, such as 'ViT-L-14-quickgelu' with pretrained: openai",
-    "encoder": "a model that embeds images and texts",
+    "retriever": "a model of matching, such as 'Salesforce/blip-itm-large-coco'",
+    "encoder": "a model that embeds images and texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
 }
 
 
@@ -90,7 +92,7 @@ def check(name: ModelName, role: Role) -> Kind:
         raise UserError(f"{name.key}: '{name.model}' is {kind.words}{because}; {instead}")
     if name.pretrained is not None and not kind.takes_weights:
         raise UserError(
-            f"{name.beside('pretrained')}: '{name.pretrained}' names weights for open_clip, but {name.key} "
+            f"{name.weights_key}: '{name.pretrained}' names weights for open_clip, but {name.key} "
             f"'{name.model}' is {kind.words}, which has its own; leave it out"
         )
     return kind
@@ -124,6 +126,16 @@ def load_tower(name: ModelName, dtype: Dtype, device: torch.device) -> tuple[Vis
     """
     tower: tuple[VisionTower, View] = _loader(name, "tower")(name, dtype, device)
     return tower
+
+
+def load_retriever(name: ModelName, dtype: Dtype, device: torch.device) -> Retriever:
+    """Load a model of matching that embeds images and texts as well.
+
+    Raises:
+        UserError: there is no such model, it is broken or of another kind.
+    """
+    retriever: Retriever = _loader(name, "retriever")(name, dtype, device)
+    return retriever
 
 
 def load_encoder(name: ModelName, dtype: Dtype, device: torch.device) -> DualEncoder | None:

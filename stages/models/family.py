@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from stages.models.source import Source, find_source
+from stages.models.source import Source, find_source, key_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-Role = Literal["captioner", "ranker", "filter", "tower", "encoder"]
+    from stages.models.qformer.model import Text
+
+Role = Literal["captioner", "ranker", "filter", "tower", "encoder", "retriever"]
 """What a model may be asked for: captions; scores to order the captions of an image by; the probability that a text
-describes an image; the tokens of an image, for a Q-Former; embeddings of images and texts in one space."""
+describes an image; the tokens of an image, for a Q-Former; embeddings of images and texts in one space; retrieval by
+such embeddings and then by a closer look."""
 
 Config = Mapping[str, Any]
 """A model's configuration file."""
@@ -50,6 +53,11 @@ class ModelName:
     def beside(self, name: str) -> str:
         """The key of another field of the same section."""
         return f"{self.key.rsplit('.', 1)[0]}.{name}"
+
+    @property
+    def weights_key(self) -> str:
+        """The key of the field that `pretrained` stands in."""
+        return key_of(self.key, "pretrained")
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,10 @@ class PairScorer(Protocol):
 class DualEncoder(Protocol):
     """A model with a tower for images and one for texts, whose embeddings share a space."""
 
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB image to the model's pixels, (3, height, width), float32."""
+        ...
+
     def prepare(self, text: str) -> str:
         """The text as the model is to read it."""
         ...
@@ -125,6 +137,41 @@ class DualEncoder(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Prepared texts to embeddings of length 1, (texts, width), float32."""
+        ...
+
+
+class Retriever(Protocol):
+    """A model that finds texts for images, and images for texts, as BLIP and BLIP-2 do.
+
+    ITC compares all pairs by their embeddings, ITM looks at the best of them closely.
+    """
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB image to the model's pixels, (3, height, width), float32."""
+        ...
+
+    def tokens(self, texts: Sequence[str]) -> Text:
+        """Texts as they were written, to what the model reads of them."""
+        ...
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels, (images, 3, height, width), to features, (images, tokens, width)."""
+        ...
+
+    def embed_images(self, features: Tensor) -> Tensor:
+        """Features to embeddings of length 1, (images, queries, projection), float32."""
+        ...
+
+    def embed_texts(self, text: Text) -> Tensor:
+        """Texts to embeddings of length 1, (texts, projection), float32."""
+        ...
+
+    def look(self, features: Tensor) -> Any:
+        """What texts see of one image, (1, tokens, width), made once for all of them."""
+        ...
+
+    def match(self, seen: Any, text: Text) -> Tensor:
+        """ITM's logits of texts with that image, of which index 1 is "match": (texts, 2)."""
         ...
 
 

@@ -31,8 +31,10 @@ class NumberFormat:
     """The number format that a model computes in, as the manifest names it."""
 
     section: str
-    """The section that holds `dtype` and `model`, such as `filter`."""
+    """The section that holds `dtype` and the model, such as `filter`."""
     dtype: Dtype
+    model: str = "model"
+    """The key in that section that names the model."""
 
     @property
     def error(self) -> str:
@@ -46,7 +48,7 @@ class NumberFormat:
             return f"set {self.section}.dtype to bfloat16 or float32"
         if self.dtype == "bfloat16":
             return f"set {self.section}.dtype to float32"
-        return f"the weights of {self.section}.model may be damaged: load them anew, or name another model"
+        return f"the weights of {self.section}.{self.model} may be damaged: load them anew, or name another model"
 
     def check(self, bad: int, total: int, what: str) -> None:
         """See that few enough numbers are not finite.

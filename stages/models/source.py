@@ -109,8 +109,19 @@ def find_file(name: str, revision: str | None, key: str) -> Source | None:
 
 def _refuse_revision(name: str, revision: str | None, key: str, what: str) -> None:
     if revision is not None:
-        section = key.rsplit(".", 1)[0]
-        raise UserError(f"{section}.revision: '{name}' is a local {what}, which has no revisions; leave it out")
+        where = key_of(key, "revision")
+        raise UserError(f"{where}: '{name}' is a local {what}, which has no revisions; leave it out")
+
+
+def key_of(model: str, what: str) -> str:
+    """The key that says more of a model: `caption.revision` beside `caption.model`."""
+    section, _, field = model.rpartition(".")
+    return f"{section}.{field_of(field, what)}"
+
+
+def field_of(model: str, what: str) -> str:
+    """The same of a field of a recipe: `revision` beside `model`, `clip_revision` beside `clip`."""
+    return what if model == "model" else f"{model}_{what}"
 
 
 def _first_sentence(message: str) -> str:

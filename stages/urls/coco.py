@@ -51,7 +51,7 @@ def read(source: CocoSource, files: Files, columns: Sequence[str], damage: Damag
     if own is KARPATHY:
         images = _karpathy(source, files[0], damage)
     else:
-        images = _released(files[0], damage) if own is RELEASED else _pairs(files[0], damage)
+        images = read_released(files[0], damage) if own is RELEASED else _pairs(files[0], damage)
     yield from batches(source, images, own, columns, damage)
 
 
@@ -71,7 +71,7 @@ def _karpathy(source: CocoSource, path: str, damage: Damage) -> Iterator[Image]:
             yield Image(number, f"{folder}/{name}" if folder else name, texts, entry)
 
 
-def _released(path: str, damage: Damage) -> Iterator[Image]:
+def read_released(path: str, damage: Damage) -> Iterator[Image]:
     """Yield the images in their order.
 
     The annotations stand in any order, before the images or after them, so their captions are held in memory: 100 MB

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.urls import coco, conceptual, csv_file, json_list, jsonl, parquet, sbu, vg, webdataset
+from stages.urls import coco, conceptual, csv_file, json_list, jsonl, nocaps, parquet, sbu, vg, webdataset
 from stages.urls.batch import Batch, Reader
 from stages.urls.damage import Damage
 from stages.urls.files import Files
@@ -24,6 +24,7 @@ READERS: dict[str, Reader] = {
     "cc12m": conceptual.READER,
     "sbu": sbu.READER,
     "coco": coco.READER,
+    "nocaps": nocaps.READER,
     "vg": vg.READER,
     "webdataset": webdataset.READER,
 }

@@ -1,7 +1,7 @@
 """What a manifest's `sources:` may be, and the stage that cuts them into URL shards of a fixed size.
 
-The *web* formats name an image by its URL and give one noisy text; the *human* formats (COCO, Visual Genome) give one
-row per image with all its captions.
+The *web* formats name an image by its URL and give one noisy text; the *human* formats (COCO, NoCaps, Visual Genome)
+give one row per image with all its captions.
 """
 
 from __future__ import annotations
@@ -202,6 +202,17 @@ class CocoSource(HumanSource):
         return super().overlaps(other) and not apart
 
 
+class NocapsSource(HumanSource):
+    """NoCaps as released: `nocaps_val_4500_captions.json`.
+
+    Own columns: those of COCO as released, `open_images_id` and `domain`, which is `in-domain`, `near-domain` or
+    `out-domain`. `id`, by which results name an image, and `domain` are carried along unless `keep` says otherwise.
+    """
+
+    format: Literal["nocaps"]
+    keep: tuple[str, ...] = ("id", "domain")
+
+
 class VgSource(HumanSource):
     """Visual Genome: `region_descriptions.json`, or a list of {image, caption} (BLIP, LAVIS).
 
@@ -222,6 +233,7 @@ Source = Annotated[
     | Cc12mSource
     | SbuSource
     | CocoSource
+    | NocapsSource
     | VgSource
     | WebDatasetSource,
     Field(discriminator="format"),

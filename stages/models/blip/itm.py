@@ -12,7 +12,7 @@ from transformers import BlipForImageTextRetrieval
 from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.blip.checkpoint import Blip, load_blip
-from stages.models.blip.med import Med, within_texts
+from stages.models.blip.med import ImageKeys, Med, within_texts
 from stages.models.blip.text import clean
 from stages.models.blip.vision import BlipVision
 from stages.models.family import ModelName
@@ -64,8 +64,13 @@ class ItmScorer:
         of_image = iter(lengths)
         by_text = Ragged(lengths, embeds.device)
         by_image = Ragged([sum(next(of_image) for _ in of_one) for of_one in texts], embeds.device)
-        ids = torch.tensor([id_ for of_text in tokens for id_ in (self._enc, *of_text[1:])], device=embeds.device)
-        hidden = self._text(ids, by_text.place, within_texts(by_text), self._text.look(embeds), by_image)
+        ids = torch.tensor([id_ for of_text in tokens for id_ in of_text], device=embeds.device)
+        return self._judge(ids, by_text, self._text.look(embeds), by_image)
+
+    def _judge(self, ids: Tensor, by_text: Ragged, images: Sequence[ImageKeys], by_image: Ragged) -> Tensor:
+        """The logits of texts without padding, whose first token is replaced: (texts, 2), float32."""
+        asked = torch.where(by_text.place == 0, self._enc, ids)
+        hidden = self._text(asked, by_text.place, within_texts(by_text), images, by_image)
         logits: Tensor = self._head(hidden[by_text.place == 0])
         return logits.float()
 
@@ -76,9 +81,18 @@ def load_itm(name: ModelName, dtype: Dtype, device: torch.device) -> ItmScorer:
     Raises:
         UserError: there is no such model, or it has no [ENC] token.
     """
+    return ItmScorer(*load_parts(name, dtype, device))
+
+
+def load_parts(name: ModelName, dtype: Dtype, device: torch.device) -> tuple[Blip[BlipForImageTextRetrieval], int]:
+    """The checkpoint, and its [ENC].
+
+    Raises:
+        UserError: there is no such model, or it has no [ENC] token.
+    """
     source = name.source()
     blip = load_blip(BlipForImageTextRetrieval, source, "a BLIP matching model", dtype, device)
-    return ItmScorer(blip, _find_enc(blip, source))
+    return blip, _find_enc(blip, source)
 
 
 def _find_enc(blip: Blip[BlipForImageTextRetrieval], source: Source) -> int:

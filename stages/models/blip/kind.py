@@ -10,6 +10,7 @@ _CAPTIONER: Final[dict[Role, str]] = {"captioner": "stages.models.blip.captioner
 _MATCHER: Final[dict[Role, str]] = {
     "filter": "stages.models.blip.itm:load_itm",
     "ranker": "stages.models.blip.itm:load_itm",
+    "retriever": "stages.models.blip.itc:load_retriever",
 }
 _CLASSES: Final[dict[str, tuple[str, dict[Role, str]]]] = {
     "BlipForConditionalGeneration": ("a BLIP captioner", _CAPTIONER),

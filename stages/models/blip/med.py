@@ -43,13 +43,14 @@ class Layer(nn.Module):
         keys, values = self.image_keys(embeds).chunk(2, dim=-1)
         return self._split(keys).transpose(1, 2), self._split(values).transpose(1, 2)
 
-    def forward(self, rows: Tensor, attend: Callable[..., Tensor], image: ImageKeys, by_image: Ragged) -> Tensor:
-        """(tokens, width) to the same; `by_image` says which tokens belong to which image."""
+    def forward(self, rows: Tensor, attend: Callable[..., Tensor], image: ImageKeys | None, by_image: Ragged) -> Tensor:
+        """(tokens, width) to the same; `by_image` says which tokens belong to which image; with None they see none."""
         queries, keys, values = map(self._split, self.qkv(rows).chunk(3, dim=-1))
         rows = self.norm(rows + self.output(attend(queries, keys, values).flatten(1)))
-        asking = by_image.pad(self._split(self.image_query(rows))).transpose(1, 2)
-        seen = scaled_dot_product_attention(asking, image[0], image[1]).transpose(1, 2)
-        rows = self.image_norm(rows + self.image_output(by_image.flatten(seen).flatten(1)))
+        if image is not None:
+            asking = by_image.pad(self._split(self.image_query(rows))).transpose(1, 2)
+            seen = scaled_dot_product_attention(asking, image[0], image[1]).transpose(1, 2)
+            rows = self.image_norm(rows + self.image_output(by_image.flatten(seen).flatten(1)))
         normed: Tensor = self.last_norm(rows + self.down(self.activation(self.up(rows))))
         return normed
 
@@ -78,7 +79,7 @@ class Med(nn.Module):
         return [layer.look(embeds) for layer in self.layers]
 
     def forward(
-        self, ids: Tensor, places: Tensor, attend: SelfAttention, images: Sequence[ImageKeys], by_image: Ragged
+        self, ids: Tensor, places: Tensor, attend: SelfAttention, images: Sequence[ImageKeys] | None, by_image: Ragged
     ) -> Tensor:
         """Read tokens.
 
@@ -86,14 +87,15 @@ class Med(nn.Module):
             ids: (tokens,), int64.
             places: (tokens,), int64: the position of each within its text.
             attend: the self-attention.
-            images: from `look`.
-            by_image: which tokens belong to which image.
+            images: from `look`; None for the unimodal encoder, which looks at none: cross-attention is passed over.
+            by_image: which tokens belong to which image; not asked where there is none.
 
         Returns:
             (tokens, width), the hidden state of each token.
         """
         rows: Tensor = self.norm(self.words(ids) + self.positions(places))
-        for number, (layer, image) in enumerate(zip(self.layers, images, strict=True)):
+        seen = images if images is not None else [None] * len(self.layers)
+        for number, (layer, image) in enumerate(zip(self.layers, seen, strict=True)):
             rows = layer(rows, lambda *qkv, number=number: attend(number, *qkv), image, by_image)
         return rows
 

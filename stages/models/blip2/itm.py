@@ -21,6 +21,7 @@ from stages.models.matching import Texts, match_probabilities
 from stages.models.qformer.layers import BERT_EPSILON
 from stages.models.qformer.model import QFormer, QFormerConfig, Text
 from stages.models.qformer.names import from_transformers
+from stages.models.qformer.retriever import QFormerRetriever
 
 MAX_TOKENS: Final = 32
 """Tokens of a text, marks included, that BLIP-2's matching reads (LAVIS's blip2_image_text_matching)."""
@@ -69,6 +70,16 @@ class Blip2Scorer:
                 logits[pairs] = found.float()
         return logits
 
+    def retriever(self) -> QFormerRetriever:
+        """The same model as it retrieves."""
+        return QFormerRetriever(
+            self._qformer,
+            self._vision.tokens,
+            lambda texts: self._tokens([self.prepare(text) for text in texts]),
+            self.preprocess,
+            self._dtype,
+        )
+
     def _tokens(self, texts: list[str]) -> Text:
         found = self._tokenizer(texts, padding=True, truncation=True, max_length=self._most_tokens, return_tensors="pt")
         ids = found["input_ids"]
@@ -99,6 +110,15 @@ def load_itm(name: ModelName, dtype: Dtype, device: torch.device) -> Blip2Scorer
     except ValueError as error:
         raise UserError(f"{name.key}: the Q-Former of '{source.location}' is not BLIP-2's: {error}") from None
     return Blip2Scorer(vision, qformer, blip, dtype)
+
+
+def load_retriever(name: ModelName, dtype: Dtype, device: torch.device) -> QFormerRetriever:
+    """Load BLIP-2's matching model, which embeds as well.
+
+    Raises:
+        UserError: as `load_itm`.
+    """
+    return load_itm(name, dtype, device).retriever()
 
 
 def _qformer(model: Blip2ForImageTextRetrieval) -> QFormer:

@@ -9,6 +9,7 @@ from stages.models.family import Config, Kind, Role, sizes_of, vision_sizes
 _MATCHER: Final[dict[Role, str]] = {
     "filter": "stages.models.blip2.itm:load_itm",
     "ranker": "stages.models.blip2.itm:load_itm",
+    "retriever": "stages.models.blip2.itm:load_retriever",
 }
 
 

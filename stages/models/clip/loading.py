@@ -98,7 +98,7 @@ def _read_weights(name: ModelName, model: Any, weights: Path) -> None:
         with quiet():
             open_clip.load_checkpoint(model, str(weights))
     except (*LOADING_ERRORS, EOFError, StopIteration, pickle.UnpicklingError) as error:
-        key = name.key if name.pretrained is None else name.beside("pretrained")
+        key = name.key if name.pretrained is None else name.weights_key
         raise UserError(f"{key}: '{weights}' cannot be loaded as weights of {name.model} ({_unfit(error)})") from None
 
 

@@ -72,7 +72,7 @@ def _of_architecture(name: ModelName) -> Place:
     known = ", ".join(tags) or "none that open_clip knows"
     what = "a folder; name the file in it, or a tag: " if path is not None and path.is_dir() else ""
     raise UserError(
-        f"{name.beside('pretrained')}: found {name.pretrained!r}"
+        f"{name.weights_key}: found {name.pretrained!r}"
         + (f", {what}{known}" if what else f"; the weights of {name.model} are: {known}; or name a local file")
     )
 
@@ -104,8 +104,7 @@ def _in_folder(name: ModelName, folder: Path) -> Path:
         return (standard or found)[0]
     files = ", ".join(path.name for path in found)
     raise UserError(
-        f"{name.key}: the folder '{name.model}' has several files of weights ({files}); name one as "
-        f"{name.beside('pretrained')}"
+        f"{name.key}: the folder '{name.model}' has several files of weights ({files}); name one as {name.weights_key}"
         if found
         else f"{name.key}: the folder '{name.model}' has no weights, no file *{', *'.join(_ENDINGS)}"
     )
@@ -113,7 +112,7 @@ def _in_folder(name: ModelName, folder: Path) -> Path:
 
 def _no_architecture(name: ModelName) -> UserError:
     return UserError(
-        f"{name.beside('pretrained')}: '{name.pretrained}' names weights of an open_clip architecture or a local file, "
+        f"{name.weights_key}: '{name.pretrained}' names weights of an open_clip architecture or a local file, "
         f"but {name.key} '{name.model}' is no architecture, and there is no such file here; leave it out, or name an "
         f"architecture such as 'ViT-L-14-quickgelu'"
     )

@@ -7,7 +7,10 @@ from typing import Final
 from stages.models.clip.kind import NO_PROBABILITY
 from stages.models.family import Config, Kind, Role, sizes_of, vision_sizes
 
-_COSINE: Final[dict[Role, str]] = {"ranker": "stages.models.dual.loading:load_cosine"}
+_COSINE: Final[dict[Role, str]] = {
+    "ranker": "stages.models.dual.loading:load_cosine",
+    "encoder": "stages.models.dual.loading:load_cosine",
+}
 _PROBABILITY: Final[dict[Role, str]] = {"filter": "stages.models.dual.loading:load_probability"}
 _OPENAI: Final = {
     (768, 32, 224): "ViT-B-32-quickgelu",

@@ -63,12 +63,13 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, caption, rank, filter, select, pretrain, evaluate, rounds",
+        "annotate, caption, rank, filter, select, pretrain, evaluate, predict, evaluate_captions, "
+        "rounds",
     ),
     "a section of no stage": (
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
-        "'caption', 'rank', 'filter', 'select', 'pretrain' or 'evaluate'",
+        "'caption', 'rank', 'filter', 'select', 'pretrain', 'evaluate', 'predict' or 'evaluate_captions'",
     ),
     "a section called like what is none": (
         GOOD + "removed: {stage: caption, model: x}\n",
@@ -197,7 +198,7 @@ WRONG = {
     "an unknown format": (
         change("format: laion", "format: lion"),
         "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'json', "
-        "'cc3m', 'cc12m', 'sbu', 'coco', 'vg', 'webdataset'",
+        "'cc3m', 'cc12m', 'sbu', 'coco', 'nocaps', 'vg', 'webdataset'",
     ),
     "no format": (
         change("    format: laion\n", ""),
@@ -283,7 +284,7 @@ WRONG = {
     ),
     "nothing to evaluate": (
         EVALUATED.replace("pretrain:\n  model: ViT-L-14-quickgelu\n  pretrained: openai\n", ""),
-        "28: evaluate: reads qformer, which nothing above it writes; add a section 'pretrain' above it",
+        "28: evaluate: has no model to measure; name a `matcher`, or add a section 'pretrain' above it",
     ),
     "too few candidates": (
         EVALUATED.replace("top_k: 20", "top_k: 5"),

@@ -59,6 +59,36 @@ def test_a_model_of_another_kind(manifest: Path, step: str) -> None:
     assert len(str(told.value).splitlines()) == 1
 
 
+def measured(manifest: Path, sections: str) -> str:
+    """What is wrong with a manifest that measures; "" if nothing is."""
+    people = "sources: {people: {format: coco, path: coco.json, images: coco, use: measure}}"
+    manifest.write_text(f"output: out\n{people}\n{sections}")
+    try:
+        load_manifest(manifest)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_models_of_another_kind_under_keys_of_their_own(manifest: Path) -> None:
+    assert not measured(
+        manifest, "evaluate: {matcher: a/b}\npredict: {model: blip}\nevaluate_captions: {clip: siglip}\n"
+    )
+    said = measured(manifest, "evaluate: {matcher: siglip}\n")
+    assert "m.yaml:3: evaluate.matcher: 'siglip' is transformers' SigLIP; name a model of matching, such as" in said
+    said = measured(manifest, "predict: {model: siglip}\nevaluate_captions: {clip: blip}\n")
+    assert "m.yaml:3: predict.model: 'siglip' is transformers' SigLIP; name a captioner" in said
+    assert "m.yaml:4: evaluate_captions.clip: 'blip' is a BLIP captioner; name a model that embeds" in said
+    said = measured(manifest, "predict: {model: a/b}\nevaluate_captions: {clip: siglip, clip_pretrained: openai}\n")
+    assert "m.yaml:4: evaluate_captions.clip_pretrained: 'openai' names weights for open_clip, but" in said
+
+
+def test_captions_are_measured_after_they_are_written(manifest: Path) -> None:
+    said = measured(manifest, "evaluate_captions: {}\n")
+    assert "reads predictions, which nothing above it writes; add a section 'predict' above it" in said
+    assert not measured(manifest, "evaluate_captions: {}\npredict: {model: a/b}\n")
+
+
 def test_weights_for_open_clip_beside_a_model_that_has_its_own(manifest: Path) -> None:
     write(manifest, RIGHT | {"filter": "model: siglip, pretrained: openai"})
     with pytest.raises(UserError, match=r"m\.yaml:5: filter\.pretrained: 'openai' names weights for open_clip, but"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from fractions import Fraction
 from itertools import permutations
 from types import SimpleNamespace
@@ -114,6 +113,9 @@ class TableOfLogits:
         self.logits = logits
         self.asked: list[tuple[int, int]] = []
 
+    def tokens(self, said: Sequence[str]) -> Text:
+        return Text(torch.arange(len(said))[:, None], torch.ones(len(said), 1).bool())
+
     def look(self, features: torch.Tensor) -> torch.Tensor:
         return features
 
@@ -140,10 +142,8 @@ def test_reranking_candidates_is_reranking_the_whole_table(given_set, top_k, blo
     model = TableOfLogits(torch.tensor(itm))
     models = SimpleNamespace(
         numbers=NumberFormat("pretrain", "float32"),
-        qformer=model,
-        autocast=nullcontext,
+        retriever=model,
         device=torch.device("cpu"),
-        tokens=lambda said: Text(torch.arange(len(said))[:, None], torch.ones(len(said), 1).bool()),
     )
     order = torch.randperm(images)
     batches = [ImageBatch(part, part, part[:, None].float()) for part in order.split(4)]

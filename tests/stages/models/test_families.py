@@ -31,13 +31,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 CAN: dict[str, tuple[str, set[Role]]] = {
     "captioner": ("a BLIP captioner", {"captioner"}),
-    "itm": ("a BLIP matching model", {"ranker", "filter"}),
-    "blip": ("a BLIP model", {"captioner", "ranker", "filter"}),
+    "itm": ("a BLIP matching model", {"ranker", "filter", "retriever"}),
+    "blip": ("a BLIP model", {"captioner", "ranker", "filter", "retriever"}),
     "vqa": ("a BLIP model that answers questions", set()),
-    "blip2-itm": ("a BLIP-2 matching model", {"ranker", "filter"}),
+    "blip2-itm": ("a BLIP-2 matching model", {"ranker", "filter", "retriever"}),
     "blip2-opt": ("a BLIP-2 captioner", set()),
-    "clip": ("transformers' CLIP", {"ranker"}),
-    "siglip": ("transformers' SigLIP", {"ranker", "filter"}),
+    "clip": ("transformers' CLIP", {"ranker", "encoder"}),
+    "siglip": ("transformers' SigLIP", {"ranker", "encoder", "filter"}),
     "llava": (
         "a model of transformers of type 'llava' (LlavaForConditionalGeneration), which is not known here",
         set(),

@@ -67,6 +67,29 @@ def test_karpathys_flickr30k(tmp_path: Path, read: Any) -> None:
     assert table.select(["file", "texts"]).to_pylist() == [{"file": "2.jpg", "texts": ["test 2"]}]
 
 
+def test_nocaps_carries_its_numbers_and_parts(tmp_path: Path, read: Any) -> None:
+    domains = ("in-domain", "near-domain", "out-domain")
+    images = [
+        {"id": number, "open_images_id": f"00{number}", "domain": domain, "file_name": f"00{number}.jpg", "license": 0}
+        for number, domain in enumerate(domains)
+    ]
+    annotations = [
+        {"image_id": number % 3, "id": number, "caption": f"{number} people. "} for number in (5, 0, 1, 2, 3, 4)
+    ]
+    path = tmp_path / "nocaps_val_4500_captions.json"
+    path.write_text(json.dumps({"licenses": [], "info": {}, "images": images, "annotations": annotations}))
+    table = read(format="nocaps", path=str(path), images="nocaps/val")
+    assert table.select(["file", "texts", "id", "domain"]).to_pylist() == [
+        {"file": "000.jpg", "texts": ["0 people.", "3 people."], "id": 0, "domain": "in-domain"},
+        {"file": "001.jpg", "texts": ["1 people.", "4 people."], "id": 1, "domain": "near-domain"},
+        {"file": "002.jpg", "texts": ["5 people.", "2 people."], "id": 2, "domain": "out-domain"},
+    ]
+    out = read(
+        format="nocaps", path=str(path), images="nocaps/val", where="domain = 'out-domain'", keep=("open_images_id",)
+    )
+    assert out.select(["file", "open_images_id"]).to_pylist() == [{"file": "002.jpg", "open_images_id": "002"}]
+
+
 def test_images_on_the_web_become_urls(karpathy: str, read: Any) -> None:
     table = read(format="coco", path=karpathy, images="https://images.cocodataset.org/", splits=("test",))
     assert table.column("file").to_pylist() == [None]

@@ -1,0 +1,36 @@
+"""What was predicted, in the format that COCO's evaluation servers and coco-caption read."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import pyarrow as pa
+
+_NUMBERED: Final = re.compile(r"(?:COCO_\w+_)?0*(\d+)")
+"""A file name of COCO, or of Flickr30k: the number that the image has there."""
+
+
+def result_id(name: str) -> str:
+    """What an image is called in results by its file or address: its number where the name is one, else the name."""
+    stem = name.rsplit("/", 1)[-1].partition("?")[0].rpartition(".")[0] or name
+    numbered = _NUMBERED.fullmatch(stem)
+    return numbered[1] if numbered else stem
+
+
+def coco_results(predictions: pa.Table) -> bytes:
+    """A table of `tables.PREDICTIONS` as `[{"image_id": 391895, "caption": "a man on a bike"}]`.
+
+    An image of which nothing could be written is left out.
+    """
+    rows = predictions.select(["result_id", "caption", "error"]).to_pylist()
+    found = [
+        {
+            "image_id": int(row["result_id"]) if row["result_id"].isdecimal() else row["result_id"],
+            "caption": row["caption"],
+        }
+        for row in rows
+        if row["error"] is None
+    ]
+    return json.dumps(found, ensure_ascii=False).encode()
