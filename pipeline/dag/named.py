@@ -1,4 +1,4 @@
-"""Under what name a manifest's graph is kept in an output: that of its file, which no other manifest may take from it."""
+"""Under what name a manifest's graph is kept in an output: that of its file, which no other one may take from it."""
 
 from __future__ import annotations
 

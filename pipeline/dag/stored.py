@@ -2,7 +2,7 @@
 
 <output>/graphs/<manifest>.json
 
-An output may be moved or copied. Then the manifest that a graph names is no business of it any more, and what lay within
+An output may be moved or copied. Then the manifest that a graph names has no claim on it any more, and what lay within
 the output that was, such as the removal list, is looked for within the one that is.
 """
 
@@ -116,8 +116,9 @@ def _as_it_lies_now(store: Store, found: dict[str, Any]) -> dict[str, Any]:
 
 def _within(store: Store, before: str, place: str | None) -> str | None:
     """Where a file lies now that lay within the output when that was elsewhere; any other one lies where it lay."""
-    inside = place is not None and place.startswith(f"{before}/")
-    return f"{store.root}{place[len(before) :]}" if inside else place
+    if place is None or not place.startswith(f"{before}/"):
+        return place
+    return f"{store.root}{place[len(before) :]}"
 
 
 def _is_same_place(one: str, other: str) -> bool:

@@ -21,8 +21,6 @@ from stages.io.shards import Artifact, is_of_storage
 from stages.kinds import KINDS
 from stages.registry import STAGES
 
-BROKEN: Final = (DamagedError, OSError, ValueError, KeyError)
-"""What looking at a table and its tars, or writing them anew, raises when one of them is gone or broken."""
 _MARKS: Final = {"status": "removed", "error": "forgotten: it is on the removal list"}
 
 

@@ -33,10 +33,11 @@ import pyarrow.compute as pc
 from pipeline.dag.lineage import descendants
 from pipeline.execute.events import one_line
 from pipeline.store import Store
-from pipeline.upkeep.clearing import BROKEN, Cleared, Folder, clear
+from pipeline.upkeep.clearing import Cleared, Folder, clear
 from pipeline.upkeep.taught import Listed, Taught, steps_of
 from stages.errors import UserError
 from stages.io.files import is_there, write_whole
+from stages.io.shards import BROKEN
 from stages.kinds import KINDS
 from stages.registry import STAGES
 from stages.removal_files import without_blanks

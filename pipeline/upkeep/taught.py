@@ -18,9 +18,10 @@ from pipeline.dag.listing import PARTS, forgotten_rows, latest, listing_table, n
 from pipeline.dag.stale import LISTINGS
 from pipeline.dag.stored import stored_graph, stored_names
 from pipeline.store import TABLE, Store
-from pipeline.upkeep.clearing import BROKEN, Folder
+from pipeline.upkeep.clearing import Folder
 from stages.contract import Output
 from stages.errors import UserError
+from stages.io.shards import BROKEN
 from stages.urls.known import Counted
 
 Rows = Mapping[str, Collection[str]]
