@@ -24,7 +24,7 @@ from pipeline.demo import prepare
 from pipeline.manifest.document import Demo
 from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.store import Store
-from stages.contract import Use
+from stages.contract import Use, absent_models
 from stages.errors import UserError
 from stages.urls.check import check
 from stages.urls.digest import digest
@@ -108,6 +108,7 @@ def open_session(
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path)
+    _refuse_absent(path, manifest)
     store = Store.open(manifest.output)
     store.reach()
     before = graph_of(store, path)
@@ -135,6 +136,17 @@ def open_session(
         path=location_of(path),
     )
     return found.until(until)
+
+
+def _refuse_absent(path: Path, manifest: Manifest) -> None:
+    """See that the models are there that are paths; those of the hub are looked for by who loads them."""
+    told = [
+        f"{path}: {step.section}.{field}: no folder or file '{name}' here; name one that is, or a hub name ('org/name')"
+        for step in manifest.steps
+        for field, name in absent_models(step.recipe)
+    ]
+    if told:
+        raise UserError("\n".join(dict.fromkeys(told)))
 
 
 def graph_alone(path: Path) -> tuple[Graph, Mapping[str, Use]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wiring, wire
 from pipeline.manifest.errors import Problem
-from stages.contract import FROM, LEARNT_FROM, PairModelRecipe, PretrainedRecipe, Wired
+from stages.contract import FROM, LEARNT_FROM, PairModelRecipe, PretrainedRecipe, Wired, path_of
 from stages.errors import UserError
 from stages.kinds import KINDS
 from stages.models import families
@@ -64,6 +65,9 @@ def _of_model(step: Step) -> Iterator[Problem]:
         except UserError as error:
             key, _, words = str(error).partition(": ")
             yield Problem((*step.place, key.rpartition(".")[2]), words)
+    elif path_of(recipe.model) is None and Path(recipe.model).exists():
+        words = f"'{recipe.model}' is a name and no path; for what lies here, write ./{recipe.model}"
+        yield Problem((*step.place, "model"), words)
 
 
 def _of_reads(step: Step, steps: Sequence[Step]) -> Iterator[Problem]:

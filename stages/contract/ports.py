@@ -30,3 +30,6 @@ class Port:
     """Whether the stage works without."""
     above: bool = False
     """Whether it takes those of the sources above in the manifest too."""
+    of: str | None = None
+    """The role that what it takes is about: whoever made it has read for that role what this step reads, no more and no
+    less."""

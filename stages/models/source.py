@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.contract import HUB_NAME, path_of
 from stages.errors import UserError
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,17 @@ def why(reason: BaseException) -> str:
 
 
 def find_source(name: str, revision: str | None, key: str) -> Source:
-    """Tell a local folder from a hub name. A path that exists is a folder; nothing is downloaded here.
+    """Tell a local folder from a hub name (see `path_of`); nothing is downloaded here.
 
     Raises:
         UserError: neither a folder that is here nor a hub name, or a folder with a revision.
     """
     if not name:
         raise UserError(f"{key}: names no model; give a local folder or a hub name such as 'org/name'")
-    path = Path(name).expanduser()
+    path = path_of(name)
+    if path is None:
+        here = f"; the one here is './{name}'" if Path(name).exists() else ""
+        raise UserError(f"{key}: '{name}' is no hub name such as 'org/name', and no path, which has a '/'{here}")
     if path.is_dir():
         if revision is not None:
             section = key.rsplit(".", 1)[0]
@@ -91,7 +93,7 @@ def find_source(name: str, revision: str | None, key: str) -> Source:
         return Source(key, str(path), None, is_folder=True)
     if path.exists():
         raise UserError(f"{key}: '{name}' is a file; give the folder that the model was saved to, or a hub name")
-    if not _HUB_NAME.fullmatch(name):
+    if not HUB_NAME.fullmatch(name):
         raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'")
     return Source(key, name, revision, is_folder=False)
 

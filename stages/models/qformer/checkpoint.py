@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from transformers import BertForMaskedLM, Blip2ForImageTextRetrieval, PretrainedConfig
 from transformers.utils.hub import cached_file
 
+from stages.contract import path_of
 from stages.errors import UserError
 from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.qformer.names import from_bert, from_lavis, from_transformers
@@ -45,8 +45,8 @@ def read_checkpoint(name: str, revision: str | None, key: str) -> Checkpoint:
     Raises:
         UserError: there is no such checkpoint, it is broken, or it is neither BERT nor BLIP-2's first stage.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = path_of(name)
+    if path and path.is_file():
         return _read_lavis(Source(key, str(path), None, is_folder=False))
     source = find_source(name, revision, key)
     try:
