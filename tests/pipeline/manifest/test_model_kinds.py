@@ -76,14 +76,14 @@ def test_a_name_is_a_path_only_if_it_looks_like_one(manifest: Path) -> None:
     write(manifest, RIGHT | {"caption": "model: blip"})
     with pytest.raises(UserError, match=r"m\.yaml:3: caption\.model: 'blip' is a name and no path; .* \./blip$"):
         load_manifest(manifest)
-    for name in ("openai", "ViT-B-32"):
+    for name in ("openai", "ViT-B-32", "ViT-B-32-quickgelu"):
         (manifest.parent / name).mkdir()
         (manifest.parent / name / "config.json").write_text("{}")
     write(manifest, RIGHT)
     (rank,) = [step for step in load_manifest(manifest).steps if step.name == "rank"]
     found = recipe_identity(rank.recipe, Digests())
     assert (found["model"], found["pretrained"]) == ("ViT-B-32", "openai")
-    assert locate(ModelName("rank.model", "ViT-B-32", "openai")).tag == "openai"
+    assert locate(ModelName("rank.model", "ViT-B-32-quickgelu", "openai")).tag == "openai"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_name_is_a_path_only_if_it_looks_like_one(manifest: Path) -> None:
         ({"caption": "model: ~/nowhere/at/all"}, ["caption.model: no folder or file '~/nowhere/at/all'"]),
         ({"rank": "model: ViT-B-32, pretrained: runs/epoch_3.pt"}, ["rank.pretrained: no folder or file 'runs/epoch"]),
         (
-            {"filter": "model: a/b/c", "pretrain": "model: ViT-L-14, tokenizer: /bert"},
+            {"filter": "model: a/b/c", "pretrain": "model: RN, tokenizer: /no"},
             ["filter.model:", "pretrain.tokenizer:"],
         ),
     ],
