@@ -84,8 +84,8 @@ def find_source(name: str, revision: str | None, key: str) -> Source:
         raise UserError(f"{key}: names no model; give a local folder or a hub name such as 'org/name'")
     path = path_of(name)
     if path is None:
-        here = f"; the one here is './{name}'" if Path(name).exists() else ""
-        raise UserError(f"{key}: '{name}' is no hub name such as 'org/name', and no path, which has a '/'{here}")
+        here = f"; for what lies here, write ./{name}" if Path(name).exists() else ""
+        raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'{here}")
     if path.is_dir():
         if revision is not None:
             section = key.rsplit(".", 1)[0]
