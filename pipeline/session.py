@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.dag.digests import Digests
 from pipeline.dag.graph import Graph, Lists, absolute, as_now, build_graph
+from pipeline.dag.named import graph_of, is_manifest, location_of, name_of
 from pipeline.dag.plan import NodePlan
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.there import Listings, Trained, plan
@@ -23,7 +24,7 @@ from pipeline.demo import prepare
 from pipeline.manifest.document import Demo
 from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.store import Store
-from stages.contract import Use
+from stages.contract import Use, absent_models
 from stages.errors import UserError
 from stages.urls.check import check
 from stages.urls.digest import digest
@@ -56,6 +57,8 @@ class Session:
     """With what lies behind `--until`; None where nothing does."""
     before: Graph | None = None
     """That of the run before."""
+    path: str = ""
+    """See `Stored`."""
 
     def until(self, step: str | None) -> Session:
         """The same, up to a step, as the store shows it now.
@@ -105,10 +108,11 @@ def open_session(
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path)
-    notes = prepare(manifest.demo, write=write)
+    _refuse_absent(path, manifest)
     store = Store.open(manifest.output)
     store.reach()
-    before = stored_graph(store, path.stem)
+    before = graph_of(store, path)
+    notes = prepare(manifest.demo, write=write)
     digests = Digests(before.digests if before else None)
     if not notes:
         for name, source in manifest.sources.items():
@@ -121,7 +125,7 @@ def open_session(
         graph=graph,
         store=store,
         plans=[],
-        name=path.stem,
+        name=name_of(path),
         manifest=text,
         uses=manifest.uses,
         removed=removed,
@@ -129,8 +133,20 @@ def open_session(
         digests=digests.asked,
         notes=tuple(notes),
         before=before.graph if before else None,
+        path=location_of(path),
     )
     return found.until(until)
+
+
+def _refuse_absent(path: Path, manifest: Manifest) -> None:
+    """See that the models are there that are paths; those of the hub are looked for by who loads them."""
+    told = [
+        f"{path}: {step.section}.{field}: no folder or file '{name}' here; name one that is, or a hub name ('org/name')"
+        for step in manifest.steps
+        for field, name in absent_models(step.recipe)
+    ]
+    if told:
+        raise UserError("\n".join(dict.fromkeys(told)))
 
 
 def graph_alone(path: Path) -> tuple[Graph, Mapping[str, Use]]:
@@ -152,9 +168,8 @@ def open_output(target: str) -> Session:
     Raises:
         UserError: the manifest is wrong, or no run has been there.
     """
-    path = Path(target).expanduser()
-    if path.suffix != ".json" and path.is_file():
-        return _of_manifest(path)
+    if is_manifest(target):
+        return _of_manifest(Path(target).expanduser())
     root, name = target.rstrip("/"), None
     if root.endswith(".json") and "/graphs/" in f"/{root}":
         root, _, file = root.rpartition("/graphs/")
@@ -176,9 +191,8 @@ def removals_of(target: str) -> tuple[Store, str]:
     Raises:
         UserError: there is no such output, or it has no list.
     """
-    path = Path(target).expanduser()
-    if path.suffix != ".json" and path.is_file():
-        manifest = load_manifest(path)
+    if is_manifest(target):
+        manifest = load_manifest(Path(target).expanduser())
         store, removed = Store.open(manifest.output), absolute(manifest.removed)
     else:
         session = open_output(target)
@@ -191,7 +205,7 @@ def removals_of(target: str) -> tuple[Store, str]:
 def _of_manifest(path: Path) -> Session:
     store = Store.open(output_of(path))
     store.reach()
-    stored = stored_graph(store, path.stem)
+    stored = graph_of(store, path)
     if stored is None:
         return open_session(path, write=False)
     same = hashlib.sha256(path.read_bytes()).hexdigest() == stored.manifest
@@ -212,6 +226,7 @@ def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
         removed=stored.removed,
         digests=stored.digests,
         notes=notes,
+        path=stored.path,
     )
 
 
@@ -238,7 +253,9 @@ def write_session(session: Session) -> None:
     """
     store, now = session.store, datetime.now(UTC).isoformat(timespec="seconds")
     graph = session.whole or session.graph
-    stored = Stored(session.name, session.manifest, graph, session.uses, session.removed, session.digests, now)
+    stored = Stored(
+        session.name, session.manifest, graph, session.uses, session.removed, session.digests, now, session.path
+    )
     try:
         store_graph(store, stored)
         for node in session.graph.nodes.values():

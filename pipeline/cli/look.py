@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from pipeline.cli.options import (
 from pipeline.watch.console import Console, records, say, say_json
 from stages.errors import UserError
 from stages.words import first_line
+
+if TYPE_CHECKING:
+    from pipeline.session import Session
 
 commands = typer.Typer()
 
@@ -50,15 +53,25 @@ def plan(
 @commands.command()
 def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     """Say how far the run is, what it has lost and why, and which shards failed."""
-    from pipeline.dag.damaged import damaged_files
     from pipeline.session import open_output
+    from pipeline.sql.damage import STUMBLES
+
+    session = told(open_output(target))
+    try:
+        _show(session, as_json=as_json)
+    except STUMBLES as error:
+        raise UserError(f"output: {session.store.root}: its tables cannot be read ({first_line(error)})") from None
+
+
+def _show(session: Session, *, as_json: bool) -> None:
+    """Print what `status` says."""
+    from pipeline.dag.damaged import damaged_files
     from pipeline.sql.catalog import connect
     from pipeline.watch import report
     from pipeline.watch.captioning import captioning
     from pipeline.watch.outcome import print_status
     from pipeline.watch.runs import runs
 
-    session = told(open_output(target))
     catalog = connect(session.graph, session.store)
     if as_json:
         say_json(
@@ -85,17 +98,16 @@ def query(
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Ask the tables with SQL (DuckDB): captions, corpus, images, failures, hosts, funnel, ..."""
-    import duckdb
-
     from pipeline.session import open_output
     from pipeline.sql.catalog import connect
     from pipeline.sql.catalog import query as ask
+    from pipeline.sql.damage import STUMBLES
     from pipeline.watch.outcome import print_rows
 
     session = told(open_output(target))
     try:
         columns, rows = ask(connect(session.graph, session.store, session.others()), sql)
-    except duckdb.Error as error:
+    except STUMBLES as error:
         raise UserError(f"the query is wrong: {first_line(error)}") from None
     if as_json:
         say_json(records(columns, rows))

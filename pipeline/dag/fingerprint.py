@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dag.digests import Digests
-from stages.contract import FROM, Recipe, StageSpec, model_fields, models_from
+from stages.contract import FROM, Recipe, StageSpec, model_fields, models_from, path_of
 
 
 def fingerprint(identity: Any) -> str:
@@ -51,9 +51,8 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 def _local_models(recipe: Recipe) -> dict[str, Path]:
     """The models that lie in a local folder or file, by the recipe's field."""
-    named = {name: value for name, value in model_fields(recipe) if not value.startswith(FROM)}
-    paths = {name: Path(value).expanduser() for name, value in named.items()}
-    return {name: path for name, path in paths.items() if path.exists()}
+    paths = {name: path_of(value) for name, value in model_fields(recipe) if not value.startswith(FROM)}
+    return {name: path for name, path in paths.items() if path and path.exists()}
 
 
 def model_digest(path: Path) -> str:

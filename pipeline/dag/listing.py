@@ -87,7 +87,7 @@ def read_listing(store: Store, folder: str, names: Sequence[str]) -> list[Counte
         names: of listings.
     """
     with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(lambda name: store.artifact(f"{folder}/{PARTS}", name).table(), names))
+        tables = list(pool.map(lambda name: store.artifact(f"{folder}/{PARTS}", name).table(LISTED.names), names))
     rows = (row for table in tables for row in table.to_pylist())
     return [Counted(**{**row, **{name: tuple(row[name]) for name in ("without", "forgotten")}}) for row in rows]
 

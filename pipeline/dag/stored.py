@@ -1,13 +1,18 @@
 """The graph of a run, kept in its output, so that whoever reads needs neither the manifest nor the lists.
 
 <output>/graphs/<manifest>.json
+
+An output may be moved or copied. Then the manifest that a graph names has no claim on it any more, and what lay within
+the output that was, such as the removal list, is looked for within the one that is.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,6 +49,8 @@ class Stored:
     """Of lists and models, see `pipeline.dag.digests`."""
     written: str = ""
     """When, in UTC."""
+    path: str = ""
+    """Where the manifest lies on the host that ran it; "" where nobody can tell."""
 
 
 def store_graph(store: Store, stored: Stored) -> None:
@@ -53,6 +60,8 @@ def store_graph(store: Store, stored: Stored) -> None:
         OSError: the output cannot be written.
     """
     content = {
+        "output": store.root,
+        "path": stored.path,
         "manifest": stored.manifest,
         "written": stored.written,
         "uses": dict(stored.uses),
@@ -66,7 +75,7 @@ def store_graph(store: Store, stored: Stored) -> None:
 def stored_names(store: Store) -> list[str]:
     """The manifests of which runs have left a graph."""
     names = store.names(f"{store.root}/{GRAPHS}")
-    return [name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING) and not name.startswith(".")]
+    return [name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING)]  # a temporary file's ends in digits
 
 
 def stored_graph(store: Store, name: str) -> Stored | None:
@@ -79,13 +88,42 @@ def stored_graph(store: Store, name: str) -> Stored | None:
     if not is_there(url):
         return None
     try:
-        found = store.read_json(url)
+        found = _as_it_lies_now(store, store.read_json(url))
         nodes = [_node(values) for values in found["nodes"]]
-        rest = {key: found[key] for key in ("manifest", "uses", "removed", "digests", "written")}
+        rest = {key: found[key] for key in ("path", "manifest", "uses", "removed", "digests", "written")}
         return Stored(name=name, graph=Graph({node.name: node for node in nodes}), **rest)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{url} cannot be read ({reason}); `capfilt run` with the manifest writes it anew") from None
+        raise UserError(
+            f"{url} cannot be read ({reason}); delete it, and `capfilt run` with the manifest writes it anew"
+        ) from None
+
+
+def _as_it_lies_now(store: Store, found: dict[str, Any]) -> dict[str, Any]:
+    """What was stored, of an output that may have been moved or copied since."""
+    before = found["output"]
+    if _is_same_place(before, store.root):
+        return found
+    removed = _within(store, before, found["removed"])
+    nodes = [
+        {**node, "run": {**node["run"], "removed": _within(store, before, node["run"]["removed"])}}
+        if "removed" in node["run"]
+        else node
+        for node in found["nodes"]
+    ]
+    return {**found, "path": "", "removed": removed, "nodes": nodes}
+
+
+def _within(store: Store, before: str, place: str | None) -> str | None:
+    """Where a file lies now that lay within the output when that was elsewhere; any other one lies where it lay."""
+    if place is None or not place.startswith(f"{before}/"):
+        return place
+    return f"{store.root}{place[len(before) :]}"
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    """Whether two names are those of one folder, which a link may give it."""
+    return one == other or (Path(one).is_dir() and Path(other).is_dir() and os.path.samefile(one, other))  # noqa: PTH121
 
 
 def _as_json(node: Node) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Which step reads of which: five rules, and no stage known by name.
+"""Which step reads of which: six rules, and no stage known by name.
 
 1. A step sees the latest step of each name above it, in the order of the file (or see `manifest.checks`).
 2. A port takes the visible steps that write its kind and that the source passes through, too.
 3. One that finds none is a mistake, unless it is optional; so is one that may have one and finds several.
 4. `reads:` narrows what a step's ports see, and never widens it.
-5. A model that is `{from: STEP}` is read of the nearest step of that name above; `STEP@2` names a round.
+5. What is about another thing that a step reads, as scores are, is about all of that, and about nothing else.
+6. A model that is `{from: STEP}` is read of the nearest step of that name above; `STEP@2` names a round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.dag.steps import Step, visible
@@ -56,13 +57,15 @@ def wire(steps: Sequence[Step], uses: Mapping[str, Use]) -> Wiring:
         steps: in the file's order.
         uses: the sources and what they are for, in the file's order.
     """
-    found = Wiring()
+    found, known = Wiring(), {step.section for step in steps}
     for position, step in enumerate(steps):
         passing = [source for source, use in uses.items() if step.takes(use)]
         for source in [None] if step.spec.grain == "run" else passing:
             wires = _Ports(step, steps[:position], steps[position + 1 :], uses, passing, source)
             reads = {role: wires.reads(port) for role, port in step.spec.reads.items()}
             own = Wire(step, source, {role: names for role, names in (reads | wires.models()).items() if names})
+            if not (step.reads or frozenset()) - known:  # else that is told, and nobody knows what was meant
+                wires.problems.extend(_uneven(own, found.wires))
             found.wires[own.name] = own
             found.problems.extend((step.place, step.told(words)) for words in wires.problems)
     return found
@@ -142,6 +145,24 @@ class _Ports:
             why = f"{why}; those above that make models: {made}"
         self.problems.append(f"takes its model from '{wanted}', {why}")
         return None
+
+
+def _uneven(own: Wire, wires: Mapping[str, Wire]) -> Iterator[str]:
+    """What is wrong with results that a step reads, and that are about more or less than it reads."""
+    abouts = {role: port.of for role, port in own.step.spec.reads.items() if port.of}
+    for role, about in abouts.items():
+        read = {wires[name].step.section for name in own.reads.get(about, ())}
+        for maker in (wires[name] for name in own.reads.get(role, ()) if read):
+            theirs = {wires[name].step.section for name in maker.reads.get(about, ())}
+            name = maker.step.section
+            if more := sorted(theirs - read):
+                yield f"reads '{name}', which also reads {_listed(more)}; add it to 'reads:' here or leave it out there"
+            if less := sorted(read - theirs):
+                yield f"reads {_listed(less)}, which '{name}' does not; leave it out of 'reads:' here, or add it there"
+
+
+def _listed(sections: Iterable[str]) -> str:
+    return " and ".join(f"'{name}'" for name in sections)
 
 
 def _first(steps: Iterable[Step], kind: str) -> Step | None:

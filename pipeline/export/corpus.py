@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from pipeline.export.target import Export, claim
 from pipeline.session import Session
 from pipeline.watch.console import Console
 from stages.contract import CorpusShard
-from stages.errors import DamagedError, UserError
+from stages.errors import UserError
 from stages.export.pairs import pairs, write_list
+from stages.io.shards import BROKEN
 from stages.urls.known import Counted
 
-BROKEN: Final = (DamagedError, OSError, ValueError, KeyError, EOFError, tarfile.TarError)
-"""What reading a shard's tables and images raises when they are gone or broken."""
 _LAYOUTS: Final = {"webdataset": 1, "json": 1}
 """By format; raised by hand when the files are written otherwise than before."""
 _READERS: Final = 32

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.dag.graph import Graph
 from pipeline.store import Store
-from stages.contract import model_fields
+from stages.contract import model_fields, path_of
 from stages.errors import UserError
 from stages.io.files import absolute, is_url
 from stages.io.places import why_no_place
@@ -41,7 +41,7 @@ def _needed(graph: Graph) -> Iterator[tuple[str, str]]:
         for part in node.parts:
             whole = [*part.source.paths, part.source.images_root] if part.source.images_root else part.source.paths
             yield from (("a list of the manifest's", path) for path in (*part.files, *whole))
-        models = [path for _, path in model_fields(node.recipe) if Path(path).expanduser().exists()]
+        models = [name for _, name in model_fields(node.recipe) if (path := path_of(name)) and path.exists()]
         yield from (("a model of the manifest's", path) for path in models)
         if removed := getattr(node.run, "removed", None):
             yield "the removal list", removed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
 from stages.errors import UserError
-from stages.io.files import TEMPORARY, locate
+from stages.io.files import TEMPORARY, is_there, locate
 
 MARK: Final = "export.json"
 
@@ -52,7 +52,7 @@ class Target:
         with _reached(self.destination):
             filesystem, path = locate(self.destination)
             filesystem.invalidate_cache()
-            if not filesystem.exists(path):
+            if not is_there(self.destination):
                 return {}
             if filesystem.isdir(path) == self.one_file:
                 wrong = "a folder; name a file" if self.one_file else "a file; name a folder"

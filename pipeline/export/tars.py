@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pyarrow.compute as pc
 
-from pipeline.export.corpus import BROKEN, claim_corpus, selected, side_by_side, tables_now, tracked
+from pipeline.export.corpus import claim_corpus, selected, side_by_side, tables_now, tracked
 from pipeline.export.mark import Mark, ShardMark, Tables
 from pipeline.export.place import Target
 from pipeline.export.remembered import remember
@@ -24,6 +24,7 @@ from pipeline.session import Session
 from pipeline.watch.console import Console
 from stages.contract import CorpusShard
 from stages.export.tars import Written, write_shard
+from stages.io.shards import BROKEN
 
 THREADS: Final = 8
 """Tars that are written side by side; each waits for storage most of the time."""

@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+from stages.registry import STAGES
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -143,7 +145,15 @@ def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel], val
     near = difflib.get_close_matches(key, known, n=1)
     if near:
         return f"unknown key; did you mean '{near[0]}'?"
+    if len(location) == 1 + ("rounds" in location[:1]) and (stage := _stage_with(value)):
+        return f"unknown key; a section with a name of its own says its stage: did you mean 'stage: {stage}' in it?"
     return f"unknown key; the keys here are {', '.join(known)}"
+
+
+def _stage_with(value: Any) -> str:
+    """The first stage whose section may have all keys of a value; "" where there is none, or no key."""
+    keys = {name for name in value if name not in {"run", "reads"}} if isinstance(value, dict) else set()
+    return next((name for name, spec in STAGES.items() if keys and keys <= spec.recipe.model_fields.keys()), "")
 
 
 def _keys_at(location: tuple[str | int, ...], document: type[BaseModel]) -> list[str]:

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from pipeline.dag.steps import Step
 from pipeline.manifest.checks import contradictions, in_working_order
-from pipeline.manifest.document import Demo, document_type
-from pipeline.manifest.errors import describe_all, locate
+from pipeline.manifest.document import ROUNDS, Demo, document_type
+from pipeline.manifest.errors import Problem, describe_all, locate
 from pipeline.manifest.sections import steps_of, with_rounds
 from pipeline.manifest.yaml12 import parse
 from stages.contract import Use
@@ -59,8 +59,18 @@ def load_manifest(path: Path) -> Manifest:
         raise UserError(locate(path, root, problems)) from None
     steps = tuple(in_working_order(document.sources, steps_of(document, values)))
     if problems := contradictions(document.sources, steps):
+        problems += _of_order(values)
         raise UserError(locate(path, root, problems))
     return Manifest(document.output, document.sources, steps, document.demo, document.removed)
+
+
+def _of_order(values: Mapping[str, Any]) -> list[Problem]:
+    """What may be behind problems of a file with rounds whose keys have been sorted."""
+    words = (
+        "where there are rounds, the order of the sections counts, and here they stand in the order of the alphabet; "
+        "put them in the order in which they work"
+    )
+    return [Problem((ROUNDS,), words)] if ROUNDS in values and list(values) == sorted(values) else []
 
 
 def output_of(path: Path) -> str:

@@ -9,7 +9,8 @@ second catalog that is attached to a first one would take that one's folder for 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import duckdb
@@ -18,6 +19,7 @@ from pipeline.dag.graph import Graph, Node
 from pipeline.dag.listing import PARTS, listings, read_listing
 from pipeline.dag.stored import stored_graph, stored_names
 from pipeline.sql.compaction import compaction
+from pipeline.sql.damage import MISTAKES, whole_tables
 from pipeline.sql.scan import (
     ALONE,
     CATALOG,
@@ -31,7 +33,6 @@ from pipeline.sql.scan import (
     scan,
     schema,
     text,
-    whole_tables,
 )
 from pipeline.sql.views import MADE_BY, views
 from pipeline.store import Store, file_of
@@ -39,19 +40,27 @@ from stages.io.files import scratch_folder, write_whole
 from stages.kinds import KINDS, Kind
 from stages.urls.known import Counted
 
-Catalog: TypeAlias = duckdb.DuckDBPyConnection
-"""A connection in which the views are."""
-
 # ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
 Graphs: TypeAlias = Mapping[str, Graph]
 """Of other manifests in the same output, by name: their views stand in a schema of that name."""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The views, to be asked."""
+
+    connection: duckdb.DuckDBPyConnection
+    """In which they are."""
+    store: Store
+    folders: tuple[str, ...]
+    """Whose tables they read."""
 
 
 def connect(graph: Graph, store: Store, others: Graphs | None = None) -> Catalog:
     """An in-memory DuckDB with the catalog's views."""
     connection = open_duckdb(store)
     _define_all(connection, graph, store, others or {})
-    return connection
+    return Catalog(connection, store, _folders(store, [graph, *(others or {}).values()]))
 
 
 def write_catalog(graph: Graph, store: Store, others: Graphs | None = None) -> str:
@@ -77,15 +86,15 @@ def renew_catalog(store: Store) -> None:
         write_catalog(latest.graph, store, {each.name: each.graph for each in found if each is not latest})
 
 
-def query(connection: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def query(catalog: Catalog, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of a query.
 
     Raises:
-        duckdb.Error: the query is wrong.
         DamagedError: a table is damaged.
+        STUMBLES: the query is wrong, or DuckDB cannot answer it.
     """
-    with whole_tables():
-        result = connection.sql(sql)
+    with whole_tables(catalog.store, catalog.folders, MISTAKES):
+        result = catalog.connection.sql(sql)
         return ([], []) if result is None else (result.columns, result.fetchall())
 
 
@@ -93,11 +102,17 @@ def _define_all(
     connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, others: Graphs, *, where: str = "true"
 ) -> None:
     """The views of a graph, and those of others, each in a schema of its own."""
-    for name, other in others.items():
-        connection.execute(f"CREATE SCHEMA {identifier(name)}; SET schema = {text(identifier(name))}")
-        _define(connection, other, store, where=where)
-    connection.execute("SET schema = 'main'")
-    _define(connection, graph, store, where=where)
+    with whole_tables(store, _folders(store, [graph, *others.values()])):
+        for name, other in others.items():
+            connection.execute(f"CREATE SCHEMA {identifier(name)}; SET schema = {text(identifier(name))}")
+            _define(connection, other, store, where=where)
+        connection.execute("SET schema = 'main'")
+        _define(connection, graph, store, where=where)
+
+
+def _folders(store: Store, graphs: Iterable[Graph]) -> tuple[str, ...]:
+    """Where the tables of graphs lie."""
+    return tuple(dict.fromkeys(store.folder_of(node) for graph in graphs for node in graph.nodes.values()))
 
 
 def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *, where: str = "true") -> None:
@@ -109,11 +124,9 @@ def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *
         rows = scan(store, tables) if tables else _empty(connection, kind)
         if any(_has_more(store, graph, node, counted) for node in nodes):
             rows = f"FROM ({rows}) SEMI JOIN listings USING (shard) ANTI JOIN uncounted USING (shard, key)"
-        with whole_tables():
-            connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
+        connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
     for view, sql in views(graph):
-        with whole_tables():
-            connection.execute(f"CREATE VIEW {view} AS {sql}")
+        connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
 def _counted(store: Store, node: Node) -> list[Counted]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.dag.graph import Graph
-from pipeline.sql.scan import SHARD, Alike, Tables, alike, below, open_duckdb, scan, text, whole_tables
+from pipeline.sql.damage import whole_tables
+from pipeline.sql.scan import SHARD, Alike, Tables, alike, below, open_duckdb, scan, text
 from pipeline.store import COMPACTED, TABLE, Store, file_of
 from stages.io.files import whole_file, write_whole
 
@@ -97,6 +98,10 @@ def _put_together(store: Store, folder: str, batch: Alike) -> str:
     name = f"{COMPACTED}/{uuid.uuid4().hex[:12]}{TABLE}"
     names = below(store, folder, *map(file_of, batch.shards))
     rows = scan(store, [Tables(names, {"shard": SHARD}, batch.schema)])
-    with whole_tables(), whole_file(f"{folder}/{name}") as path, open_duckdb(store) as connection:
+    with (
+        whole_tables(store, [folder]),
+        whole_file(f"{folder}/{name}") as path,
+        open_duckdb(store) as connection,
+    ):
         connection.execute(f"COPY ({rows}) TO {text(str(path))} (FORMAT parquet, COMPRESSION zstd)")
     return name

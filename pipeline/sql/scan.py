@@ -7,10 +7,8 @@ A byte of somebody's list that is no UTF-8 is `?`, and no reason to show nothing
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,11 +18,9 @@ import pyarrow.parquet as pq
 
 from pipeline.dag.graph import Node
 from pipeline.sql.column_types import as_text, without_common_type
-from pipeline.store import COMPACTED, Store
-from stages.errors import DamagedError
+from pipeline.store import Store
 from stages.io.files import open_bytes
-from stages.io.shards import damaged_table, whole_table
-from stages.registry import STAGES
+from stages.io.shards import whole_table
 
 CATALOG: Final = "catalog.duckdb"
 """The file with the views, beside the stages' folders."""
@@ -140,33 +136,6 @@ def schema(url: str) -> pa.Schema:
     """
     with whole_table(url), open_bytes(url) as file:
         return pq.read_schema(file).remove_metadata()
-
-
-@contextmanager
-def whole_tables() -> Iterator[None]:
-    """What has DuckDB read tables of the output; one that is damaged is told with its name, and with what to do.
-
-    Raises:
-        DamagedError: one is damaged.
-        duckdb.Error: anything else is wrong.
-    """
-    try:
-        yield
-    except duckdb.Error as error:
-        if (found := _own_table(error)) and not isinstance(error, duckdb.IOException):
-            raise _damaged(found, error) from None
-        raise
-
-
-def _own_table(error: duckdb.Error) -> str | None:
-    """The file that DuckDB says that it stumbled over, where that is a table of the output."""
-    ours = rf"""file ['"]([^'"]*/(?:{"|".join(STAGES)})/[0-9a-f]{{16}}/[^'"]*)['"]"""
-    found = re.search(ours, str(error), re.IGNORECASE)
-    return found[1] if found else None
-
-
-def _damaged(url: str, error: duckdb.Error) -> DamagedError:
-    return DamagedError(url, error) if f"/{COMPACTED}/" in url else damaged_table(url, error)
 
 
 def below(store: Store, folder: str, *names: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,9 +21,7 @@ from stages.io.shards import Artifact, is_of_storage
 from stages.kinds import KINDS
 from stages.registry import STAGES
 
-BROKEN: Final = (DamagedError, OSError, ValueError, KeyError)
-"""What looking at a table and its tars, or writing them anew, raises when one of them is gone or broken."""
-_MARKS: Final = {"status": "removed", "error": "forgotten: it is on the removal list"}
+_ERROR: Final = "forgotten: it is on the removal list"
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,25 @@ def _count_images(rows: pa.Table) -> int:
 
 
 def _blank(table: pa.Table, hit: pa.ChunkedArray, kept: Sequence[str]) -> pa.Table:
-    """The table with nothing left in the rows hit but the columns kept, and what marks them."""
+    """The table with nothing left in the rows hit but the columns kept, and what marks them.
+
+    Of an image that never came it stays known why: it was lost for that reason before anybody asked to forget it.
+    """
+    marks: dict[str, Any] = {"error": _ERROR}
+    if "status" in table.column_names:
+        came = pc.equal(table["status"], "success")
+        marks["status"] = pc.if_else(came, pa.scalar("removed", pa.string()), table["status"])
     columns = [
         table[field.name]
         if field.name in kept
-        else pc.if_else(hit, pa.scalar(_MARKS.get(field.name), field.type), table[field.name])
+        else pc.if_else(hit, _mark(marks.get(field.name), field.type), table[field.name])
         for field in table.schema
     ]
     return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _mark(value: Any, sort: pa.DataType) -> Any:
+    return value if isinstance(value, pa.ChunkedArray) else pa.scalar(value, sort)
 
 
 def _sides(metadata: dict[str, str], *, linked: bool) -> dict[str, str]:

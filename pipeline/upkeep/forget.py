@@ -5,8 +5,8 @@ What it promises, once it has ended without an error and if no run of the same o
 * Their URLs and hashes are on the removal list; a download refuses them (`removed`), redirects to them included.
 * Under every fingerprint of the output, not only the manifest's present one: no tar holds the image, the images table
   holds neither its size nor its member, the urls table neither its text nor its source's own columns, and no table of
-  captions or scores has a row of it. Its key, URL and hash stay, with the status `removed`; what was found of a whole
-  source names its key until that is made anew.
+  captions or scores has a row of it. Its key, URL and hash stay, with the status `removed`, or the one that says why it
+  never came; what was found of a whole source names its key until that is made anew.
 * Every other row, and every other file in a tar, is what it was, byte for byte.
 
 Each file is replaced whole, so a reader sees the old or the new one. Stopped at any point, the same command goes on. A
@@ -33,10 +33,11 @@ import pyarrow.compute as pc
 from pipeline.dag.lineage import descendants
 from pipeline.execute.events import one_line
 from pipeline.store import Store
-from pipeline.upkeep.clearing import BROKEN, Cleared, Folder, clear
+from pipeline.upkeep.clearing import Cleared, Folder, clear
 from pipeline.upkeep.taught import Listed, Taught, steps_of
 from stages.errors import UserError
 from stages.io.files import is_there, write_whole
+from stages.io.shards import BROKEN
 from stages.kinds import KINDS
 from stages.registry import STAGES
 from stages.removal_files import without_blanks

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
+from pipeline.dag.graph import Lists, as_now
 from pipeline.dag.lineage import CHECKPOINTS
 from pipeline.dag.listing import PARTS, forgotten_rows, latest, listing_table, next_name, read_listing
 from pipeline.dag.stale import LISTINGS
 from pipeline.dag.stored import stored_graph, stored_names
-from pipeline.store import TABLE, Store
-from pipeline.upkeep.clearing import BROKEN, Folder
+from pipeline.dag.there import Listings
+from pipeline.store import FINGERPRINT, TABLE, Store
+from pipeline.upkeep.clearing import Folder
 from stages.contract import Output
 from stages.errors import UserError
+from stages.io.shards import BROKEN
 from stages.urls.known import Counted
 
 Rows = Mapping[str, Collection[str]]
@@ -39,10 +43,17 @@ class Taught:
     """What `--refresh` takes to train it anew without them; "" where no manifest's latest run reads it."""
     began: bool = False
     """Whether it was not trained on them itself, but began with a model that was."""
+    unfinished: bool = False
+    """Whether it is what an interrupted training has left: nobody can tell what of its rows it has come to."""
 
     @property
     def words(self) -> str:
         """What there is to say of it."""
+        if self.unfinished:
+            return (
+                "an interrupted training may have learned of forgotten images, and keeps that in its checkpoints: "
+                f"{self.model}; no run goes on with them, so delete that folder"
+            )
         why = "began with one that was trained" if self.began else "was trained"
         instead = f"`capfilt run --refresh {self.step}` trains it anew without them"
         if not self.step:
@@ -93,13 +104,28 @@ class Listed:
                 self.note(folder.table(data), error)
         while more := dict(self._heirs(models, found)):
             found |= more
-        return found
+        left = self._unfinished(models, found) if gone else ()
+        return found | {version: Taught(place, "", unfinished=True) for version, place in left}
+
+    def _unfinished(self, models: Sequence[Folder], found: Mapping[str, Taught]) -> Iterator[tuple[str, str]]:
+        """What interrupted trainings have left, but for those that read the rows as they are now: versions, places."""
+        now = _asked_for(self.store)
+        for folder in models:
+            began = any(each in found for each in self._inputs(folder))
+            for data in self.store.names(f"{folder.url}/{CHECKPOINTS}"):
+                version = f"{folder.url.rpartition('/')[2]}/{data}"
+                if FINGERPRINT.fullmatch(data) and data not in folder.shards and (began or version not in now):
+                    yield version, f"{folder.url}/{CHECKPOINTS}/{data}"
+
+    def _inputs(self, folder: Folder) -> list[str]:
+        """The versions of what a model was made of."""
+        inputs = (self.store.recipe(folder.url) or {"identity": {"inputs": {}}})["identity"]["inputs"]
+        return [each for names in inputs.values() for each in names]
 
     def _heirs(self, models: Sequence[Folder], found: Mapping[str, Taught]) -> Iterator[tuple[str, Taught]]:
         """Models that began with one of those found; who trains that one anew makes them anew too."""
         for folder, data, version in _versions(models):
-            inputs = (self.store.recipe(folder.url) or {"identity": {"inputs": {}}})["identity"]["inputs"]
-            read = [found[each] for names in inputs.values() for each in names if each in found]
+            read = [found[each] for each in self._inputs(folder) if each in found]
             if read and version not in found:
                 yield version, Taught(self._place(folder, data), read[0].step, began=True)
 
@@ -151,6 +177,18 @@ def steps_of(store: Store, odd: list[str]) -> dict[str, str]:
         else:
             nodes = stored.graph.nodes.values() if stored else ()
             found.update({node.version: node.step for node in nodes if node.is_model})
+    return found
+
+
+def _asked_for(store: Store) -> set[str]:
+    """The versions of models that runs would train now, of the rows that count now."""
+    lists = Lists(listing_of=Listings(store))
+    found: set[str] = set()
+    for name in stored_names(store):
+        with suppress(UserError):  # one that cannot be read is told by `steps_of`
+            stored = stored_graph(store, name)
+            nodes = as_now(stored.graph, lists).nodes.values() if stored else ()
+            found.update(node.version for node in nodes if node.is_model)
     return found
 
 

@@ -6,13 +6,16 @@ and costs pydantic alone to import; its `compute.py` may import torch and is imp
 
 from stages.contract.models import (
     FROM,
+    HUB_NAME,
     ModelRef,
     OptionalModelRef,
     PairModelRecipe,
     PretrainedRecipe,
     QFormerRecipe,
+    absent_models,
     model_fields,
     models_from,
+    path_of,
 )
 from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
 from stages.contract.settings import (
@@ -35,6 +38,7 @@ __all__ = [
     "CAPTIONED",
     "EVERY_USE",
     "FROM",
+    "HUB_NAME",
     "LEARNT_FROM",
     "MAX_BYTES",
     "Check",
@@ -68,6 +72,8 @@ __all__ = [
     "Use",
     "Wired",
     "Workers",
+    "absent_models",
     "model_fields",
     "models_from",
+    "path_of",
 ]

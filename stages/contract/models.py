@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
@@ -13,8 +17,26 @@ FROM: Final = "from: "
 """How the name of a model begins that another step of the manifest makes; no hub name does."""
 
 
+HUB_NAME: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""How the hub names models; a local path may look the same."""
+
+
+@dataclass(frozen=True)
 class ModelField:
     """Marks a recipe field that names a model: what is local is known by its content, what a step makes by its step."""
+
+    on_hub: bool = True
+    """Whether the name may be one of the hub; else it may be that of a file in the folder that `model` names."""
+
+
+def path_of(name: str) -> Path | None:
+    """The path that a model's name is: one with a separator, or that begins with `.` or `~`.
+
+    Returns:
+        None for any other name, whatever is called so in the working folder. `org/name` is a path where such a folder
+        is there, and else one of the hub's names.
+    """
+    return Path(os.path.expanduser(name)) if "/" in name or name.startswith((".", "~")) else None  # noqa: PTH111
 
 
 def _reference(value: Any) -> Any:
@@ -27,8 +49,8 @@ def _reference(value: Any) -> Any:
 
 
 ModelRef = Annotated[str, BeforeValidator(_reference), ModelField(), Field(min_length=1)]
-"""A hub name; a local folder in the same format; or `{from: STEP}`, the result of another step of the manifest, which
-is a folder when a compute gets the recipe."""
+"""A hub name; a local folder in the same format (see `path_of`); or `{from: STEP}`, the result of another step of the
+manifest, which is a folder when a compute gets the recipe."""
 
 OptionalModelRef = Annotated[str | None, BeforeValidator(_reference), ModelField()]
 """The same, or None."""
@@ -36,10 +58,26 @@ OptionalModelRef = Annotated[str | None, BeforeValidator(_reference), ModelField
 
 def model_fields(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The fields of a recipe that name a model, and the models."""
-    for name, field in type(recipe).model_fields.items():
+    for name in type(recipe).model_fields:
         value = getattr(recipe, name)
-        if value and any(isinstance(mark, ModelField) for mark in field.metadata):
+        if value and _mark(recipe, name):
             yield name, value
+
+
+def _mark(recipe: Recipe, field: str) -> ModelField | None:
+    return next((mark for mark in type(recipe).model_fields[field].metadata if isinstance(mark, ModelField)), None)
+
+
+def absent_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The fields of a recipe that name a path at which nothing lies, and the names."""
+    folder = path_of(getattr(recipe, "model", "")) or Path()
+    for field, name in model_fields(recipe):
+        mark, path = _mark(recipe, field), path_of(name)
+        on_hub = mark is not None and mark.on_hub
+        if path is None or name.startswith(FROM) or path.exists() or (on_hub and HUB_NAME.fullmatch(name)):
+            continue
+        if on_hub or not (folder / name).exists():
+            yield field, name
 
 
 def models_from(recipe: Recipe) -> dict[str, str]:
@@ -63,8 +101,8 @@ class PairModelRecipe(PretrainedRecipe):
     `model` may also name an architecture of open_clip, such as `ViT-L-14-quickgelu`.
     """
 
-    pretrained: OptionalModelRef = None
-    """Weights for open_clip: of an architecture a tag such as `openai`, or a local file such as `epoch_3.pt`; of a
+    pretrained: Annotated[str | None, BeforeValidator(_reference), ModelField(on_hub=False)] = None
+    """Weights for open_clip: of an architecture a tag such as `openai`, or a local file such as `./epoch_3.pt`; of a
     folder the file that is meant, where it has several. None where the model's place holds its weights."""
 
 

@@ -33,3 +33,6 @@ class Port:
     beside: frozenset[Use] = frozenset()
     """Uses of sources that do not pass through the stage, and of which the port reads instead. What lies there only
     decides which rows the stage takes of its own sources, so it is no part of its fingerprint."""
+    of: str | None = None
+    """The role that what it takes is about: whoever made it has read for that role what this step reads, no more and no
+    less."""

@@ -108,5 +108,6 @@ def _encode(image: Image.Image, size: tuple[int, int], wanted: Wanted) -> bytes:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     quality = [_QUALITY[wanted.encode_format], wanted.encode_quality]
     done, content = cv2.imencode(f".{wanted.encode_format}", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), quality)
-    assert done, "OpenCV says by an exception what it cannot write"
+    if not done:  # what it cannot write it says by an exception; this is for the day when it does not
+        raise RuntimeError("OpenCV has encoded nothing")
     return content.tobytes()

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,9 @@ from stages.io.files import open_bytes
 from stages.io.outages import patient
 
 logger = logging.getLogger(__name__)
+
+BROKEN: Final = (DamagedError, OSError, ValueError, KeyError, EOFError, tarfile.TarError)
+"""What reading a shard's tables and tars, or writing them anew, raises when one of them is gone or broken."""
 
 
 class MissingImagesError(ValueError):
@@ -53,11 +57,11 @@ class Artifact:
         if read is not None and self.without and "key" not in read:
             read.append("key")
         with whole_table(self.url), open_bytes(self.url) as file:
-            found = pq.read_table(file, columns=read)
-        if self.without:
-            gone = pc.is_in(found["key"], pa.array(sorted(self.without), pa.string()))
-            found = found.filter(pc.invert(gone))
-        return found if columns is None else found.select(list(columns))
+            found = pq.read_table(file, columns=read, page_checksum_verification=True)
+            if self.without:
+                gone = pc.is_in(found["key"], pa.array(sorted(self.without), pa.string()))
+                found = found.filter(pc.invert(gone))
+            return found if columns is None else found.select(list(columns))
 
     @patient
     def metadata(self) -> dict[str, str]:
@@ -69,7 +73,7 @@ class Artifact:
         """
         with whole_table(self.url), open_bytes(self.url) as file:
             found = pq.read_metadata(file).metadata or {}
-        return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
+            return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW:")}
 
     def side(self, ending: str) -> str:
         """The fsspec URL of a side file.
@@ -90,7 +94,7 @@ def whole_table(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:  # what a name became may be no text, or gone
         if is_of_storage(error):
             raise
         raise damaged_table(url, error) from None

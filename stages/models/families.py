@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from stages.contract import path_of
 from stages.errors import UserError
 from stages.models.blip.kind import kind as blip
 from stages.models.blip2.kind import kind as blip2
@@ -76,7 +77,8 @@ def describe(name: ModelName) -> Kind:
 
 def is_at_hand(name: ModelName) -> bool:
     """Whether what a model is can be told without asking the hub."""
-    return _architecture(name) is not None or Path(name.model).expanduser().is_dir()
+    path = path_of(name.model)
+    return path.is_dir() if path else _architecture(name) is not None
 
 
 def check(name: ModelName, role: Role) -> Kind:
@@ -169,8 +171,8 @@ def _of_config(config: Config) -> Kind:
 
 
 def _architecture(name: ModelName) -> Config | None:
-    """The configuration of an architecture of open_clip; None for another name, and for a folder of that name."""
-    if "/" in name.model or Path(name.model).is_dir():
+    """The configuration of an architecture of open_clip; None for another name."""
+    if path_of(name.model):
         return None
     path = _architectures() / f"{name.model}.json"
     found: Config | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

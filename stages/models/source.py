@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.contract import HUB_NAME, path_of
 from stages.errors import UserError
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -76,20 +75,23 @@ def why(reason: BaseException) -> str:
 
 
 def find_source(name: str, revision: str | None, key: str) -> Source:
-    """Tell a local folder from a hub name. A path that exists is a folder; nothing is downloaded here.
+    """Tell a local folder from a hub name (see `path_of`); nothing is downloaded here.
 
     Raises:
         UserError: neither a folder that is here nor a hub name, or a folder with a revision.
     """
     if not name:
         raise UserError(f"{key}: names no model; give a local folder or a hub name such as 'org/name'")
-    path = Path(name).expanduser()
+    path = path_of(name)
+    if path is None:
+        here = f"; for what lies here, write ./{name}" if Path(name).exists() else ""
+        raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'{here}")
     if path.is_dir():
         _refuse_revision(name, revision, key, "folder")
         return Source(key, str(path), None, is_folder=True)
     if path.exists():
         raise UserError(f"{key}: '{name}' is a file; give the folder that the model was saved to, or a hub name")
-    if not _HUB_NAME.fullmatch(name):
+    if not HUB_NAME.fullmatch(name):
         raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'")
     return Source(key, name, revision, is_folder=False)
 
@@ -100,8 +102,8 @@ def find_file(name: str, revision: str | None, key: str) -> Source | None:
     Raises:
         UserError: it is a file with a revision.
     """
-    path = Path(name).expanduser()
-    if not path.is_file():
+    path = path_of(name)
+    if path is None or not path.is_file():
         return None
     _refuse_revision(name, revision, key, "file")
     return Source(key, str(path), None, is_folder=False)

@@ -37,8 +37,8 @@ SPEC = StageSpec(
     version=3,
     reads={
         "captions": Port("captions", many=True),
-        "similarities": Port("similarities", optional=True),
-        "matches": Port("matches", many=True, optional=True),
+        "similarities": Port("similarities", optional=True, of="captions"),
+        "matches": Port("matches", many=True, optional=True, of="captions"),
     },
     writes="selection",
     recipe=SelectRecipe,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -88,6 +89,73 @@ def test_a_table_that_is_not_the_outputs_is_no_business_of_ours(folder, capsys):
     assert code == 2
     assert "the query is wrong" in err
     assert "delete" not in err
+
+
+ASKED = [("status", "m.yaml", "--json")]
+ASKED += [("query", "m.yaml", f"SELECT * FROM {view} ORDER BY key", "--json") for view in ("images", "urls")]
+
+
+def damage(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """A table with some bytes changed, or without its end."""
+    footer = int.from_bytes(content[-8:-4], "little")
+    kind = rng.choice(["footer", "footer", "page", "end", "cut"])
+    low, high = {
+        "footer": (len(content) - 8 - footer, len(content) - 8),
+        "page": (4, len(content) - 8 - footer),
+        "end": (len(content) - 8, len(content)),
+        "cut": (0, len(content)),
+    }[kind]
+    place = rng.randrange(low, high)
+    if kind == "cut":
+        return kind, content[:place]
+    changed = bytearray(content)
+    changed[place : place + rng.choice([1, 1, 40])] = rng.randbytes(1)
+    return kind, bytes(changed)
+
+
+@pytest.mark.parametrize("damages", [8, pytest.param(150, marks=pytest.mark.slow)])
+def test_whatever_byte_is_damaged_the_table_is_named_and_nobody_sees_a_traceback(damages, folder, capsys):
+    rng, told = random.Random(5), 0
+    tables = sorted(folder.rglob("*.parquet"))
+    right = [capfilt(capsys, *command) for command in ASKED]
+    for _ in range(damages):
+        table = rng.choice(tables)
+        whole = table.read_bytes()
+        kind, content = damage(whole, rng)
+        table.write_bytes(content)
+        for command, (_, answer, _) in zip(ASKED, right, strict=True):
+            code, out, err = capfilt(capsys, *command)  # an exception would end the test
+            if code == 0 and kind in {"cut", "end"}:
+                assert out == answer
+            if code != 0:  # a value that is another one now shows as what it is
+                assert (code, err.count("\n")) == (2, 1), err
+                assert f"{table} is damaged (" in err
+                told += 1
+        table.write_bytes(whole)
+    assert told > damages // 2
+    assert [capfilt(capsys, *command) for command in ASKED] == right
+
+
+def test_what_is_no_tables_fault_is_told_as_it_is(folder, capsys):
+    for sql, words in {
+        "SELECT error('mine') FROM urls": "mine",
+        "SELECT CAST('x' AS INT)": "Could not convert",
+        "SELECT 9223372036854775807 + 1": "Overflow",
+    }.items():
+        code, _, err = capfilt(capsys, "query", "m.yaml", sql)
+        assert (code, err.count("\n"), "damaged" in err) == (2, 1, False), err
+        assert "the query is wrong: " in err
+        assert words in err
+
+
+def test_a_value_that_has_changed_is_found_by_its_checksum(folder):
+    table = only(folder, "download/*/web-*.parquet")
+    content = bytearray(table.read_bytes())
+    place = content.index(b"timeout") if b"timeout" in content else content.index(b"http")
+    content[place] ^= 1
+    table.write_bytes(content)
+    with pytest.raises(DamagedError, match="CRC checksum"):
+        Artifact(str(table)).table()
 
 
 RECIPES = ["", "{", "[]", '"x"', '{"identity": {}}', '{"source": "web", "identity": []}', "[" * 9999]

@@ -17,7 +17,7 @@ MANIFEST = """\
 output: {output}
 removed: removed.txt
 sources: {{web: {{format: csv, path: list.csv}}}}
-caption: {{model: model}}
+caption: {{model: ./model}}
 rank: {{model: nowhere/model}}
 select: {{itm_threshold: null}}
 """

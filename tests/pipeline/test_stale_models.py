@@ -167,8 +167,8 @@ def place_of(version: str) -> str:
 def test_forget_deletes_no_model_and_tells_those_that_saw_the_image_until_they_are_trained_anew(folder, web, capsys):
     first, before = versions(), models()
     med, captioner = (place_of(first[step]) for step in MODELS)
-    seen = {"model": med, "step": "med", "began": False}
-    heir = {"model": captioner, "step": "med", "began": True}
+    seen = {"model": med, "step": "med", "began": False, "unfinished": False}
+    heir = {"model": captioner, "step": "med", "began": True, "unfinished": False}
     assert forget(capsys, web.url("/3"), web.url("/none")) == []  # it never came
     assert stale(capsys) == {}
     assert forget(capsys, web.url("/2")) == [seen, heir]
@@ -251,3 +251,28 @@ def test_a_model_that_a_retry_trains_first_is_not_stale(folder, web, capsys):
     assert stale(capsys) == {}
     assert run(capsys)["shards_done"] == 0
     assert stale(capsys) == {}
+
+
+def test_what_an_interrupted_training_has_left_is_told_until_it_is_deleted(folder, web, capsys):
+    (fingerprint, data) = versions()["med"].split("/")
+    (history,) = Path("out/med").glob(f"{fingerprint}/{data}.parquet")
+    for path in history.parent.glob(f"{data}.*"):
+        path.rename(folder / path.name)  # as if it had not come to its end
+    left = history.parent / "checkpoints" / data
+    left.mkdir(parents=True)
+    (left / "step-00000004.pt").write_text("what it has learned")
+    told = {"model": str(left.absolute()), "step": "", "began": False, "unfinished": True}
+    assert told not in forget(capsys, web.url("/none"))
+    assert told in forget(capsys, web.url("/2"))
+    said = " ".join(capfilt(capsys, "forget", "m.yaml")[1].split())
+    assert f"may have learned of forgotten images, and keeps that in its checkpoints: {told['model']};" in said
+    run(capsys)  # trains anew, without the image, and leaves checkpoints that are none of its
+    new = history.parent / "checkpoints" / versions()["med"].split("/")[1]
+    assert new != left
+    (path,) = history.parent.glob(f"{new.name}.parquet")
+    path.rename(folder / path.name)
+    new.mkdir()
+    assert [model["model"] for model in forget(capsys) if model["unfinished"]] == [told["model"]]
+    (left / "step-00000004.pt").unlink()
+    left.rmdir()
+    assert not any(model["unfinished"] for model in forget(capsys))

@@ -10,6 +10,7 @@ import open_clip
 from huggingface_hub import snapshot_download
 from open_clip.pretrained import get_pretrained_cfg
 
+from stages.contract import path_of
 from stages.errors import UserError
 from stages.models.family import ModelName
 from stages.models.loading import LOADING_ERRORS, quiet
@@ -47,7 +48,7 @@ def locate(name: ModelName) -> Place:
     Raises:
         UserError: there is no such model, or architecture and weights do not belong together.
     """
-    if name.model in open_clip.list_models() and not Path(name.model).is_dir():
+    if name.model in open_clip.list_models():
         return _of_architecture(name)
     source = name.source()
     if not source.is_folder and name.pretrained is not None:
@@ -66,7 +67,7 @@ def _of_architecture(name: ModelName) -> Place:
     if name.pretrained in tags:
         _check_activation(name)
         return Place(source, name.model, name.pretrained, None)
-    path = Path(name.pretrained).expanduser() if name.pretrained else None
+    path = path_of(name.pretrained) if name.pretrained else None
     if path is not None and path.is_file():
         return Place(source, name.model, None, path)
     known = ", ".join(tags) or "none that open_clip knows"
@@ -94,8 +95,8 @@ def _check_activation(name: ModelName) -> None:
 def _in_folder(name: ModelName, folder: Path) -> Path:
     """The weights that are meant: those that `pretrained` names, else open_clip's, else the only ones."""
     if name.pretrained is not None:
-        for path in (Path(name.pretrained).expanduser(), folder / name.pretrained):
-            if path.is_file():
+        for path in (path_of(name.pretrained), folder / name.pretrained):
+            if path and path.is_file():
                 return path
         raise _no_architecture(name)
     found = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS)

@@ -18,7 +18,7 @@ def test_weights_of_ones_own(recipe: type[PairModelRecipe], tmp_path: Path, monk
     for name, content in {"a.pt": b"one", "b.pt": b"one", "c.pt": b"two"}.items():
         (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
-    made = [recipe(model="ViT-B-32", pretrained=name) for name in ("a.pt", "b.pt", "c.pt", "openai")]
+    made = [recipe(model="ViT-B-32", pretrained=name) for name in ("./a.pt", "./b.pt", "./c.pt", "openai")]
     one, same, other, tag = (recipe_identity(each, Digests())["pretrained"] for each in made)
     assert one == same != other
     assert tag == "openai"

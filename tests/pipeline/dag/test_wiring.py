@@ -15,6 +15,7 @@ from pipeline.dag.steps import Step
 from pipeline.dag.wiring import wire
 from pipeline.manifest.load import load_manifest
 from stages.contract import Port, Recipe, RunOptions, StageSpec, Use
+from stages.errors import UserError
 
 Edges = dict[str, dict[str, str]]
 """By node and role, the nodes that are read."""
@@ -361,3 +362,32 @@ def test_what_a_step_makes_is_known_by_its_fingerprint_whatever_it_is_called(bui
     other = moved(before, build(ROUNDS.replace("task: captioning,", "task: retrieval,")))
     assert {"captioner", "caption@1/web", "captioner@2"} <= other
     assert not {"med", "matcher", "caption_b2@1/web", "caption_b2@2/web"} & other
+
+
+@pytest.mark.parametrize(
+    ("reads", "told"),
+    [
+        ("[caption, second, rank]", "reads 'rank', which also reads 'annotate'; add it to 'reads:' here"),
+        ("[annotate, rank]", "reads 'rank', which also reads 'caption' and 'second'; add it to 'reads:' here"),
+    ],
+)
+def test_scores_are_of_all_that_is_selected_from_and_of_nothing_else(reads: str, told: str, tmp_path: Path) -> None:
+    path, steps = tmp_path / "m.yaml", {"select": f"{{itm_threshold: null, reads: {reads}}}"}
+    sections = [line for line in SECTIONS if line.partition(":")[0] in {"download", "caption", "second", "rank"}]
+    for more in ({}, {"pretrain": "{model: clip, tokenizer: bert}"}):
+        last = [f"{name}: {said}\n" for name, said in (steps | more).items()]
+        path.write_text("".join(["output: out\n", TOP, *sections, *last]))
+        with pytest.raises(UserError) as caught:
+            load_manifest(path)
+        assert f"select: {told}" in str(caught.value)
+    same = reads.replace(", rank", "").replace("[", "[download, ")
+    own = [line.replace("rank: {", f"rank: {{reads: {same}, ") for line in sections]
+    path.write_text("".join(["output: out\n", TOP, *own, "select: " + steps["select"] + "\n"]))
+    load_manifest(path)
+
+
+def test_a_scorer_that_leaves_out_what_is_selected_from_is_told(tmp_path: Path) -> None:
+    sections = [line.replace("{model: clip}", "{model: clip, reads: [download, second]}") for line in SECTIONS[:4]]
+    (tmp_path / "m.yaml").write_text("".join(["output: out\n", TOP, *sections, "select: {itm_threshold: null}\n"]))
+    with pytest.raises(UserError, match="reads 'annotate' and 'caption', which 'rank' does not; leave"):
+        load_manifest(tmp_path / "m.yaml")

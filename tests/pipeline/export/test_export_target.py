@@ -353,3 +353,12 @@ def test_the_mark_is_saved_now_and_then(tmp_path, monkeypatch):
 def test_tars_are_numbered_without_a_gap_and_keep_their_numbers(before, wanted, after):
     mark = Mark(LIST, shards={shard: ShardMark({}, name) for shard, name in before.items()})
     assert number(mark, list(wanted), digits=1) == after
+
+
+def test_a_place_that_cannot_be_looked_at_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    def refuse(_self, path, **_options):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("file"), "info", refuse)
+    with pytest.raises(UserError, match="cannot be reached"):
+        Target.of(str(tmp_path / "corpus.json"), one_file=True).look()

@@ -66,6 +66,11 @@ WRONG = {
         "annotate, caption, rank, filter, select, pretrain, evaluate, predict, evaluate_captions, "
         "rounds",
     ),
+    "a section with a name of its own that says no stage": (
+        GOOD + "second: {model: x, top_p: 0.5}\n",
+        "18: second: unknown key; a section with a name of its own says its stage: "
+        "did you mean 'stage: caption' in it?",
+    ),
     "a section of no stage": (
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
@@ -603,3 +608,13 @@ def test_a_program_may_sort_its_sections(path, more, tmp_path):
     ]
     assert edges[0] == edges[1]
     assert {step.name for step in found.steps} == {step.name for step in right.steps} >= set(more)
+
+
+def test_of_a_sorted_file_with_rounds_it_is_said_that_the_order_counts(tmp_path):
+    values = yaml.safe_load(GOOD) | {"rounds": {"times": 1, "select": {}}}
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=True))
+    with pytest.raises(UserError, match="rounds: where there are rounds, the order of the sections counts"):
+        load_manifest(path)
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    load_manifest(path)

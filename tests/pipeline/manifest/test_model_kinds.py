@@ -7,18 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dag.digests import Digests
+from pipeline.dag.fingerprint import recipe_identity
 from pipeline.manifest.load import load_manifest
+from stages.contract import absent_models
 from stages.errors import UserError
+from stages.models.clip.weights import locate
+from stages.models.family import ModelName
+from stages.score.spec import RankRecipe
+from tests.pipeline.command import capfilt
 
 RIGHT = {
-    "caption": "model: blip",
+    "caption": "model: ./blip",
     "rank": "model: ViT-B-32, pretrained: openai",
-    "filter": "model: siglip",
+    "filter": "model: ./siglip",
     "pretrain": "model: ViT-L-14",
 }
 WRONG = {
-    "caption": ("model: siglip", "caption.model: 'siglip' is transformers' SigLIP"),
-    "rank": ("model: blip", "rank.model: 'blip' is a BLIP captioner"),
+    "caption": ("model: ./siglip", "caption.model: './siglip' is transformers' SigLIP"),
+    "rank": ("model: ./blip", "rank.model: './blip' is a BLIP captioner"),
     "filter": ("model: ViT-B-32, pretrained: openai", "filter.model: 'ViT-B-32' is a CLIP model of open_clip, whose"),
     "pretrain": ("model: RN50", "pretrain.model: 'RN50' is a CLIP model of open_clip, whose image tower is a ResNet"),
 }
@@ -90,6 +97,51 @@ def test_captions_are_measured_after_they_are_written(manifest: Path) -> None:
 
 
 def test_weights_for_open_clip_beside_a_model_that_has_its_own(manifest: Path) -> None:
-    write(manifest, RIGHT | {"filter": "model: siglip, pretrained: openai"})
+    write(manifest, RIGHT | {"filter": "model: ./siglip, pretrained: openai"})
     with pytest.raises(UserError, match=r"m\.yaml:5: filter\.pretrained: 'openai' names weights for open_clip, but"):
         load_manifest(manifest)
+
+
+def test_a_name_is_a_path_only_if_it_looks_like_one(manifest: Path) -> None:
+    write(manifest, RIGHT | {"caption": "model: blip"})
+    with pytest.raises(UserError, match=r"m\.yaml:3: caption\.model: 'blip' is a name and no path; .* \./blip$"):
+        load_manifest(manifest)
+    for name in ("openai", "ViT-B-32", "ViT-B-32-quickgelu"):
+        (manifest.parent / name).mkdir()
+        (manifest.parent / name / "config.json").write_text("{}")
+    write(manifest, RIGHT)
+    (rank,) = [step for step in load_manifest(manifest).steps if step.name == "rank"]
+    found = recipe_identity(rank.recipe, Digests())
+    assert (found["model"], found["pretrained"]) == ("ViT-B-32", "openai")
+    assert locate(ModelName("rank.model", "ViT-B-32-quickgelu", "openai")).tag == "openai"
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ({"caption": "model: ./nowhere"}, ["caption.model: no folder or file './nowhere'"]),
+        ({"caption": "model: ~/nowhere/at/all"}, ["caption.model: no folder or file '~/nowhere/at/all'"]),
+        ({"rank": "model: ViT-B-32, pretrained: runs/epoch_3.pt"}, ["rank.pretrained: no folder or file 'runs/epoch"]),
+        (
+            {"filter": "model: a/b/c", "pretrain": "model: RN, tokenizer: /no"},
+            ["filter.model:", "pretrain.tokenizer:"],
+        ),
+    ],
+)
+def test_a_path_at_which_nothing_lies_is_told_before_anything_is_done(
+    models: dict[str, str], told: list[str], manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(manifest, RIGHT | models)
+    Path("list.csv").write_text("URL,TEXT\nhttp://127.0.0.1/1,a dog\n")
+    for command in (("plan", "m.yaml"), ("run", "m.yaml", "--executor", "local")):
+        code, _, err = capfilt(capsys, *command)
+        assert (code, len(err.splitlines())) == (2, len(told))
+        assert all(f"capfilt: m.yaml: {words}" in err for words in told)
+    assert not Path("out").exists()
+
+
+def test_a_file_within_the_folder_of_a_model_is_there(manifest: Path) -> None:
+    (manifest.parent / "blip/weights").mkdir()
+    (manifest.parent / "blip/weights/3.pt").touch()
+    for name, absent in (("weights/3.pt", []), ("weights/4.pt", [("pretrained", "weights/4.pt")])):
+        assert list(absent_models(RankRecipe(model="./blip", pretrained=name))) == absent

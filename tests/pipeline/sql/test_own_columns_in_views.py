@@ -29,7 +29,7 @@ ODD = ["order", "filename", "file_row_number", "a.b", 'q"x', "new\nline", "🙂"
 
 
 def test_ours_are_the_columns_of_every_view(tmp_path: Path) -> None:
-    catalog = connect(Graph({}), Store.open(str(tmp_path)))
+    catalog = connect(Graph({}), Store.open(str(tmp_path))).connection
     views = {name.casefold() for view in VIEWS for name in catalog.sql(f"FROM {view}").columns}
     assert views | {PATH} == OURS  # a new column of a view belongs to OURS
 

@@ -375,3 +375,11 @@ def test_traps_among_pictures_cost_their_own_rows(web: Web, download: Run) -> No
         rows += [{"url": web.image(f"/{name}".replace(" ", "-"), TRAPS[name].make())}, {"url": web.url("/good.jpg")}]
         statuses += [TRAPS[name].status, "success"]
     assert download(rows).table["status"].to_pylist() == statuses
+
+
+def test_a_picture_that_opencv_does_not_encode_is_an_error_and_no_image(monkeypatch):
+    monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
+    content = io.BytesIO()
+    Image.new("RGB", (60, 50)).save(content, "PNG")
+    with pytest.raises(RuntimeError, match="encoded nothing"):
+        converted(content.getvalue())
