@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -129,3 +130,15 @@ def test_keys_hang_on_no_order_and_no_size_of_shards(tmp_path: Any, source: Any,
         found.append({key for _, table in cut for key in table["key"].to_pylist()})
     assert found[0] == found[1]
     assert len(found[0]) == 20
+
+
+def test_few_bytes_are_kept_of_a_row_that_is_known() -> None:
+    rows, size = 20_000, 1_000
+    hashes = np.arange(rows, dtype=np.uint64) * np.uint64(2**40)
+    keys = keys_of(FILE, hashes, np.zeros(rows, np.int64))
+    tracemalloc.start()
+    known = Known(FILE, (Held(f"{FILE}-{at:05d}-0", keys[at : at + size]) for at in range(0, rows, size)))
+    kept = tracemalloc.get_traced_memory()[0] / rows
+    tracemalloc.stop()
+    assert kept < 40
+    assert not known.see(hashes).any()
