@@ -113,7 +113,7 @@ class Root:
     def _listed(self, folder: str) -> list[str]:
         """The names of what lies in a folder; of a local one without fsspec, which takes each path to pieces."""
         if self.is_local:
-            return os.listdir(folder)
+            return os.listdir(folder)  # noqa: PTH208 - names are wanted
         paths = self.filesystem.ls(folder, detail=False, refresh=True)
         return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths]
 

@@ -104,7 +104,9 @@ def _parts_as_json(parts: Sequence[Part]) -> dict[str, Any]:
     """Files as they are stored: what they share once, and of each what is not usual."""
     if not parts:
         return {"list": None, "parts": []}
-    own = [{name: value for name, usual in _OF_PART.items() if (value := getattr(part, name)) != usual} for part in parts]
+    own = [
+        {name: value for name, usual in _OF_PART.items() if (value := getattr(part, name)) != usual} for part in parts
+    ]
     return {"list": parts[0].source.model_dump(mode="json"), "parts": own}
 
 
@@ -127,4 +129,6 @@ def _node(values: Mapping[str, Any]) -> Node:
 
 def _parts(settings: Mapping[str, Any] | None, name: str, found: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
     source = _SOURCE.validate_json(json.dumps(settings)) if found else None
-    return tuple(Part(**{**part, "source_name": name, "source": source, "files": tuple(part["files"])}) for part in found)
+    return tuple(
+        Part(**{**part, "source_name": name, "source": source, "files": tuple(part["files"])}) for part in found
+    )

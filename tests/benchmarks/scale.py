@@ -2,9 +2,10 @@
 
     python tests/benchmarks/scale.py [--shards 40000] [--steps 6]
 
-More steps than six are further captioners, whose captions are ranked and selected with the others. Every command is a process of its own; its seconds and its peak memory are printed, the queries before and after the
-tables are compacted. It ends with code 1 if the plan of the finished run takes more than 20 s, a query after the
-compaction more than 10 s, or a command more than 1 GB. What the run itself takes: `scheduling.py --shards 40000`.
+More steps than six are further captioners, whose captions are ranked and selected with the others. Every command is a
+process of its own; its seconds and its peak memory are printed, the queries before and after the tables are compacted.
+It ends with code 1 if the plan of the finished run takes more than 20 s, a query after the compaction more than 10 s, or a
+command more than 1 GB. What the run itself takes: `scheduling.py --shards 40000`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def write_shard(work: tuple[dict[str, str], str]) -> None:
 
 def make_output(shards: int, steps: int) -> None:
     """A finished run in the working folder."""
-    sections = [f"{step}: {{stage: caption, model: none/none, seed: {at}}}" for at, step in enumerate(captioners(steps))]
+    sections = [
+        f"{step}: {{stage: caption, model: none/none, seed: {at}}}" for at, step in enumerate(captioners(steps))
+    ]
     Path("list.csv").write_text("URL,TEXT\nhttp://host/1,a text\n")
     Path("m.yaml").write_text(MANIFEST.replace("CAPTIONERS", "\n".join(sections)))
     session = open_session(Path("m.yaml"))

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -68,18 +69,41 @@ def run(folder: Path, shards: int, steps: int, left: int, executor: str) -> None
     store = Store.open(str(folder / "out"))
     lay_down(graph, store, shards, shards - left)
     print(f"{shards} empty shards x {steps} steps, the last {left} of each to be worked on {executor}", flush=True)
-    started = time.perf_counter()
-    execution = make_execution(graph, store)
-    print(f"plan and schedule: {time.perf_counter() - started:.2f} s; {peak()}", flush=True)
-    seconds = time_local(execution) if executor == "local" else time_ray(execution)
-    each = 1000 * seconds / left / steps
-    print(f"the run: {seconds:.1f} s; load of the machine at its end {os.getloadavg()[0]:.1f}")
-    print(f"per shard and step: {each:.2f} ms; per shard through all steps: {each * steps:.2f} ms")
+    with Timer("plan and schedule"):
+        execution = make_execution(graph, store)
+    with Timer("the run") as timer:
+        (time_local if executor == "local" else time_ray)(execution, timer)
+    each, own = (1000 * seconds / left / steps for seconds in (timer.seconds, timer.own))
+    print(f"per shard and step: {each:.2f} ms ({own:.2f} ms of the driver's CPU); all steps: {each * steps:.2f} ms")
     print(f"a bare commit: {1000 * bare:.2f} ms; ratio {each / (1000 * bare):.2f}")
-    started = time.perf_counter()
-    assert all(found.is_done for found in plan(graph, store))
-    print(f"plan of the finished run: {time.perf_counter() - started:.2f} s")
+    with Timer("plan of the finished run"):
+        assert all(found.is_done for found in plan(graph, store))
     print(f"the driver's {peak()}")
+
+
+class Timer:
+    """Prints how long a block has taken, and how much the machine had to do besides."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._started, self._began = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """Count no further."""
+        self.seconds, self.own = time.perf_counter() - self._started, time.process_time() - self._began
+
+    def __exit__(self, *_: object) -> None:
+        if not hasattr(self, "seconds"):
+            self.stop()
+        load = f"load of the machine {os.getloadavg()[0]:.1f}"
+        print(f"{self._name}: {self.seconds:.2f} s, {self.own:.2f} s of this process's CPU; {load}", flush=True)
 
 
 def peak() -> str:
@@ -122,19 +146,18 @@ def time_commits(store: Store, count: int) -> float:
     return (time.perf_counter() - started) / count
 
 
-def time_local(execution: Execution) -> float:
-    """Seconds of the run in this process."""
-    started = time.perf_counter()
+def time_local(execution: Execution, timer: Timer) -> None:
+    """Time the run in this process."""
+    timer.begin()
     run_locally(execution, lambda *_: None)
-    return time.perf_counter() - started
 
 
-def time_ray(execution: Execution) -> float:
-    """Seconds of the run on a Ray that is already up."""
+def time_ray(execution: Execution, timer: Timer) -> None:
+    """Time the run on a Ray that is already up."""
     with ray_session(None):
-        started = time.perf_counter()
+        timer.begin()
         RayRun(execution, lambda *_: None).run()
-        return time.perf_counter() - started
+        timer.stop()
 
 
 if __name__ == "__main__":
