@@ -47,6 +47,14 @@ def next_number(shards: Iterable[str]) -> int:
     return 1 + max((int(shard.split("-")[-2]) for shard in shards), default=-1)
 
 
+def next_numbers(shards: Iterable[str]) -> dict[str, int]:
+    """By file, the number that its next shard has, behind all these of any file."""
+    files: dict[str, list[str]] = {}
+    for shard in shards:
+        files.setdefault(file_of(shard), []).append(shard)
+    return {file: next_number(own) for file, own in files.items()}
+
+
 def row_hashes(content: pa.RecordBatch) -> NDArray[np.uint64]:
     """Sixty-four bits of the address and the text of every row.
 

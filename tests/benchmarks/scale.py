@@ -4,8 +4,8 @@
 
 More steps than six are further captioners, whose captions are ranked and selected with the others. Every command is a
 process of its own; its seconds and its peak memory are printed, the queries before and after the tables are compacted.
-It ends with code 1 if the plan of the finished run takes more than 20 s, a query after the compaction more than 10 s, or a
-command more than 1 GB. What the run itself takes: `scheduling.py --shards 40000`.
+It ends with code 1 if the plan of the finished run takes more than 20 s, a query after the compaction more than 10 s,
+or a command more than 1 GB. What the run itself takes: `scheduling.py --shards 40000`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,17 @@ from stages.keys import row_of
 from stages.urls.batch import CONTENT
 from stages.urls.compute import Urls
 from stages.urls.damage import Damage
-from stages.urls.keys import Repeats, file_id, keys_of, next_number, numbers_of, parse, row_hashes, shard_name
+from stages.urls.keys import (
+    Repeats,
+    file_id,
+    keys_of,
+    next_number,
+    next_numbers,
+    numbers_of,
+    parse,
+    row_hashes,
+    shard_name,
+)
 from stages.urls.known import Counted, Held, Known
 from stages.urls.parts import find_parts
 from stages.urls.spec import UrlsRecipe, UrlsRun
@@ -116,6 +126,7 @@ def test_a_row_in_several_shards_counts_in_the_last() -> None:
     assert not known.see(np.array([1, 2, 3], np.uint64)).any()
     assert list(known.counted()) == [Counted(first, 2, (keys[1],)), Counted(again, 1, (), 1)]
     assert next_number([first, again]) == 2
+    assert next_numbers([first, "web-0-00007-0", again]) == {FILE: 2, "web-0": 8}
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
