@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,13 +103,19 @@ class Root:
     def names(self, folder: str) -> list[str]:
         """The names of what lies in a folder, sorted; nothing where there is none."""
         try:
-            found = patiently(lambda: self.filesystem.ls(folder, detail=False, refresh=True))
+            found = patiently(lambda: self._listed(folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError:
             raise UserError(f"output: {folder} may not be read; check its permissions") from None
-        names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
-        return sorted(name for name in names if not name.startswith(FOREIGN))
+        return sorted(name for name in found if not name.startswith(FOREIGN))
+
+    def _listed(self, folder: str) -> list[str]:
+        """The names of what lies in a folder; of a local one without fsspec, which takes each path to pieces."""
+        if self.is_local:
+            return os.listdir(folder)  # noqa: PTH208 - names are wanted
+        paths = self.filesystem.ls(folder, detail=False, refresh=True)
+        return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths]
 
     def read_json(self, url: str, *keys: str) -> dict[str, Any]:
         """A JSON object of the store's own, which has these keys.

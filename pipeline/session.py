@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.dag.digests import Digests
-from pipeline.dag.graph import Graph, Lists, absolute, as_now, build_graph
+from pipeline.dag.graph import Graph, Lists, Node, absolute, as_now, build_graph
 from pipeline.dag.named import graph_of, is_manifest, location_of, name_of
 from pipeline.dag.plan import NodePlan
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
@@ -59,6 +59,8 @@ class Session:
     """That of the run before."""
     path: str = ""
     """See `Stored`."""
+    behind: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    """By the name of the node that cuts them, the files behind those that `--limit` needs, as far as can be seen."""
 
     def until(self, step: str | None) -> Session:
         """The same, up to a step, as the store shows it now.
@@ -118,7 +120,8 @@ def open_session(
         for name, source in manifest.sources.items():
             check(name, source)
     trained = Trained(store, before.graph if before else None, refresh)
-    graph = _graph(manifest, store, digests, limit, trained, looks=not notes)
+    behind: dict[str, tuple[Part, ...]] = {}
+    graph = _graph(manifest, store, digests, limit, trained, behind, looks=not notes)
     trained.check(graph)
     text, removed = hashlib.sha256(path.read_bytes()).hexdigest(), absolute(manifest.removed)
     found = Session(
@@ -134,6 +137,7 @@ def open_session(
         notes=tuple(notes),
         before=before.graph if before else None,
         path=location_of(path),
+        behind=behind,
     )
     return found.until(until)
 
@@ -230,9 +234,18 @@ def _of_stored(store: Store, stored: Stored, notes: tuple[str, ...]) -> Session:
     )
 
 
-def _graph(  # noqa: PLR0913 - what there is to know
-    manifest: Manifest, store: Store, digests: Digests, limit: int | None, trained: Trained, *, looks: bool
+def _graph(  # noqa: PLR0913, PLR0917 - what there is to know
+    manifest: Manifest,
+    store: Store,
+    digests: Digests,
+    limit: int | None,
+    trained: Trained,
+    behind: dict[str, tuple[Part, ...]],
+    *,
+    looks: bool,
 ) -> Graph:
+    """The graph of a manifest; the files that are behind its limit go into `behind`."""
+
     def digest_of(source: SourceSettings, files: Files, folder: str) -> str:
         meant = json.dumps([source.identity(), source.chosen(), folder])
         return digests.of(files, meant, partial(digest, source, files, folder))
@@ -240,8 +253,13 @@ def _graph(  # noqa: PLR0913 - what there is to know
     def parts_of(name: str, source: Source) -> list[Part]:
         return find_parts(name, source, digest_of) if looks else []
 
+    def up_to(node: Node) -> tuple[Part, ...]:
+        parts = shown.up_to(limit, node)
+        behind[node.name] = node.parts[len(parts) :]
+        return parts
+
     shown = Listings(store)
-    lists = Lists(parts_of, partial(shown.up_to, limit), shown, trained, digests)
+    lists = Lists(parts_of, up_to, shown, trained, digests)
     return build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from pipeline.dag.digests import Digests
@@ -46,12 +47,12 @@ class Node:
     rows_now: str = ""
     """What stands for the rows as they are now."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """`caption/laion`, unique in the graph."""
         return self.step if self.source is None else f"{self.step}/{self.source}"
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The names of all nodes that it reads."""
         return tuple(dict.fromkeys(name for names in self.reads.values() for name in names))
@@ -76,9 +77,15 @@ class Node:
         """The one artifact of a node that works all shards at once."""
         return self.data if self.spec.grain == "run" else ALL_OF_SOURCE
 
+    @cached_property
+    def parts_by_name(self) -> Mapping[str, Part]:
+        """The files, by the name that each is worked under."""
+        return {part.name: part for part in self.parts}
+
     def place(self, shard: str) -> str:
         """The file that is worked under this name, for messages; "" where a shard is no file."""
-        return next((part.place for part in self.parts if part.name == shard), "")
+        part = self.parts_by_name.get(shard)
+        return part.place if part else ""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pipeline.dag.graph import Graph, Node
 from pipeline.store import Store
 from stages.contract import CorpusShard
 from stages.io.shards import Artifact
+from stages.urls.keys import file_of
 from stages.urls.known import Counted
 
 PARTS = "parts"
@@ -76,6 +77,36 @@ def listings(node: Node, store: Store) -> list[str]:
     """The names of the listings that count, of all files of a source that have been cut, in their order."""
     there = latest(store.committed(done_folder(node, store)))
     return [there[part.name] for part in node.parts if part.name in there]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there is of a file from when it was cut before, by name."""
+
+    shards: tuple[str, ...] = ()
+    listings: tuple[str, ...] = ()
+    """All of them, whether they count or not."""
+
+
+def cut_before(node: Node, store: Store) -> dict[str, Before]:
+    """What there is of a source's files, by what their keys begin with; nothing where none is left to be cut.
+
+    Two listings of folders for all files together. Nothing but a run of the output adds to them while one is under way,
+    and whoever cuts a file once more after a worker has died at it makes the same shards.
+
+    Args:
+        node: cuts them.
+        store: the output.
+    """
+    listed = store.committed(done_folder(node, store))
+    if node.parts_by_name.keys() <= set(map(part_of, listed)):
+        return {}
+    names: dict[str, tuple[list[str], list[str]]] = {}
+    for shard in sorted(store.committed(store.folder_of(node))):
+        names.setdefault(file_of(shard), ([], []))[0].append(shard)
+    for listing in sorted(listed):
+        names.setdefault(part_of(listing).rpartition("-")[0], ([], []))[1].append(listing)
+    return {file: Before(tuple(shards), tuple(own)) for file, (shards, own) in names.items()}
 
 
 def read_listing(store: Store, folder: str, names: Sequence[str]) -> list[Counted]:

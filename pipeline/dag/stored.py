@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,12 @@ GRAPHS: Final = "graphs"
 _ENDING: Final = ".json"
 _PLAIN: Final = ("step", "source", "reads", "identity", "fingerprint", "data", "rows_now")
 """What of a node is JSON as it is."""
+_OF_PART: Final = {
+    each.name: None if each.default is MISSING else each.default
+    for each in fields(Part)
+    if each.name not in {"source", "source_name"}
+}
+"""What of a file is JSON as it is, and what stands for it where it is not written."""
 _SOURCE: Final[TypeAdapter[Any]] = TypeAdapter(Source)
 
 
@@ -69,7 +75,7 @@ def store_graph(store: Store, stored: Stored) -> None:
         "digests": dict(stored.digests),
         "nodes": [_as_json(node) for node in stored.graph.nodes.values()],
     }
-    write_whole(f"{store.root}/{GRAPHS}/{stored.name}{_ENDING}", json.dumps(content, indent=1).encode())
+    write_whole(f"{store.root}/{GRAPHS}/{stored.name}{_ENDING}", json.dumps(content).encode())
 
 
 def stored_names(store: Store) -> list[str]:
@@ -128,9 +134,18 @@ def _is_same_place(one: str, other: str) -> bool:
 
 def _as_json(node: Node) -> dict[str, Any]:
     own = {name: getattr(node, name) for name in _PLAIN}
-    parts = [{**asdict(part), "source": part.source.model_dump(mode="json")} for part in node.parts]
     settings = {name: getattr(node, name).model_dump(mode="json") for name in ("recipe", "run")}
-    return {**own, "stage": node.spec.name, **settings, "parts": parts}
+    return {**own, "stage": node.spec.name, **settings, **_parts_as_json(node.parts)}
+
+
+def _parts_as_json(parts: Sequence[Part]) -> dict[str, Any]:
+    """Files as they are stored: what they share once, and of each what is not usual."""
+    if not parts:
+        return {"list": None, "parts": []}
+    own = [
+        {name: value for name, usual in _OF_PART.items() if (value := getattr(part, name)) != usual} for part in parts
+    ]
+    return {"list": parts[0].source.model_dump(mode="json"), "parts": own}
 
 
 def _node(values: Mapping[str, Any]) -> Node:
@@ -144,12 +159,14 @@ def _node(values: Mapping[str, Any]) -> Node:
         reads={role: tuple(names) for role, names in values["reads"].items()},
         identity=values["identity"],
         fingerprint=values["fingerprint"],
-        parts=tuple(_part(part) for part in values["parts"]),
+        parts=_parts(values["list"], values["source"], values["parts"]),
         data=values["data"],
         rows_now=values["rows_now"],
     )
 
 
-def _part(values: Mapping[str, Any]) -> Part:
-    source = _SOURCE.validate_json(json.dumps(values["source"]))
-    return Part(**{**values, "source": source, "files": tuple(values["files"])})
+def _parts(settings: Mapping[str, Any] | None, name: str, found: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    source = _SOURCE.validate_json(json.dumps(settings)) if found else None
+    return tuple(
+        Part(**{**part, "source_name": name, "source": source, "files": tuple(part["files"])}) for part in found
+    )

@@ -184,8 +184,8 @@ def hopeless(error: str) -> str:
 
 def _with_file(node: Node, shard: str, error: str) -> str:
     """What went wrong, with the file that it went wrong in where that is not said."""
-    files = next((part.files for part in node.parts if part.name == shard), ())
-    return f"{node.place(shard)}: {error}" if files and not any(file in error for file in files) else error
+    part = node.parts_by_name.get(shard)
+    return error if part is None or any(file in error for file in part.files) else f"{part.place}: {error}"
 
 
 Executor = Callable[[Execution, Listener], None]

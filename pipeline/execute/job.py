@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from pipeline.dag.graph import Graph, Node
-from pipeline.dag.listing import SourceFolders, source_folders
+from pipeline.dag.listing import Before, SourceFolders, cut_before, source_folders
 from pipeline.store import Store
 from stages.contract import Grain, Recipe, RunOptions
 from stages.io.shards import Artifact
@@ -44,6 +44,8 @@ class Job:
     metadata: Mapping[str, str]
     """What every table of the node says of itself."""
     parts: Mapping[str, Part]
+    before: Mapping[str, Before] = field(default_factory=dict)
+    """By file, what there is of it from when it was cut before."""
     grain: Grain = "shard"
     sources: tuple[SourceFolders, ...] = ()
     """What it reads of sources, if it reads all shards at once."""
@@ -90,7 +92,8 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
             if role not in whole and not node.spec.at_once
         },
         metadata=_metadata(node),
-        parts={part.name: part for part in node.parts},
+        parts=node.parts_by_name,
+        before=cut_before(node, store) if node.spec.grain == "file" else {},
         grain=node.spec.grain,
         sources=source_folders(node, graph, store) if node.spec.at_once else (),
         results={role: (Place(store.folder_of(found), found.whole), found.recipe) for role, found in whole.items()},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Task:
-    """One shard of one node."""
+class Task(NamedTuple):
+    """One shard of one node. A tuple, for a run makes millions of them."""
 
     node: str
     shard: str

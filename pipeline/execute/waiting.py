@@ -17,7 +17,11 @@ class Waiting:
         self._shards: dict[str, Sequence[str]] = {}
         self.readers: dict[str, list[str]] = {name: [] for name in graph.nodes}
         """The nodes that read from each node."""
+        self._inputs: dict[str, list[tuple[str, str | None]]] = {}
+        """What each node reads, and the name of the one artifact of what works all shards at once."""
         for name, node in graph.nodes.items():
+            inputs = [graph.nodes[before] for before in node.inputs]
+            self._inputs[name] = [(found.name, found.whole if found.spec.at_once else None) for found in inputs]
             for before in node.inputs:
                 self.readers[before].append(name)
 
@@ -27,8 +31,7 @@ class Waiting:
 
     def needs(self, task: Task) -> list[Task]:
         """What a shard reads: the same shard of its inputs, or the whole of one that works all shards at once."""
-        inputs = [self._graph.nodes[name] for name in self._graph.nodes[task.node].inputs]
-        return [Task(before.name, before.whole if before.spec.at_once else task.shard) for before in inputs]
+        return [Task(before, task.shard if whole is None else whole) for before, whole in self._inputs[task.node]]
 
     def hold(self, task: Task, is_done: Callable[[Task], bool]) -> bool:
         """Whether a shard must wait; it then does so until the last of what it needs is `done`."""

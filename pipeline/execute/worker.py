@@ -19,6 +19,7 @@ from pipeline.dag.damaged import write_damage
 from pipeline.dag.lineage import CHECKPOINTS
 from pipeline.dag.listing import (
     PARTS,
+    Before,
     forgotten_rows,
     list_corpus,
     listing_table,
@@ -36,7 +37,7 @@ from stages.io.outages import is_outage, patiently
 from stages.io.shards import Artifact
 from stages.tables import CHECKPOINT, RETRY
 from stages.urls.damage import Damage
-from stages.urls.known import Counted, Known
+from stages.urls.known import Counted, Held, Known
 from stages.urls.parts import Part
 
 
@@ -106,9 +107,8 @@ class Worker:
                 commit(self._store, job, shard, Output(table, counts={"rows": table.num_rows}), started)
                 cut.append(Counted(shard, table.num_rows))
         except UserError:  # it is broken behind these rows, for whoever tries
-            listed = self._store.names_by_shard(job.folder)
             for found in cut:
-                self._store.remove(job.folder, found.shard, listed.get(found.shard, ()))
+                self._store.remove(job.folder, found.shard, listed=())  # URL shards have no side files
             raise
         counted = [*known.counted(), *cut]
         counts = {
@@ -125,12 +125,14 @@ class Worker:
 
     def _known(self, job: Job, part: Part) -> Known:
         """The rows of a file that are in shards already."""
-        shards = [name for name in self._store.committed(job.folder) if name.startswith(f"{part.file}-")]
-        tables = {name: self._store.artifact(job.folder, name).table(["key"]) for name in shards}
-        retries = {name: int((table.schema.metadata or {}).get(RETRY.encode(), 0)) for name, table in tables.items()}
-        keys = {name: table["key"].to_pylist() for name, table in tables.items()}
-        listed = [name for name in self._store.committed(f"{job.folder}/{PARTS}") if name.startswith(f"{part.file}-")]
-        return Known(part.file, keys, retries, forgotten_rows(read_listing(self._store, job.folder, listed)))
+        before = job.before.get(part.file, Before())
+        held = (self._held(job, shard) for shard in before.shards)
+        return Known(part.file, held, forgotten_rows(read_listing(self._store, job.folder, before.listings)))
+
+    def _held(self, job: Job, shard: str) -> Held:
+        table = self._store.artifact(job.folder, shard).table(["key"])
+        retry = int((table.schema.metadata or {}).get(RETRY.encode(), 0))
+        return Held(shard, table["key"].to_pylist(), retry)
 
     def _compute(self, job: Job) -> Any:
         key = _key(job)

@@ -6,7 +6,7 @@ shards like any others: nothing that is done is done again. A row that fails aga
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from pipeline.store import Store
 from stages.contract import Output
 from stages.errors import UserError
 from stages.tables import RETRY, STATUSES, Status
-from stages.urls.keys import next_number, shard_name
+from stages.urls.keys import next_numbers, shard_name
 from stages.urls.known import Counted
 
 KIND: Final = "images"
@@ -81,14 +81,21 @@ def mark(session: Session, wanted: Collection[str]) -> Marked:
         assert node.source is not None, "images are downloaded source by source"
         cut, folder = session.graph.cutting(node.source), session.store.folder_of(node)
         there = session.store.committed(folder)
+        numbers = next_numbers(session.store.committed(session.store.folder_of(cut)))
         for listing in listings(cut, session.store):
-            found = _again(session.store, cut, folder, there, listing, wanted)
+            found = _again(session.store, cut, numbers, folder, there, listing, wanted)
             rows, shards = rows + sum(map(len, found)), shards + len(found)
     return Marked(rows, shards)
 
 
 def _again(  # noqa: PLR0913, PLR0917 - where to look, and for what
-    store: Store, cut: Node, images: str, there: Collection[str], listing: str, wanted: Collection[str]
+    store: Store,
+    cut: Node,
+    numbers: Mapping[str, int],
+    images: str,
+    there: Collection[str],
+    listing: str,
+    wanted: Collection[str],
 ) -> list[pa.Array]:
     """The keys that are tried again of every shard of a file that has such; they are in new shards then."""
     folder = store.folder_of(cut)
@@ -96,7 +103,8 @@ def _again(  # noqa: PLR0913, PLR0917 - where to look, and for what
     with ThreadPoolExecutor(READERS) as pool:
         keys = list(pool.map(partial(_keys, store, images, there, wanted), counted))
     if any(map(len, keys)):
-        new = [*_commit(store, cut, listing, counted, keys)]
+        file = cut.parts_by_name[part_of(listing)].file
+        new = [*_commit(store, cut, file, numbers[file], counted, keys)]
         left = [_left(shard, again) for shard, again in zip(counted, keys, strict=True)]
         table = listing_table([*(shard for shard in left if shard.rows), *new])
         store.commit(f"{folder}/{PARTS}", next_name(listing), Output(table), {"stage": cut.spec.name})
@@ -116,18 +124,17 @@ def _left(shard: Counted, again: pa.Array) -> Counted:
     return replace(shard, rows=shard.rows - len(again), without=(*shard.without, *again.to_pylist()))
 
 
-def _commit(
-    store: Store, cut: Node, listing: str, counted: Sequence[Counted], keys: Sequence[pa.Array]
+def _commit(  # noqa: PLR0913, PLR0917 - what is put where
+    store: Store, cut: Node, file: str, number: int, counted: Sequence[Counted], keys: Sequence[pa.Array]
 ) -> Iterator[Counted]:
     """Commit new shards of the rows of some keys, none larger than the largest that they were in."""
-    folder, file = store.folder_of(cut), next(part.file for part in cut.parts if part.name == part_of(listing))
+    folder = store.folder_of(cut)
     again = [(shard, own) for shard, own in zip(counted, keys, strict=True) if len(own)]
     held = [store.artifact(folder, shard.shard).table() for shard, _ in again]
     rows = pa.concat_tables(
         [table.filter(pc.is_in(table["key"], own)) for table, (_, own) in zip(held, again, strict=True)]
     )
     size = max(table.num_rows for table in held)
-    number = next_number(name for name in store.committed(folder) if name.startswith(f"{file}-"))
     retry = 1 + max(shard.retry for shard in counted)
     for place, start in enumerate(range(0, rows.num_rows, size)):
         table = rows.slice(start, size)

@@ -33,6 +33,8 @@ LONGEST = 60
 """Characters that stand there of a longer name: four bytes each at most, of the 255 that a name may have."""
 LOCAL = ("file://", "local://")
 VERSION = "?versionId="
+_DISKS = LocalFileSystem()
+"""One for all paths: to ask fsspec for it takes as long as to find a small file."""
 
 
 def is_url(path: str) -> bool:
@@ -66,7 +68,7 @@ def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         return fsspec.filesystem(protocol, **options), fsspec.core.strip_protocol(url)
     for prefix in LOCAL:
         url = url.removeprefix(prefix)
-    return LocalFileSystem(), absolute(url)
+    return _DISKS, absolute(url)
 
 
 @contextmanager

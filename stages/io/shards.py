@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,11 +57,11 @@ class Artifact:
         if read is not None and self.without and "key" not in read:
             read.append("key")
         with whole_table(self.url), open_bytes(self.url) as file:
-            found = pq.read_table(file, columns=read, page_checksum_verification=True)
-            if self.without:
-                gone = pc.is_in(found["key"], pa.array(sorted(self.without), pa.string()))
-                found = found.filter(pc.invert(gone))
-            return found if columns is None else found.select(list(columns))
+            found = _read(file, read)
+        if self.without:
+            gone = pc.is_in(found["key"], pa.array(sorted(self.without), pa.string()))
+            found = found.filter(pc.invert(gone))
+        return found if columns is None else found.select(list(columns))
 
     @patient
     def metadata(self) -> dict[str, str]:
@@ -83,6 +83,18 @@ class Artifact:
         """
         location = self.metadata()[f"side.{ending}"]
         return location if "/" in location else f"{self.url.rsplit('/', 1)[0]}/{location}"
+
+
+def _read(file: IO[bytes], columns: Sequence[str] | None) -> pa.Table:
+    """Read a table as `pq.read_table` does, which takes twice as long for a small one: it makes a data set of it.
+
+    Raises:
+        ArrowInvalid: it is none, or lacks a column.
+    """
+    found = pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns)
+    if lacks := set(columns or ()).difference(found.column_names):
+        raise pa.ArrowInvalid(f"it has no column {sorted(lacks)[0]}")
+    return found
 
 
 @contextmanager

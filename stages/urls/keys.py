@@ -37,9 +37,22 @@ def shard_name(file: str, number: int, keys: Sequence[str]) -> str:
     return f"{file}-{number:05d}-{held}"
 
 
+def file_of(shard: str) -> str:
+    """What the name of a shard begins with, see `shard_name`."""
+    return shard.rsplit("-", 2)[0]
+
+
 def next_number(shards: Iterable[str]) -> int:
     """The number that a file's next shard has, behind these."""
     return 1 + max((int(shard.split("-")[-2]) for shard in shards), default=-1)
+
+
+def next_numbers(shards: Iterable[str]) -> dict[str, int]:
+    """By file, the number that its next shard has, behind all these of any file."""
+    files: dict[str, list[str]] = {}
+    for shard in shards:
+        files.setdefault(file_of(shard), []).append(shard)
+    return {file: next_number(own) for file, own in files.items()}
 
 
 def row_hashes(content: pa.RecordBatch) -> NDArray[np.uint64]:
@@ -78,11 +91,11 @@ def numbers_of(hashes: NDArray[np.uint64], repeats: NDArray[np.int64]) -> NDArra
     return hashes + repeats.astype(np.uint64) * _STEP
 
 
-def parse(file: str, keys: Sequence[str]) -> NDArray[np.uint64]:
-    """The numbers, as `numbers_of` has them, of rows whose keys begin with a file."""
-    own = [key[len(file) + 1 :].partition("-") for key in keys]
-    hashes = np.array([int(row, 16) for row, _, _ in own], np.uint64)
-    return numbers_of(hashes, np.array([int(repeat or 0) for _, _, repeat in own], np.int64))
+def parse(file: str, keys: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The hashes and the repeats, as `keys_of` takes them, of rows whose keys begin with a file."""
+    start, end = len(file) + 1, len(file) + 1 + ROW_DIGITS
+    hashes = np.frombuffer(bytes.fromhex("".join(key[start:end] for key in keys)), ">u8").astype(np.uint64)
+    return hashes, np.array([int(key[end + 1 :] or 0) for key in keys], np.int64)
 
 
 class Repeats:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import PurePosixPath
 
@@ -48,7 +48,7 @@ class Part:
     limit: int | None = None
     """Rows that count, from its beginning; None: all."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name of what becomes of it: which rows of which content count."""
         asked = json.dumps([self.digest, self.source.chosen(), self.limit], sort_keys=True)

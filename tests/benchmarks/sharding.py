@@ -77,7 +77,7 @@ def shard(path: Path, output: Path) -> dict[str, float]:
     (part,) = find_parts("laion", source)
     found = time.perf_counter() - start
     kept = shards = 0
-    for name, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file, {})):
+    for name, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file)):
         pq.write_table(table, output / f"{name}.parquet", compression="zstd")
         kept += table.num_rows
         shards += 1

@@ -201,6 +201,13 @@ CHAIN = (
 STAGES = tuple(found.name for found in CHAIN)
 
 
+def long_chain(steps: int) -> tuple[StageSpec, ...]:
+    """A stage that cuts, and `steps` more, each of which reads the two before it."""
+    kinds = ["urls", *(f"step{number:02d}" for number in range(1, steps + 1))]
+    made = (spec(kinds[at], "Double", kinds[at], *kinds[max(at - 2, 0) : at]) for at in range(1, steps + 1))
+    return (CHAIN[0], *made)
+
+
 COMPARE = spec("compare", "Compare", "duplicates", "images", grain="source")
 """A stage that every shard of its source waits for."""
 
@@ -263,7 +270,8 @@ def _node(
 def make_graph(
     sources: dict[str, list[int]],
     run: RunOptions | None = None,
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] | None = None,
+    chain: Sequence[StageSpec] = CHAIN,
     **recipes: StubRecipe,
 ) -> Graph:
     """A graph of stubs.
@@ -271,12 +279,13 @@ def make_graph(
     Args:
         sources: every source is a list of files, each by the number of its shards.
         run: how all stages are run.
-        stages: those of the chain that are there. One that has lost all its inputs reads the stage before it.
+        stages: those of the chain that are there; None for all. One that has lost all its inputs reads the one before.
+        chain: the stages of a source, in order.
         recipes: by stage.
     """
     nodes: dict[str, Node] = {}
     options = run or RunOptions(cpus=0.1)
-    chain = [found for found in CHAIN if found.name in stages]
+    chain = [found for found in chain if stages is None or found.name in stages]
     for source, counts in sources.items():
         parts = tuple(make_part(source, index, count) for index, count in enumerate(counts))
         for place, found in enumerate(chain):

@@ -6,6 +6,7 @@ import errno
 import json
 import random
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,44 @@ def test_more_rows_of_a_list_that_was_cut_off_are_new_rows(web: Web, capsys) -> 
     web.asked.clear()
     assert run(capsys, name, *until)["funnel"][0]["count"] == 11
     assert sorted(web.asked) == ["/10", "/11", "/8", "/9"]
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_limit_looks_at_the_lists_twice_and_knows_what_lies_behind(web: Web, capsys, monkeypatch) -> None:
+    from pipeline import session
+
+    for number in range(6):
+        write(web, f"{number}", range(10 * number, 10 * number + 3))
+    name = manifest("out")
+    until = ("--until", "download")
+    run(capsys, name, *until)
+    web.asked.clear()
+    write(web, "0", range(4))
+    looked = []
+    find = session.find_parts
+    monkeypatch.setattr(session, "find_parts", lambda *given: [looked.append(1), find(*given)][1])
+    assert run(capsys, name, *until, "--limit", "12")["funnel"][0]["count"] == 12
+    assert len(looked) == 2
+    assert web.asked == {"/3": 1}
+
+
+@pytest.mark.usefixtures("_here")
+def test_how_often_a_folder_is_listed_hangs_on_no_number_of_files(web: Web, capsys, monkeypatch) -> None:
+    listed = Counter[str]()
+    names = Store.names
+    monkeypatch.setattr(Store, "names", lambda *given: [listed.update(given[1:]), names(*given)][1])
+
+    def counts(out: str, files: int) -> list[int]:
+        for number in range(files):
+            write(web, f"{number}", [10 * number])
+        run(capsys, manifest(out), "--until", "urls")
+        for number in range(files):
+            write(web, f"{number}", [10 * number, 10 * number + 1])
+        listed.clear()
+        run(capsys, manifest(out), "--until", "urls")
+        return sorted(count for folder, count in listed.items() if "/urls/" in folder)
+
+    assert counts("few", 2) == counts("many", 9)
 
 
 @pytest.mark.usefixtures("_here")

@@ -40,7 +40,7 @@ def read(source: Callable[..., Any]) -> Read:
     def read(shard_size: int = 10_000, **settings: Any) -> pa.Table:
         parts = find_parts("web", source(**settings))
         cut = Urls(UrlsRecipe(shard_size=shard_size), UrlsRun())
-        tables = [table for part in parts for _, table in cut(part, Damage(part.place), Known(part.file, {}))]
+        tables = [table for part in parts for _, table in cut(part, Damage(part.place), Known(part.file))]
         return pa.concat_tables(tables)
 
     return read
@@ -54,7 +54,7 @@ def read_damaged(source: Callable[..., Any]) -> Callable[..., tuple[pa.Table, Da
         (part,) = find_parts("web", source(**settings))
         damage = Damage(part.place)
         return pa.concat_tables(
-            table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage, Known(part.file, {}))
+            table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage, Known(part.file))
         ), damage
 
     return read

@@ -67,9 +67,7 @@ def damaged(good: bytes) -> dict[str, bytes]:
 
 
 def rows(part: Any) -> int:
-    return sum(
-        table.num_rows for _, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file, {}))
-    )
+    return sum(table.num_rows for _, table in Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file)))
 
 
 @pytest.mark.parametrize("form", GOOD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -15,8 +16,18 @@ from stages.keys import row_of
 from stages.urls.batch import CONTENT
 from stages.urls.compute import Urls
 from stages.urls.damage import Damage
-from stages.urls.keys import Repeats, file_id, keys_of, next_number, numbers_of, parse, row_hashes, shard_name
-from stages.urls.known import Counted, Known
+from stages.urls.keys import (
+    Repeats,
+    file_id,
+    keys_of,
+    next_number,
+    next_numbers,
+    numbers_of,
+    parse,
+    row_hashes,
+    shard_name,
+)
+from stages.urls.known import Counted, Held, Known
 from stages.urls.parts import find_parts
 from stages.urls.spec import UrlsRecipe, UrlsRun
 
@@ -75,7 +86,7 @@ def test_a_key_says_what_it_was_made_of(hashes: list[int]) -> None:
     repeats = Repeats()(numbers)
     keys = keys_of(FILE, numbers, repeats)
     assert len(set(keys)) == len(keys)
-    assert np.array_equal(parse(FILE, keys), numbers_of(numbers, repeats))
+    assert [found.tolist() for found in parse(FILE, keys)] == [hashes, repeats.tolist()]
     assert [int(row_of(key), 16) for key in keys] == hashes
 
 
@@ -98,7 +109,7 @@ def test_new_rows_are_cut_and_those_that_stay_count_where_they_are(
     old, _ = keys(before)
     shards = {shard_name(FILE, at, old[at * size : at * size + size]): old[at * size : at * size + size]
               for at in range(-(-len(old) // size))}  # fmt: skip
-    known = Known(FILE, shards)
+    known = Known(FILE, [Held(name, own) for name, own in shards.items()])
     now, numbers = keys(after)
     new = known.see(numbers)
     assert {key for key, is_new in zip(now, new.tolist(), strict=True) if is_new} == set(now) - set(old)
@@ -111,10 +122,11 @@ def test_new_rows_are_cut_and_those_that_stay_count_where_they_are(
 def test_a_row_in_several_shards_counts_in_the_last() -> None:
     keys = keys_of(FILE, np.array([1, 2, 3], np.uint64), np.zeros(3, np.int64))
     first, again = shard_name(FILE, 0, keys), shard_name(FILE, 1, keys[1:2])
-    known = Known(FILE, {again: keys[1:2], first: keys}, {again: 1})
+    known = Known(FILE, [Held(first, keys), Held(again, keys[1:2], retry=1)])
     assert not known.see(np.array([1, 2, 3], np.uint64)).any()
     assert list(known.counted()) == [Counted(first, 2, (keys[1],)), Counted(again, 1, (), 1)]
     assert next_number([first, again]) == 2
+    assert next_numbers([first, "web-0-00007-0", again]) == {FILE: 2, "web-0": 8}
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -125,7 +137,19 @@ def test_keys_hang_on_no_order_and_no_size_of_shards(tmp_path: Any, source: Any,
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.csv").write_text("\n".join(["URL,TEXT", *order]) + "\n")
         (part,) = find_parts("web", source(format="csv", path=str(tmp_path / name / "*.csv")))
-        cut = Urls(UrlsRecipe(shard_size=size), UrlsRun())(part, Damage("a"), Known(part.file, {}))
+        cut = Urls(UrlsRecipe(shard_size=size), UrlsRun())(part, Damage("a"), Known(part.file))
         found.append({key for _, table in cut for key in table["key"].to_pylist()})
     assert found[0] == found[1]
     assert len(found[0]) == 20
+
+
+def test_few_bytes_are_kept_of_a_row_that_is_known() -> None:
+    rows, size = 20_000, 1_000
+    hashes = np.arange(rows, dtype=np.uint64) * np.uint64(2**40)
+    keys = keys_of(FILE, hashes, np.zeros(rows, np.int64))
+    tracemalloc.start()
+    known = Known(FILE, (Held(f"{FILE}-{at:05d}-0", keys[at : at + size]) for at in range(0, rows, size)))
+    kept = tracemalloc.get_traced_memory()[0] / rows
+    tracemalloc.stop()
+    assert kept < 40
+    assert not known.see(hashes).any()

@@ -61,4 +61,4 @@ def test_a_part_without_a_row_left_makes_no_shard(tmp_path: Any, source: Any) ->
     (tmp_path / "a.csv").write_text("URL,TEXT\nhttp://a.com/1.jpg,one\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text("URL,TEXT\n", encoding="utf-8")
     parts = find_parts("web", source(format="csv", path=str(tmp_path / "*.csv"), where="TEXT = 'two'"))
-    assert [list(Urls(UrlsRecipe(), UrlsRun())(part, Damage("x"), Known(part.file, {}))) for part in parts] == [[], []]
+    assert [list(Urls(UrlsRecipe(), UrlsRun())(part, Damage("x"), Known(part.file))) for part in parts] == [[], []]

@@ -108,8 +108,8 @@ def test_what_a_library_stumbles_over_is_a_broken_file(tmp_path: Path, source: A
     check("web", both)
     first, second = find_parts("web", both)
     with pytest.raises(BrokenFileError, match=r"0\.csv cannot be read: (RuntimeError|NotImplementedError): "):
-        list(Urls(UrlsRecipe(), UrlsRun())(first, Damage(first.place), Known(first.file, {})))
-    assert len(list(Urls(UrlsRecipe(), UrlsRun())(second, Damage(second.place), Known(second.file, {})))) == 1
+        list(Urls(UrlsRecipe(), UrlsRun())(first, Damage(first.place), Known(first.file)))
+    assert len(list(Urls(UrlsRecipe(), UrlsRun())(second, Damage(second.place), Known(second.file)))) == 1
 
 
 @pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zst"])

@@ -257,7 +257,7 @@ def test_own_columns_have_the_types_of_their_file(tmp_path: Path, read: Any) -> 
         pq.write_table(pa.table({"URL": ["http://a.com"], "TEXT": [name], **columns}), tmp_path / f"{name}.parquet")
     source = LaionSource(format="laion", path=str(tmp_path), keep=("c0", "c1", "c2", "c3"))
     for part, own in zip(find_parts("web", source), values.values(), strict=True):
-        ((_, table),) = Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file, {}))
+        ((_, table),) = Urls(UrlsRecipe(), UrlsRun())(part, Damage(part.place), Known(part.file))
         assert table.column_names == [*URLS.names, "c0", "c1", "c2", "c3"]
         assert [table[f"c{at}"].type for at in range(4)] == [pa.array([value]).type for value in own]
         assert [table[f"c{at}"][0].as_py() for at in range(4)] == own

@@ -118,7 +118,7 @@ def rows(path: Path, source: Any, *columns: str) -> tuple[list[dict[str, Any]], 
     """The rows of one tar, by all columns that say something, and what of it was left out."""
     (part,) = find_parts("web", source(format="webdataset", path=str(path), keep=columns))
     damage = Damage(part.place)
-    table = pa.concat_tables([table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage, Known(part.file, {}))])
+    table = pa.concat_tables([table for _, table in Urls(UrlsRecipe(), UrlsRun())(part, damage, Known(part.file))])
     wanted = ["url", "text", "file", *(name for name in table.column_names if name not in URLS.names)]
     return [{k: v for k, v in row.items() if v is not None} for row in table.select(wanted).to_pylist()], damage
 
