@@ -1,7 +1,8 @@
 """Both encoders, their slow copies, and the queue of earlier embeddings: what pretraining and retrieval have in common.
 
 Slow copies follow the trained weights as an exponential moving average, and the queue holds what they made of earlier
-batches (He et al. 2020, arXiv 1911.05722; Li et al. 2021, arXiv 2107.07651).
+batches (He et al. 2020, arXiv 1911.05722; Li et al. 2021, arXiv 2107.07651). As in BLIP, dropout and stochastic depth
+are at work in the slow copies too while the whole is in training mode.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Contrast(nn.Module):
         with torch.no_grad():
             self.temp.clamp_(*TEMPERATURE_BOUNDS)
         embeds = self.see(images)
-        own = unit(self.vision_proj(embeds[:, 0])), unit(self.text_proj(self.text_encoder(texts, first=True)))
+        own = self.embed_images(embeds), self.embed_texts(texts)
         slow = self._follow(images, texts)
         with torch.autocast(embeds.device.type, enabled=False):  # two digits of a cosine are too few
             all_texts, all_images = (
@@ -110,6 +111,14 @@ class Contrast(nn.Module):
     def see(self, images: Tensor) -> Tensor:
         """Pixels to tokens; what a frozen tower has made of them before stays."""
         return images if images.ndim == 3 else self.visual_encoder(images)
+
+    def embed_images(self, embeds: Tensor) -> Tensor:
+        """Image tokens, as `see` gives them, to what is compared: (images, projection), of length 1."""
+        return unit(self.vision_proj(embeds[:, 0]))
+
+    def embed_texts(self, texts: Texts) -> Tensor:
+        """Texts by themselves, which begin with [CLS], to the same: (texts, projection)."""
+        return unit(self.text_proj(self.text_encoder(texts, first=True)))
 
     @torch.no_grad()
     def _follow(self, images: Tensor, texts: Texts) -> Slow:
