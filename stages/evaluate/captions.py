@@ -83,9 +83,9 @@ class EvaluateCaptions:
         elif described:
             yield from ({**with_references, "measure": measure, "error": MISSING} for measure in CAPTION_METRICS)
         for place, (measure, asked) in enumerate(zip(CLIP_METRICS, (images, described), strict=True)):
-            if values := [clip[key][place] for key in asked if key in clip]:
-                mean = sum(values) / len(values)
-                yield {**row, **_size(asked), "measure": measure, "value": mean, "model": self._model}
+            if seen := {key: image for key, image in asked.items() if key in clip}:
+                mean = sum(clip[key][place] for key in seen) / len(seen)
+                yield {**row, **_size(seen), "measure": measure, "value": mean, "model": self._model}
 
     @property
     def _model(self) -> str:

@@ -271,6 +271,25 @@ def of_both(*steps: str) -> str:
 
 
 @pytest.mark.usefixtures("_trainers")
+def test_what_was_trained_is_measured_with_or_without_a_qformer(build: Build) -> None:
+    measuring = """\
+evaluate: {matcher: {from: matcher}}
+predict: {model: {from: captioner@1}}
+evaluate_captions: {}
+"""
+    image, listed = "download/test", "urls/test"
+    retrieval = {"images": image, "captions": "annotate/test", "matcher": "matcher@2"}
+    for whole, expected in (
+        (ROUNDS.replace("evaluate: {}\n", measuring), retrieval | {"qformer": "pretrain"}),
+        (ROUNDS[: ROUNDS.index("pretrain:")] + measuring, retrieval),
+    ):
+        found = edges(build(whole))
+        assert found["evaluate"] == expected
+        assert found["predict/test"] == {"urls": listed, "images": image, "model": "captioner@1"}
+        assert found["evaluate_captions"] == {"urls": listed, "images": image, "predictions": "predict/test"}
+
+
+@pytest.mark.usefixtures("_trainers")
 def test_two_rounds_with_several_captioners_and_filters(build: Build) -> None:
     found = edges(build(ROUNDS))
     assert found["med"] == {"images": of_both("download"), "captions": of_both("annotate")}

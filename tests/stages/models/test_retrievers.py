@@ -9,6 +9,7 @@ import small_models
 import torch
 from transformers import BertTokenizer, Blip2ForImageTextRetrieval, BlipForImageTextRetrieval
 
+from stages.contract import Dtype
 from stages.models.families import load_retriever
 from stages.models.family import ModelName, Retriever
 
@@ -17,8 +18,8 @@ READ = ["a red circle", "two dogs", "a large cat sits on the blue square with a 
 """As BLIP's cleaning leaves them."""
 
 
-def load(folder: Path) -> Retriever:
-    return load_retriever(ModelName("evaluate.matcher", str(folder)), "float32", torch.device("cpu"))
+def load(folder: Path, dtype: Dtype = "float32") -> Retriever:
+    return load_retriever(ModelName("evaluate.matcher", str(folder)), dtype, torch.device("cpu"))
 
 
 def pixels_of(retriever: Retriever, pictures) -> torch.Tensor:
@@ -79,3 +80,13 @@ def test_embeddings_have_length_one_and_texts_of_many_lengths_are_the_same_alone
     assert together.norm(dim=-1).tolist() == pytest.approx([1] * len(TEXTS))
     alone = torch.cat([retriever.embed_texts(retriever.tokens([text])) for text in TEXTS])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+
+
+def test_half_precision_gives_nearly_the_same(itm_folder, tmp_path, pictures):
+    small_models.save_blip2_itm(tmp_path)
+    for folder in (itm_folder, tmp_path):
+        full, half = load(folder), load(folder, "bfloat16")
+        (cosines, logits), (rough, roughly) = (found_by(each, pixels_of(each, pictures)) for each in (full, half))
+        assert rough.dtype == torch.float32
+        assert 0 < (rough - cosines).abs().max() < 0.1
+        assert 0 < (roughly - logits).abs().max() < 0.1 * logits.abs().max()
