@@ -75,6 +75,11 @@ def describe(name: ModelName) -> Kind:
     raise source.error("a model", FileNotFoundError("no config.json and no open_clip_config.json"))
 
 
+def is_architecture(name: ModelName) -> bool:
+    """Whether a name is that of an architecture of open_clip."""
+    return _architecture(name) is not None
+
+
 def is_at_hand(name: ModelName) -> bool:
     """Whether what a model is can be told without asking the hub."""
     path = path_of(name.model)

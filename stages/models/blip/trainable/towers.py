@@ -8,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stages.contract import path_of
 from stages.errors import UserError
+from stages.models import families
+from stages.models.blip.reading import read_blip
 from stages.models.blip.trainable.config import VisionConfig
+from stages.models.blip.trainable.published import vision_config
 from stages.models.families import load_tower
 from stages.models.family import ModelName
 from stages.models.vision.names import to_transformers
 
+BLIPS = "visual_encoder."
+"""What BLIP's own names of its image tower begin with."""
 _NAMES = {
     "embeddings.class_embedding": "cls_token",
     "embeddings.position_embedding": "pos_embed",
@@ -35,11 +41,17 @@ class Tower:
 
 
 def read_tower(name: ModelName) -> Tower:
-    """Read the image tower of open_clip, timm or DINOv2; its last norm is BLIP's.
+    """Read the image tower of open_clip, timm, DINOv2 or another BLIP; its last norm is BLIP's.
 
     Raises:
         UserError: there is no such model, or it has parts that a plain vision transformer has no place for.
     """
+    if _is_blip(name):
+        checkpoint = read_blip(name.model, name.revision, name.key)
+        own = {key: value for key, value in checkpoint.state.items() if key.startswith(BLIPS)}
+        return Tower(
+            {key.removeprefix(BLIPS): value for key, value in own.items()}, vision_config(checkpoint.description)
+        )
     tower, view = load_tower(name, "float32", torch.device("cpu"))
     visual = tower.visual
     own = visual if hasattr(visual, "transformer") else visual.trunk
@@ -55,6 +67,16 @@ def read_tower(name: ModelName) -> Tower:
     named = {_published(key): value for key, value in state.items()}
     named |= {"norm.weight": norm.weight.detach(), "norm.bias": norm.bias.detach()}
     return Tower(named, _config(config))
+
+
+def _is_blip(name: ModelName) -> bool:
+    """Whether it is a `.pth` file, or a folder or hub model of BLIP."""
+    path = path_of(name.model)
+    if name.pretrained is not None or families.is_architecture(name):
+        return False
+    if path is not None and path.is_file():
+        return True
+    return (name.source().config("config.json") or {}).get("model_type") == "blip"
 
 
 def _see_that_it_trains(config: dict[str, Any], depth: int, norm: nn.Module) -> None:
