@@ -122,18 +122,23 @@ def without_ties(state: State) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if name not in said_twice}
 
 
-def with_position_ids(state: State) -> dict[str, Tensor]:
-    """With the numbers of the positions, which the published files hold beside every text stack's embeddings."""
+def complete(state: State) -> dict[str, Tensor]:
+    """A model as the published files hold it: ties under all names, the positions' numbers beside every text stack.
+
+    Args:
+        state: of one name of every weight at least.
+    """
+    whole = with_ties(state)
     numbers = {
         name.removesuffix(_POSITIONS) + _POSITION_IDS: torch.arange(len(table))[None]
-        for name, table in state.items()
+        for name, table in whole.items()
         if name.endswith(_POSITIONS)
     }
-    return {**state, **numbers}
+    return numbers | whole
 
 
 def without_position_ids(state: State) -> dict[str, Tensor]:
-    """Without them, for they are no weights."""
+    """Without the positions' numbers, which are no weights."""
     return {name: value for name, value in state.items() if not name.endswith(_POSITION_IDS)}
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from stages.models.blip.description import Description
-from stages.models.blip.names import State, with_position_ids, with_ties, without_position_ids
+from stages.models.blip.names import State, complete
 
 DESCRIPTION: Final = "description"
 """Beside `model`: what the weights are of, for those of other sizes than the published ones. BLIP's code takes no
@@ -24,6 +24,5 @@ def write_pth(state: State, description: Description, path: Path) -> None:
         description: what they are of.
         path: the file.
     """
-    model = with_position_ids(with_ties(without_position_ids(state)))
     with path.open("wb") as file:  # by its name the file would say where it was written
-        torch.save({"model": model, DESCRIPTION: asdict(description)}, file)
+        torch.save({"model": complete(state), DESCRIPTION: asdict(description)}, file)

@@ -16,7 +16,7 @@ from transformers.utils.hub import cached_file
 from stages.errors import UserError
 from stages.models.blip.description import Description, Untold, describe
 from stages.models.blip.folder import REST_FILE
-from stages.models.blip.names import PARTS, State, from_transformers, to_transformers, with_ties, without_position_ids
+from stages.models.blip.names import PARTS, State, complete, from_transformers, to_transformers
 from stages.models.blip.published import DESCRIPTION
 from stages.models.loading import LOADING_ERRORS, quiet
 from stages.models.parts import check_weights
@@ -31,7 +31,7 @@ class BlipCheckpoint:
     """What was read."""
 
     state: dict[str, Tensor]
-    """On the CPU, in the number format that they are kept in; tied weights under all of their names."""
+    """On the CPU, in the number format that they are kept in; `names.complete`."""
     description: Description
     tokenizer: str | None
     """The folder or hub name that has one; None for a `.pth` file, which goes with that of `bert-base-uncased`."""
@@ -90,7 +90,7 @@ def read_folder(source: Source, dtype: torch.dtype | str = "auto") -> tuple[dict
         model, info = load_first(getattr(transformers, classes[0]), source, config, dtype)
         check_weights(source, info, f"a {classes[0]}")
         state |= from_transformers(model.state_dict())
-    return with_ties(without_position_ids(state)), config
+    return complete(state), config
 
 
 def load_class(model_class: Any, source: Source, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
@@ -154,7 +154,7 @@ def _read_file(source: Source) -> BlipCheckpoint:
     named = saved.get("model", saved) if isinstance(saved, dict) else {}
     named = named if isinstance(named, dict) else {}
     state = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-    whole = with_ties(without_position_ids(state))
+    whole = complete(state)
     return BlipCheckpoint(whole, _describe(whole, _written(saved), source), None)
 
 
