@@ -11,10 +11,11 @@ from timm.layers import resample_abs_pos_embed
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from stages.errors import UserError
+from stages.models.blip.positions import resize_positions
 from stages.models.blip.trainable.captioning import Captioning
 from stages.models.blip.trainable.config import BlipConfig, VisionConfig
 from stages.models.blip.trainable.initialise import initialise
-from stages.models.blip.trainable.loading import load, resize_positions
+from stages.models.blip.trainable.loading import load
 from stages.models.blip.trainable.pretraining import Pretraining
 from stages.models.blip.trainable.retrieval import Retrieval
 
@@ -68,7 +69,7 @@ def test_fine_tuning_begins_with_a_pretrained_model_of_another_size():
     assert begun.random == []
     assert {name.split(".")[0] for name in begun.unused} == {"text_decoder", "queue_ptr"}
     positions = objective.visual_encoder_m.pos_embed
-    assert torch.equal(positions, resize_positions(state["visual_encoder_m.pos_embed"], 25))
+    assert torch.equal(positions, resize_positions(state["visual_encoder_m.pos_embed"], 5))
     assert objective.image_queue.shape == (PROJECTION, 20)
 
 
@@ -107,8 +108,8 @@ def test_positions_are_resized_as_timm_does_without_smoothing():
     positions = torch.randn(1, 17, 3, dtype=torch.float64)
     for side in (3, 4, 7):
         wanted = resample_abs_pos_embed(positions.float(), [side, side], antialias=False)
-        torch.testing.assert_close(resize_positions(positions, side**2).float(), wanted)
-    assert resize_positions(positions, 16) is positions
+        torch.testing.assert_close(resize_positions(positions, side).float(), wanted)
+    assert resize_positions(positions, 4) is positions
 
 
 def bert() -> BertConfig:
@@ -143,7 +144,7 @@ def test_bert_and_an_image_tower_leave_at_random_what_neither_knows():
     first = "encoder.layer.0.crossattention.self.query.weight"
     assert torch.equal(state[f"text_encoder.{first}"], drawn[f"text_decoder.bert.{first}"])
     assert not torch.equal(state[f"text_encoder_m.{first}"], state[f"text_encoder.{first}"])
-    assert torch.equal(state["visual_encoder_m.pos_embed"], resize_positions(vision["pos_embed"], 9))
+    assert torch.equal(state["visual_encoder_m.pos_embed"], resize_positions(vision["pos_embed"], 3))
 
 
 def test_bert_without_its_head_is_told():

@@ -24,6 +24,8 @@ class VisionConfig:
     """Height and width in pixels."""
     inner: int | None = None
     """How wide the feed-forwards are inside; None for four times the width."""
+    epsilon: float = 1e-6
+    """Of its layer norms."""
     drop_path: float = 0.0
     """Stochastic depth of the last block; it grows linearly from 0 at the first."""
     checkpointed: int = 0

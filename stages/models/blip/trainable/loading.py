@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from stages.errors import UserError
+from stages.models.blip.positions import resize_positions
 from stages.models.blip.trainable.contrast import FOLLOWING
 
 QUEUES: Final = ("image_queue", "text_queue", "idx_queue", "queue_ptr", "ptr_queue")
@@ -62,26 +62,10 @@ def load(module: nn.Module, state: Mapping[str, Tensor], place: str) -> Begun:
     return Begun(sorted(filter(_is_drawn, random)), sorted(name for name in state if name not in own))
 
 
-def resize_positions(positions: Tensor, patches: int) -> Tensor:
-    """Position embeddings for another number of patches: bicubic, the class token's untouched.
-
-    Args:
-        positions: (1, 1 + patches of a square image, width).
-        patches: how many are wanted, of a square image too.
-    """
-    first, others = positions[:, :1], positions[:, 1:]
-    old, new = (round(math.sqrt(number)) for number in (others.shape[1], patches))
-    if old == new:
-        return positions
-    square = torch.unflatten(others, 1, (old, old)).permute(0, 3, 1, 2)
-    resized = interpolate(square, size=(new, new), mode="bicubic", align_corners=False)
-    return torch.cat([first, resized.flatten(2).transpose(1, 2)], dim=1)
-
-
 def _fit(name: str, value: Tensor, own: Tensor) -> Tensor:
     if not name.endswith(_PLACES) or not all(map(_is_square, (value, own))):
         return value
-    return resize_positions(value, own.shape[1] - 1)
+    return resize_positions(value, round((own.shape[1] - 1) ** 0.5))
 
 
 def _is_square(positions: Tensor) -> bool:

@@ -10,7 +10,15 @@ from stages.models.blip.trainable.config import BlipConfig, TextConfig, VisionCo
 def vision_config(description: Description) -> VisionConfig:
     """The image tower's sizes."""
     vision = description.vision
-    return VisionConfig(vision.width, vision.layers, vision.heads, vision.patch, vision.image_size, vision.inner)
+    return VisionConfig(
+        width=vision.width,
+        layers=vision.layers,
+        heads=vision.heads,
+        patch=vision.patch,
+        image_size=vision.image_size,
+        inner=vision.inner,
+        epsilon=vision.epsilon,
+    )
 
 
 def text_config(description: Description) -> TextConfig:
@@ -30,15 +38,23 @@ def text_config(description: Description) -> TextConfig:
 def describe_trained(config: BlipConfig) -> Description:
     """What a trained model is, for those who write it down."""
     vision, text = config.vision, config.text
-    tower = ImageTower(vision.width, vision.layers, vision.heads, vision.patch, vision.image_size, vision.feed_forward)
+    tower = ImageTower(
+        width=vision.width,
+        layers=vision.layers,
+        heads=vision.heads,
+        patch=vision.patch,
+        image_size=vision.image_size,
+        inner=vision.feed_forward,
+        epsilon=vision.epsilon,
+    )
     stack = TextSizes(
-        text.width,
-        text.layers,
-        text.heads,
-        text.feed_forward,
-        text.vocabulary,
-        text.positions,
-        vision.width,
-        text.dropout,
+        width=text.width,
+        layers=text.layers,
+        heads=text.heads,
+        inner=text.feed_forward,
+        vocabulary=text.vocabulary,
+        positions=text.positions,
+        source_width=vision.width,
+        dropout=text.dropout,
     )
     return Description(tower, stack, config.projection)

@@ -11,7 +11,6 @@ from torch.utils.checkpoint import checkpoint
 
 from stages.models.blip.trainable.config import VisionConfig
 
-EPSILON = 1e-6
 DEVIATION = 0.02
 """Initial weights are normal with this deviation, cut off at 2 (timm's `trunc_normal_`)."""
 
@@ -59,13 +58,13 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each behind a norm, beside a residual, and left out for some images in training."""
 
-    def __init__(self, width: int, heads: int, inner: int, drop_path: float) -> None:
+    def __init__(self, config: VisionConfig, drop_path: float) -> None:
         super().__init__()
         self.drop_path = drop_path
-        self.norm1 = nn.LayerNorm(width, eps=EPSILON)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=EPSILON)
-        self.mlp = FeedForward(width, inner)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.epsilon)
+        self.attn = Attention(config.width, config.heads)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.epsilon)
+        self.mlp = FeedForward(config.width, config.feed_forward)
 
     def forward(self, rows: Tensor) -> Tensor:
         """(images, tokens, width) to the same."""
@@ -108,8 +107,8 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, config.patches + 1, config.width))
         self.patch_embed = Patches(config.width, config.patch)
         rates = torch.linspace(0, config.drop_path, config.layers, dtype=torch.float64).tolist()
-        self.blocks: Any = nn.ModuleList(Block(config.width, config.heads, config.feed_forward, rate) for rate in rates)
-        self.norm = nn.LayerNorm(config.width, eps=EPSILON)
+        self.blocks: Any = nn.ModuleList(Block(config, rate) for rate in rates)
+        self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         self._initialise()
 
     def forward(self, pixels: Tensor) -> Tensor:
