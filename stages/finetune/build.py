@@ -10,17 +10,17 @@ import torch
 from stages.errors import UserError
 from stages.finetune.spec import FinetuneRecipe, FinetuneRun
 from stages.models.blip.reading import BlipCheckpoint, read_blip
+from stages.models.blip.trainable.both import CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning
 from stages.models.blip.trainable.config import BlipConfig
 from stages.models.blip.trainable.loading import load
 from stages.models.blip.trainable.published import text_config, vision_config
 from stages.models.blip.trainable.retrieval import Retrieval
-from stages.models.blip.trainable.shared import Shared
 from stages.models.blip.trainable.tokens import BERT, BlipTokens
 from stages.training.order import mix
 
 KEY = "finetune"
-Model: TypeAlias = Captioning | Retrieval | Shared
+Model: TypeAlias = Captioning | Retrieval | CaptioningRetrieval
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _model(recipe: FinetuneRecipe, config: BlipConfig, prompt: int) -> Model:
         return Captioning(config, prompt)
     if recipe.task == ("retrieval",):
         return Retrieval(config, across_workers=across)
-    return Shared(config, prompt, across_workers=across)
+    return CaptioningRetrieval(config, prompt, across_workers=across)
 
 
 def _tokens(recipe: FinetuneRecipe, before: BlipCheckpoint) -> BlipTokens:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 
 from stages.contract import Dtype
+from stages.models.blip.trainable.both import CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning
 from stages.models.blip.trainable.reading import Look
-from stages.models.blip.trainable.shared import Shared
 from stages.models.blip.trainable.texts import Texts
 from stages.models.device import autocast
 from stages.training.holdout import CHUNK, HeldOut
@@ -17,7 +17,7 @@ from stages.training.holdout import CHUNK, HeldOut
 
 @torch.no_grad()
 def caption_loss(
-    model: Captioning | Shared,
+    model: Captioning | CaptioningRetrieval,
     held_out: HeldOut,
     spoken: Callable[[list[str]], Texts],
     dtype: Dtype,

@@ -12,11 +12,11 @@ from torch.optim import AdamW, Optimizer
 from stages.finetune.build import Built
 from stages.finetune.measure import caption_loss
 from stages.finetune.spec import FinetuneRecipe
+from stages.models.blip.trainable.both import BothBatch, CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning, CaptioningBatch
 from stages.models.blip.trainable.contrast import Contrast
 from stages.models.blip.trainable.losses import alpha_at
 from stages.models.blip.trainable.retrieval import Retrieval, RetrievalBatch
-from stages.models.blip.trainable.shared import Shared, SharedBatch
 from stages.models.blip.trainable.texts import Texts
 from stages.training.feed import Drawn
 from stages.training.holdout import HeldOut, retrieval
@@ -73,13 +73,14 @@ class FinetuneTask:
             step, lr=recipe.lr, min_lr=recipe.min_lr, epoch_steps=self._epoch_steps, steps=self.steps
         )
 
-    def batches(self, stretch: Stretch) -> Generator[CaptioningBatch | RetrievalBatch | SharedBatch]:
+    def batches(self, stretch: Stretch) -> Generator[CaptioningBatch | RetrievalBatch | BothBatch]:
         """A worker's parts of the steps."""
         return self._pairs.batches(stretch, self._complete, self._finish)
 
     def is_fed(self, batch: Any) -> Tensor:
         """Whether all features of a frozen tower are finite."""
-        found: Tensor = batch.images.isfinite().all()
+        pairs = batch.pairs if isinstance(batch, BothBatch) else batch
+        found: Tensor = pairs.images.isfinite().all()
         return found
 
     def told(self, step: int) -> Row:
@@ -100,7 +101,7 @@ class FinetuneTask:
         model, held_out = self.built.model, self._held_out
         assert held_out is not None
         row: Row = {"images": len(held_out.captions)}
-        if isinstance(model, Captioning | Shared):
+        if isinstance(model, Captioning | CaptioningRetrieval):
             row["lm"] = caption_loss(model, held_out, self._spoken, self.dtype, self._device)
             row["score"] = -row["lm"]
         if isinstance(model, Retrieval):
@@ -116,7 +117,7 @@ class FinetuneTask:
         ids = torch.tensor([turn.example.identity for turn in drawn.turns])
         return Prepared(drawn, self.built.tokens(said), self._spoken(said), ids, negatives(self.seed, drawn))
 
-    def _finish(self, prepared: Prepared) -> CaptioningBatch | RetrievalBatch | SharedBatch:
+    def _finish(self, prepared: Prepared) -> CaptioningBatch | RetrievalBatch | BothBatch:
         images, spoken = self._pairs.images(prepared.drawn), prepared.spoken.to(self._device)
         model = self.built.model
         if isinstance(model, Captioning):
@@ -129,4 +130,4 @@ class FinetuneTask:
             prepared.uniforms.to(self._device),
             alpha_at(step, self._epoch_steps),
         )
-        return SharedBatch(compared, spoken) if isinstance(model, Shared) else compared
+        return BothBatch(compared, spoken) if isinstance(model, CaptioningRetrieval) else compared

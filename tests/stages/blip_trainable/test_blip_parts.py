@@ -10,6 +10,7 @@ import torch
 from small_blip import config, make_batch, ours
 
 from stages.models.blip.trainable.both import BothBatch
+from stages.models.blip.trainable.config import VisionConfig
 from stages.models.blip.trainable.losses import IGNORED, alpha_at, draw, match, pretraining_weights, retrieval_weights
 from stages.models.blip.trainable.pretraining import Pretraining, PretrainingBatch
 from stages.models.blip.trainable.retrieval import RetrievalBatch
@@ -53,7 +54,7 @@ def test_the_share_of_slow_copies_grows_step_by_step():
 def test_stochastic_depth_grows_over_the_blocks_and_leaves_out_whole_images():
     vision = VisionTransformer(replace(config().vision, layers=3, drop_path=0.5))
     assert [block.drop_path for block in vision.blocks] == [0.0, 0.25, 0.5]
-    block = Block(8, 2, 16, drop_path=0.5)
+    block = Block(VisionConfig(8, heads=2, inner=16), drop_path=0.5)
     rows = torch.randn(200, 3, 8)
     torch.manual_seed(0)
     whole, dropped = block.eval()(rows) - rows, block.train()(rows) - rows
