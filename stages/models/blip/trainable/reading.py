@@ -26,7 +26,7 @@ class Seen(NamedTuple):
 
     def pick(self, which: Tensor) -> Seen:
         """Those sources, (picked,), int64; one may come several times."""
-        layers = tuple((keys.index_select(0, which), values.index_select(0, which)) for keys, values in self.layers)
+        layers = tuple((keys[which], values[which]) for keys, values in self.layers)
         return Seen(layers, None if self.mask is None else self.mask[which])
 
 

@@ -156,7 +156,7 @@ class TextStack(nn.Module):
     def look(self, sources: Tensor) -> Seen:
         """What images show, (images, image tokens, source width)."""
         shown = (layer.crossattention.self.show(sources) for layer in self.encoder.layer)
-        return Seen(tuple((keys.transpose(1, 2), values.transpose(1, 2)) for keys, values in shown))
+        return Seen(tuple((_by_head(keys), _by_head(values)) for keys, values in shown))
 
     def look_at_texts(self, rows: Tensor, lengths: Sequence[int]) -> Seen:
         """What texts show of which another stack has made rows, (tokens, source width)."""
@@ -195,6 +195,11 @@ class TextStack(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=DEVIATION)
+
+
+def _by_head(rows: Tensor) -> Tensor:
+    """Heads before columns, laid out so: several passes read it, each of which would else copy it."""
+    return rows.transpose(1, 2).contiguous()
 
 
 def linear_deviation(width: int) -> float:
