@@ -16,7 +16,7 @@ OURS = frozenset(
     {
         *(name for schema in tables.ALL for name in schema.names),
         # of what a training and an evaluation leave
-        *("phase", "step", "epoch", "lr", "loss", "itc", "itm", "itg", "itm_accuracy", "temperature", "grad_norm"),
+        *("phase", "step", "epochs", "lr", "loss", "itc", "itm", "itg", "itm_accuracy", "temperature", "grad_norm"),
         *("images_per_second", "images", "r1_image_to_text", "r1_text_to_image", "chance"),
         *("model", "direction", "k", "recall", "texts", "tokenizer"),
         # of the views

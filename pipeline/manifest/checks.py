@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wiring, wire
 from pipeline.manifest.errors import Problem
-from stages.contract import FROM, LEARNT_FROM, Wired, model_fields, path_of
+from stages.contract import FROM, LEARNT_FROM, Wired, model_fields, models_from, path_of
 from stages.errors import UserError
 from stages.kinds import KINDS
 from stages.models import families
@@ -38,9 +38,26 @@ def in_working_order(sources: Mapping[str, SourceSettings], steps: Sequence[Step
     """
     if any(step.name != step.section for step in steps) or not contradictions(sources, steps):
         return steps
-    stages = list(STAGES.values())
-    main_job = sorted(steps, key=lambda step: stages.index(step.spec))
+    main_job = _main_job(steps)
     return steps if contradictions(sources, main_job) else main_job
+
+
+def _main_job(steps: Sequence[Step]) -> list[Step]:
+    """The steps in a main job's order; one that makes a model stands before the first that takes it."""
+    stages = list(STAGES.values())
+    waiting = {step.section: step for step in sorted(steps, key=lambda step: stages.index(step.spec))}
+    ordered: list[Step] = []
+
+    def place(section: str) -> None:
+        step = waiting.pop(section, None)  # gone already, where models go round in a circle
+        if step is not None:
+            for made in models_from(step.recipe).values():
+                place(made)
+            ordered.append(step)
+
+    for section in list(waiting):
+        place(section)
+    return ordered
 
 
 def _of_step(step: Step, wiring: Wiring, sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:

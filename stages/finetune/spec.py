@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from stages.contract import Count, Dtype, ModelRef, OptionalModelRef, Port, StageSpec
-from stages.tables import CHECKPOINT
 from stages.training.settings import CachingRun, Rate, Share, TrainingRecipe, check_sources
 
 Task = Literal["captioning", "retrieval"]
@@ -107,7 +106,7 @@ SPEC = StageSpec(
         "captions": Port("captions", many=True),
         "measured": Port("images", optional=True, beside=frozenset({"measure"})),
     },
-    writes=CHECKPOINT,
+    writes="checkpoint",
     recipe=FinetuneRecipe,
     run=FinetuneRun,
     compute="stages.finetune.compute:Finetune",

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, Count, Dtype, OptionalModelRef, Port, StageSpec
-from stages.tables import CHECKPOINT
 from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
 Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
@@ -140,7 +139,7 @@ SPEC = StageSpec(
         "selection": Port("selection", optional=True),
         "measured": Port("images", optional=True, beside=frozenset({"measure"})),
     },
-    writes=CHECKPOINT,
+    writes="checkpoint",
     recipe=MedRecipe,
     run=MedRun,
     compute="stages.med.compute:Med",

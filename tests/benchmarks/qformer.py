@@ -67,7 +67,7 @@ def make_batch(size: Size, count: int, device: torch.device, dtype: torch.dtype)
     features = torch.randn(count, size.tokens, size.vision, generator=random)
     uniforms = torch.rand(2, count, count, generator=random)
     text = Text(ids, real).to(device)
-    return Batch(features.to(device, dtype), text, torch.arange(count, device=device), uniforms.to(device), 0, 0)
+    return Batch(features.to(device, dtype), text, torch.arange(count, device=device), uniforms.to(device), 0)
 
 
 class Plain(nn.Module):

@@ -63,7 +63,7 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, caption, rank, filter, select, pretrain, evaluate, predict, evaluate_captions, "
+        "annotate, caption, rank, filter, select, med, finetune, pretrain, evaluate, predict, evaluate_captions, "
         "rounds",
     ),
     "a section with a name of its own that says no stage": (
@@ -74,7 +74,8 @@ WRONG = {
     "a section of no stage": (
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
-        "'caption', 'rank', 'filter', 'select', 'pretrain', 'evaluate', 'predict' or 'evaluate_captions'",
+        "'caption', 'rank', 'filter', 'select', 'med', 'finetune', 'pretrain', 'evaluate', 'predict' or "
+        "'evaluate_captions'",
     ),
     "a section called like what is none": (
         GOOD + "removed: {stage: caption, model: x}\n",
@@ -427,7 +428,7 @@ WRONG = {
     ),
     "a share of nothing": (
         MIXED.replace("people: 1", "people: 0"),
-        "31: pretrain.mixture.people: found 0; must be at least 1e-06",
+        "31: pretrain.mixture.people: found 0; must be at least 1e-09",
     ),
     "a measurement of nothing": (
         MIXED.replace("mixture: {web: 2, people: 1}", "holdout: 0\n  evaluate_every: 5"),

@@ -79,14 +79,14 @@ def measured(manifest: Path, sections: str) -> str:
 
 def test_models_of_another_kind_under_keys_of_their_own(manifest: Path) -> None:
     assert not measured(
-        manifest, "evaluate: {matcher: a/b}\npredict: {model: blip}\nevaluate_captions: {clip: siglip}\n"
+        manifest, "evaluate: {matcher: a/b}\npredict: {model: ./blip}\nevaluate_captions: {clip: ./siglip}\n"
     )
-    said = measured(manifest, "evaluate: {matcher: siglip}\n")
-    assert "m.yaml:3: evaluate.matcher: 'siglip' is transformers' SigLIP; name a model of matching, such as" in said
-    said = measured(manifest, "predict: {model: siglip}\nevaluate_captions: {clip: blip}\n")
-    assert "m.yaml:3: predict.model: 'siglip' is transformers' SigLIP; name a captioner" in said
-    assert "m.yaml:4: evaluate_captions.clip: 'blip' is a BLIP captioner; name a model that embeds" in said
-    said = measured(manifest, "predict: {model: a/b}\nevaluate_captions: {clip: siglip, clip_pretrained: openai}\n")
+    said = measured(manifest, "evaluate: {matcher: ./siglip}\n")
+    assert "m.yaml:3: evaluate.matcher: './siglip' is transformers' SigLIP; name a model of matching, such as" in said
+    said = measured(manifest, "predict: {model: ./siglip}\nevaluate_captions: {clip: ./blip}\n")
+    assert "m.yaml:3: predict.model: './siglip' is transformers' SigLIP; name a captioner" in said
+    assert "m.yaml:4: evaluate_captions.clip: './blip' is a BLIP captioner; name a model that embeds" in said
+    said = measured(manifest, "predict: {model: a/b}\nevaluate_captions: {clip: ./siglip, clip_pretrained: openai}\n")
     assert "m.yaml:4: evaluate_captions.clip_pretrained: 'openai' names weights for open_clip, but" in said
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
+from pipeline.sql.catalog import Catalog
+from pipeline.store import Store
 from pipeline.watch.captioning import captioning, print_captioning
 from pipeline.watch.console import Console
 from stages.evaluate.tables import CAPTIONING
@@ -20,7 +22,7 @@ def rows(*found: tuple[str, str, str, float | None, str | None]) -> pa.Table:
 def said(capsys, table: pa.Table) -> list[str]:
     connection = duckdb.connect()
     connection.register("captioning", table)
-    print_captioning(Console(), captioning(connection))
+    print_captioning(Console(), captioning(Catalog(connection, Store.open("out"), ())))
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()]
 
 

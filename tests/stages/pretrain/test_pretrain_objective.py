@@ -38,13 +38,13 @@ def make_batch() -> Batch:
     ids = torch.randint(3, START, (SIZE, 7), generator=generator)
     real = torch.arange(7)[None] < torch.tensor([7, 3, 5, 4, 6, 2])[:, None]
     uniforms = torch.rand(2, SIZE, SIZE, generator=generator, dtype=torch.float64)
-    return Batch(features, Text(ids, real), torch.tensor([10, 11, 12, 13, 11, 14]), uniforms, 0, 0)
+    return Batch(features, Text(ids, real), torch.tensor([10, 11, 12, 13, 11, 14]), uniforms, 0)
 
 
 def part(batch: Batch, rank: int) -> Batch:
     rows = slice(rank * SIZE // WORKERS, (rank + 1) * SIZE // WORKERS)
     text = Text(batch.text.ids[rows], batch.text.real[rows])
-    return Batch(batch.features[rows], text, batch.images[rows], batch.uniforms[:, rows], rows.start, 0)
+    return Batch(batch.features[rows], text, batch.images[rows], batch.uniforms[:, rows], rows.start)
 
 
 class PairByPair:
