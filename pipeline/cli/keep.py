@@ -43,23 +43,27 @@ def compact(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
 
 
 @commands.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917 - the command's options
     target: Target,
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A local path, or an fsspec URL.")],
     to: Annotated[
         ExportFormat,
         typer.Option(
-            help="hf: the Q-Former as a folder for transformers' Blip2ForImageTextRetrieval; lavis: the same as a .pth "
-            "file for LAVIS; webdataset: the corpus as tars with ranked captions; json: the corpus as BLIP's list."
+            help="hf: a model as a folder for transformers; lavis: the Q-Former as a .pth file for LAVIS; pth: a BLIP "
+            "as its own code has it; webdataset: the corpus as tars with ranked captions; json: the corpus as BLIP's "
+            "list."
         ),
     ],
+    step: Annotated[
+        str | None, typer.Option("--step", help="Whose model, where several have the format.", metavar="STEP")
+    ] = None,
     overwrite: Annotated[  # noqa: FBT002
         bool,
         typer.Option("--overwrite", help="Replace a file that is no export of this; of a folder, what exports wrote."),
     ] = False,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Write the trained Q-Former, or the corpus, in a format that other programs read.
+    """Write a trained model, or the corpus, in a format that other programs read.
 
     An export that is there is brought up to date: what retries brought comes in, what was forgotten goes.
     """
@@ -68,7 +72,7 @@ def export(
 
     try:
         session, console = told(open_output(target)), Console(stderr=True)
-        outcome = write(session, to.value, destination, console, manifest=target, overwrite=overwrite)
+        outcome = write(session, to.value, destination, console, manifest=target, step=step, overwrite=overwrite)
     except KeyboardInterrupt:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -49,6 +49,7 @@ class ExportFormat(StrEnum):
 
     hf = "hf"
     lavis = "lavis"
+    pth = "pth"
     webdataset = "webdataset"
     json = "json"
 

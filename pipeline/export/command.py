@@ -1,7 +1,8 @@
-"""`capfilt export`: the trained Q-Former or the corpus in formats that other programs read."""
+"""`capfilt export`: a trained model or the corpus in formats that other programs read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.dag.graph import Node
@@ -15,29 +16,43 @@ from pipeline.export.tars import export_tars
 from pipeline.session import Session
 from pipeline.watch.console import Console
 from stages.errors import UserError
-from stages.export.job import NoPlaceError, TrainedModel
+from stages.export.job import NoPlaceError, TrainedFolder, TrainedModel
 from stages.pretrain.spec import PretrainRecipe
 from stages.tables import CHECKPOINT
 from stages.training.result import WEIGHTS
 
-_MODELS: Final = {"hf": "stages.export.hugging_face", "lavis": "stages.export.lavis"}
-"""The module that writes a model; it needs torch, so it is named here and imported where it runs."""
+_MODELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "qformer": {"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"},
+    "checkpoint": {"hf": "stages.export.blip:export_folder", "pth": "stages.export.blip:export_pth"},
+}
+"""By the kind of a model and the format, what writes it; it needs torch, so it is named here and imported where it
+runs."""
+_FILES: Final = frozenset({"lavis", "pth"})
+"""Formats of one file."""
 _CORPUS: Final = {"webdataset": export_tars, "json": export_pairs}
-_LAYOUTS: Final = {"hf": 1, "lavis": 1}
+_LAYOUTS: Final = {"hf": 1, "lavis": 1, "pth": 1}
 """By format; raised by hand when the files are written otherwise than before."""
 
 
 def export(  # noqa: PLR0913 - what the command is given
-    session: Session, to: str, destination: str, console: Console, *, manifest: str, overwrite: bool = False
+    session: Session,
+    to: str,
+    destination: str,
+    console: Console,
+    *,
+    manifest: str,
+    step: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write one format, or bring it up to date.
 
     Args:
         session: the opened manifest.
-        to: `hf`, `lavis`, `webdataset` or `json`.
+        to: `hf`, `lavis`, `pth`, `webdataset` or `json`.
         destination: a local path or an fsspec URL.
         console: where progress goes.
         manifest: what the command was given, which an export must not replace.
+        step: whose model is exported, where there are several.
         overwrite: replace something else that lies there.
 
     Returns:
@@ -51,19 +66,20 @@ def export(  # noqa: PLR0913 - what the command is given
     outcome: dict[str, Any] = {"format": to, "destination": destination, "failed": []}
     write = _CORPUS.get(to)
     if write is not None:
+        if step is not None:
+            raise UserError(f"--step: {to} is a format of the corpus, which no single step makes; leave it out")
         return outcome | write(session, destination, console, overwrite=overwrite)
-    return outcome | _export_model(session, to, destination, overwrite=overwrite)
+    return outcome | _export_model(_trained(session, to, step), session, to, destination, overwrite=overwrite)
 
 
-def _export_model(session: Session, to: str, destination: str, *, overwrite: bool) -> dict[str, Any]:
-    node = _trained(session)
+def _export_model(node: Node, session: Session, to: str, destination: str, *, overwrite: bool) -> dict[str, Any]:
     subject = Subject.of(session.graph, [node], to, _LAYOUTS[to])
-    export = claim(Target.of(destination, one_file=to == "lavis"), subject, overwrite=overwrite)
+    export = claim(Target.of(destination, one_file=to in _FILES), subject, overwrite=overwrite)
     table = session.store.artifact(session.store.folder_of(node), node.whole)
     made_of = {node.whole: tables_of([table])}
     if export.is_made_of(made_of):
         return {"written": False, "notes": []}
-    job, write = _job(session, node), load_compute(f"{_MODELS[to]}:export")
+    job, write = _job(session, node), load_compute(_MODELS[node.spec.writes][to])
     try:
         with export.anew(made_of) as place:
             notes = write(job, place)
@@ -72,29 +88,40 @@ def _export_model(session: Session, to: str, destination: str, *, overwrite: boo
     return {"written": True, "notes": notes}
 
 
-def _instead(to: str, job: TrainedModel) -> str:
-    """What to do with a model that a format cannot carry."""
-    (other,) = (name for name in _MODELS if name != to)
-    carries = load_compute(f"{_MODELS[other]}:carries")(job)
+def _instead(to: str, job: TrainedModel | TrainedFolder) -> str:
+    """What to do with a Q-Former that a format cannot carry."""
+    (other,) = (name for name in _MODELS["qformer"] if name != to)
+    module = _MODELS["qformer"][other].partition(":")[0]
+    carries = load_compute(f"{module}:carries")(job)
     return f"export to {other}" if carries else f"an export to {other} cannot carry it either"
 
 
-def _trained(session: Session) -> Node:
-    """The node of a manifest's finished training."""
-    plans = [plan for plan in session.plans if plan.node.spec.writes == "qformer"]
+def _trained(session: Session, to: str, step: str | None) -> Node:
+    """The node of a finished training whose model has that format.
+
+    Raises:
+        UserError: there is none, or there are several and nobody says which; or it is not done.
+    """
+    plans = [plan for plan in session.plans if to in _MODELS.get(plan.node.spec.writes, {})]
+    names = ", ".join(plan.node.name for plan in plans)
+    if step is not None and not (plans := [plan for plan in plans if plan.node.name == step]):
+        raise UserError(f"--step: '{step}' makes no model that {to} is a format of; those that do: {names or 'none'}")
     if not plans:
-        raise UserError("there is no 'pretrain' section, so no model to export; export the corpus: webdataset or json")
-    if not plans[0].is_done:
-        raise UserError(f"pretrain is not done ({plans[0].reason}); finish it with `capfilt run`, then export")
-    return plans[0].node
+        raise UserError(f"no section makes a model that {to} is a format of; export the corpus: webdataset or json")
+    if len(plans) > 1:
+        raise UserError(f"several steps make a model that {to} is a format of: {names}; say which with --step")
+    plan = plans[0]
+    if not plan.is_done:
+        raise UserError(f"{plan.node.name} is not done ({plan.reason}); finish it with `capfilt run`, then export")
+    return plan.node
 
 
-def _job(session: Session, node: Node) -> TrainedModel:
-    recipe = node.recipe
-    assert isinstance(recipe, PretrainRecipe)
-    folder = session.store.folder_of(node)
+def _job(session: Session, node: Node) -> TrainedModel | TrainedFolder:
+    recipe, model = node.recipe, session.store.artifact(session.store.folder_of(node), node.whole).side(CHECKPOINT)
+    if not isinstance(recipe, PretrainRecipe):
+        return TrainedFolder(model)
     return TrainedModel(
-        weights=f"{session.store.artifact(folder, node.whole).side(CHECKPOINT)}/{WEIGHTS}",
+        weights=f"{model}/{WEIGHTS}",
         model=recipe.model,
         pretrained=recipe.pretrained,
         revision=recipe.revision,

@@ -34,7 +34,7 @@ class Subject:
     """What an export is of."""
 
     format: str
-    """`hf`, `lavis`, `webdataset` or `json`."""
+    """`hf`, `lavis`, `pth`, `webdataset` or `json`."""
     layout: int
     """The number of the format's layout; raised by hand when files are written otherwise than before."""
     recipe: str

@@ -68,7 +68,7 @@ def _refuse_others(target: Target, there: Names, mark: Mark | None, subject: Sub
     elif mark.subject.format != subject.format:
         what = f"is an export to {mark.subject.format}"
     elif not mark.subject.is_same(subject):
-        what = f"is the export of another {'model' if subject.format in {'hf', 'lavis'} else 'corpus'}"
+        what = f"is the export of another {'model' if subject.format in {'hf', 'lavis', 'pth'} else 'corpus'}"
     else:
         return
     other = "name another file" if target.one_file else "name a new folder"

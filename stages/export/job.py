@@ -26,6 +26,14 @@ class TrainedModel:
     tokenizer_revision: str | None
 
 
+@dataclass(frozen=True)
+class TrainedFolder:
+    """A trained model that is a folder of its own."""
+
+    folder: str
+    """fsspec URL."""
+
+
 def shown(trained: TrainedModel) -> str:
     """What a reader elsewhere may know of the tower: its name, of a local folder the last part."""
     name = trained.model.rstrip("/").rsplit("/", 1)[-1] if Path(trained.model).is_absolute() else trained.model

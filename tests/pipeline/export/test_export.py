@@ -347,7 +347,7 @@ def test_what_is_not_there_yet_is_told_in_one_line(world, capfilt, tmp_path):
     for manifest, to, told in (
         (fresh, "hf", "pretrain is not done (not run yet); finish it with `capfilt run`"),
         (fresh, "json", "sources.human: its list has not been cut; start with `capfilt run`"),
-        (corpus_only, "lavis", "there is no 'pretrain' section, so no model to export"),
+        (corpus_only, "lavis", "no section makes a model that lavis is a format of; export the corpus"),
     ):
         code, _, err = capfilt("export", manifest, "--to", to, tmp_path / "dest")
         assert code == 2
