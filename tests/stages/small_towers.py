@@ -67,9 +67,18 @@ def drawn(visual: torch.nn.Module) -> torch.nn.Module:
 
 def save_dinov2(folder: Path) -> torch.nn.Module:
     """DINOv2 in timm's format, but for its size; the model itself."""
-    sizes = {"img_size": SIZE, "depth": 3, "embed_dim": 32, "num_heads": 4, "num_classes": 0}
+    return _save("vit_small_patch14_dinov2", folder, img_size=SIZE, init_values=0.5)
+
+
+def save_vit(folder: Path) -> torch.nn.Module:
+    """A plain vision transformer in timm's format, but for its size; the model itself."""
+    return _save("vit_base_patch16_224", folder, img_size=SIZE, patch_size=7)
+
+
+def _save(name: str, folder: Path, **changes: object) -> torch.nn.Module:
+    sizes = {"depth": 3, "embed_dim": 32, "num_heads": 4, "num_classes": 0, **changes}
     torch.manual_seed(0)
-    model = drawn(timm.create_model("vit_small_patch14_dinov2", pretrained=False, init_values=0.5, **sizes))
+    model = drawn(timm.create_model(name, pretrained=False, **sizes))
     save_for_hf(model, folder, model_args=sizes, safe_serialization=True)
     path = folder / "config.json"
     config = json.loads(path.read_text())

@@ -102,4 +102,5 @@ def _config(config: dict[str, Any]) -> VisionConfig:
         patch=config["patch_size"],
         image_size=config["image_size"],
         inner=config["intermediate_size"],
+        epsilon=config["layer_norm_eps"],
     )
