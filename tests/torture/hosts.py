@@ -31,7 +31,7 @@ HEALTH = {
     "RAY_health_check_failure_threshold": "3",
 }
 """A host that is not heard of for about 4 s is dead to the others; by default it takes Ray about a minute."""
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 RAY = str(Path(sys.executable).with_name("ray"))
 """Of the environment that this runs in, whatever is on the PATH."""
 
@@ -200,7 +200,8 @@ def _wait_for_ray(found: Hosts, environment: Mapping[str, str]) -> None:
         if "/2.0 CPU" in told:
             return
         time.sleep(0.5)
-    raise TimeoutError(f"Ray did not come up on {len(found.workers)} hosts; see {found.head.log}")
+    logs = "\n".join(host.log.read_text(errors="replace")[-2000:] for host in (found.head, *found.workers))
+    raise TimeoutError(f"Ray did not come up on {len(found.workers)} hosts, whose logs end so:\n{logs}")
 
 
 def _ip(*arguments: str) -> None:
