@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -153,12 +152,6 @@ def check_parts(key: str, recipe: TrainingRecipe, place: Place) -> None:
         if recipe.accumulate > 1:
             parts += f" x accumulate {recipe.accumulate}"
         raise UserError(f"{key}.batch_size: {recipe.batch_size} does not divide by {parts}")
-
-
-def tell_drawn(key: str, names: Iterable[str]) -> None:
-    """Say which parts of a model begin with numbers drawn at random: nobody should find that out by the results."""
-    parts = sorted({".".join(name.split(".")[:2]) for name in names})
-    logger.warning("%s: drawn at random: %s", key, ", ".join(parts) or "nothing")
 
 
 def _each(*listeners: OnStep) -> OnStep:
