@@ -66,13 +66,15 @@ class Report:
     """The URL shards that a file was cut into."""
     damage: str = ""
     """What of a file was left out, in words."""
+    trained: int | None = None
+    """Images that a training has seen in this run; None where nothing is trained."""
     gpu: float | None = None
     """The share of the time, in [0, 1], in which a kernel ran on the worker's GPUs; None without one."""
 
     @property
     def images(self) -> int:
         """How many images the shard was about, for the display's rate."""
-        return self.counts.get("images", self.rows)
+        return self.counts.get("images", self.rows) if self.trained is None else self.trained
 
 
 def make_job(node: Node, graph: Graph, store: Store) -> Job:

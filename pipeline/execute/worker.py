@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dag.damaged import write_damage
-from pipeline.dag.lineage import CHECKPOINTS
+from pipeline.dag.lineage import checkpoints_at
 from pipeline.dag.listing import (
     PARTS,
     Before,
@@ -36,6 +36,7 @@ from stages.io.files import SCRATCH, fetch_folder, scratch_folder
 from stages.io.outages import is_outage, patiently
 from stages.io.shards import Artifact
 from stages.tables import CHECKPOINT, RETRY
+from stages.training.progress import images_since, read_progress
 from stages.urls.damage import Damage
 from stages.urls.known import Counted, Held, Known
 from stages.urls.parts import Part
@@ -189,11 +190,13 @@ def work_corpus(store: Store, job: Job, name: str, compute: Callable[[CorpusJob]
     with scratch_folder() as scratch:
         corpus, sources = list_corpus(store, job.sources), tuple(found.source for found in job.sources)
         read = {LISTINGS: json.dumps({found.source: found.listings(store) for found in job.sources})}
-        work = CorpusJob(corpus, f"{job.folder}/{CHECKPOINTS}/{job.data}", scratch, results, sources)
+        work = CorpusJob(corpus, checkpoints_at(job.folder, job.data), scratch, results, sources)
+        seen = read_progress(work.checkpoints)
         output = compute(work)
+        trained = images_since(seen, read_progress(work.checkpoints))
         before = replaced(store, job, name, output.table) if job.grain == "source" else None
         job = replace(job, metadata={**job.metadata, **read})
-        return commit(store, job, name, output, started, instead_of=before)
+        return replace(commit(store, job, name, output, started, instead_of=before), trained=trained)
 
 
 def commit(  # noqa: PLR0913 - what a commit is made of, each with its name

@@ -14,7 +14,8 @@ from pipeline.dag.plan import NodePlan
 from pipeline.session import Session
 from pipeline.sql.catalog import Catalog, query
 from pipeline.watch.console import Console, records
-from pipeline.watch.display import REMARKS, duration
+from pipeline.watch.display import REMARKS
+from pipeline.watch.words import duration
 
 SILENT: Final = 60.0
 """Seconds after which a run that says nothing may be dead; it speaks every ten."""
@@ -138,6 +139,9 @@ def print_runs(console: Console, runs: Sequence[dict[str, Any]]) -> None:
             shares = ("" if share is None else f"{share:.0%}" for share in (row["workers_busy"], row["gpus_busy"]))
             table.add_row(row["stage"], *counts, done, str(row["failed"] or ""), rate, *shares)
         console.print(table)
+        for row in run["stages"]:
+            if row["training"]:
+                console.print(f"{row['stage']}: {row['training']}", soft_wrap=True)
         console.print()
 
 

@@ -27,8 +27,7 @@ def initialise(model: QFormer, place: str, revision: str | None) -> None:
     2023, arXiv 2301.12597, section 3.1). Of a first stage comes all that its format holds.
 
     Raises:
-        UserError: there is no such checkpoint, its sizes are not the recipe's, or it is a first stage that cannot look at
-            images.
+        UserError: there is no such checkpoint, its sizes are not the recipe's, or it is a first stage that is blind.
     """
     found = read_checkpoint(place, revision, KEY)
     sizes = sizes_of(found.state) | ({"heads": found.heads} if found.heads else {})
@@ -57,8 +56,8 @@ def _check_looks(place: str, found: Collection[str], own: Collection[str]) -> No
     lacks = [name for name in looks if name not in found]
     if "queries" in found and lacks:
         raise UserError(
-            f"{KEY}: '{place}' is a first stage that lacks {len(lacks)} of {len(looks)} weights of its cross-attention, "
-            "without which its queries see no image; name a checkpoint that has them, or BERT"
+            f"{KEY}: '{place}' is a first stage that lacks {len(lacks)} of {len(looks)} weights of its "
+            "cross-attention, without which its queries see no image; name a checkpoint that has them, or BERT"
         )
 
 

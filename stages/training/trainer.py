@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +26,7 @@ from stages.training.place import Place
 from stages.training.result import is_finished, read_result, write_result
 from stages.training.settings import TrainingRecipe, TrainingRun
 from stages.training.task import Row, Task
-
-logger = logging.getLogger(__name__)
-
-LOG_EVERY = 50
-"""Steps between two lines in the log."""
+from stages.training.teller import telling
 
 SomeTask = TypeVar("SomeTask", bound=Task)
 
@@ -92,11 +87,15 @@ class Trainer(ABC, Generic[SomeTask]):
 
         Raises:
             UserError: a model is missing, the corpus is too small, or the loss is no longer a number.
+            StoppedError: somebody wants the process to end.
         """
         if is_finished(work):
             return
         checkpoints = Checkpoints(work.checkpoints, self.run.keep_checkpoints)
-        with torch.random.fork_rng(devices=[]):  # the loop seeds torch's generator, which others in this process share
+        with (
+            torch.random.fork_rng(devices=[]),  # the loop seeds torch's generator, which others in this process share
+            telling(self.key, None if rank else work.checkpoints) as teller,
+        ):
             limit_threads(self.run.threads)
             where = all_or_none(lambda: resolve_device(device or self.run.device, f"{self.key}.run.device"))
             place = Place(rank, world_size, where)
@@ -107,10 +106,12 @@ class Trainer(ABC, Generic[SomeTask]):
                 training.resume(beginning.state)
             curves = Path(self.run.tensorboard).expanduser() if self.run.tensorboard and rank == 0 else None
             with Curves(curves, training.done) as drawn:
-                training.run(checkpoints, self.run.checkpoint_every, _each(on_step or self._log, drawn.draw))
-        if rank == 0:
-            training.take_best(checkpoints)
-            self._leave(work, task, checkpoints, corpus)
+                teller.begins(training.done, task.steps, task.batch_size)
+                listeners = (teller, on_step, drawn.draw) if on_step else (teller, drawn.draw)
+                training.run(checkpoints, self.run.checkpoint_every, _each(*listeners))
+            if rank == 0:
+                training.take_best(checkpoints)
+                self._leave(work, task, checkpoints, corpus)
 
     def _read_corpus(self, work: CorpusJob, checkpoints: Checkpoints, place: Place) -> tuple[Beginning, Corpus]:
         """Where the training stands, and what it is given."""
@@ -126,12 +127,6 @@ class Trainer(ABC, Generic[SomeTask]):
         with scratch_folder() as folder:
             self.write_model(task, folder)
             write_result(work, table.replace_schema_metadata(_counts(task, corpus)), folder)
-
-    def _log(self, row: Row) -> None:
-        if row["phase"] == "train" and row["step"] % LOG_EVERY:
-            return
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
-        logger.info("%s: step %d, %s: %s", self.key, row["step"], row["phase"], numbers)
 
 
 def _counts(task: Task, corpus: Corpus) -> dict[str, str]:
