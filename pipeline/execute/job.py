@@ -47,6 +47,8 @@ class Job:
     before: Mapping[str, Before] = field(default_factory=dict)
     """By file, what there is of it from when it was cut before."""
     grain: Grain = "shard"
+    is_model: bool = False
+    """Whether it is trained."""
     sources: tuple[SourceFolders, ...] = ()
     """What it reads of sources, if it reads all shards at once."""
     results: Mapping[str, tuple[Place, Recipe]] = field(default_factory=dict)
@@ -97,6 +99,7 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         parts=node.parts_by_name,
         before=cut_before(node, store) if node.spec.grain == "file" else {},
         grain=node.spec.grain,
+        is_model=node.is_model,
         sources=source_folders(node, graph, store) if node.spec.at_once else (),
         results={role: (Place(store.folder_of(found), found.whole), found.recipe) for role, found in whole.items()},
         data=node.data,

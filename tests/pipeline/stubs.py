@@ -116,7 +116,7 @@ class Together(Gather):
     """As `Gather`, but a group does it, each of whom leaves its rank beside the checkpoints."""
 
     def __call__(self, work: CorpusJob) -> Output:
-        if not Path(work.checkpoints).exists():
+        if not list(Path(work.checkpoints).glob("*-0")):
             self.train(work)
         return super().__call__(work)
 
