@@ -77,6 +77,7 @@ def plan_rows(plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
             "total": None if plan.shards is None else len(plan.shards),
             "reason": plan.reason,
             "stale": plan.stale,
+            "left_out": plan.left_out,
         }
         for plan in plans
     ]
@@ -156,9 +157,8 @@ def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
     table = _table("stage", "fingerprint", "done", "to do", left=4)
     for row in plan_rows(plans):
         total = "?" if row["total"] is None else row["total"]
-        table.add_row(
-            row["node"], row["fingerprint"], f"{row['done']}/{total}", row["reason"] or row["stale"] or "nothing"
-        )
+        to_do = "; ".join(filter(None, (row["reason"] or row["stale"] or "nothing", row["left_out"])))
+        table.add_row(row["node"], row["fingerprint"], f"{row['done']}/{total}", to_do)
     console.print(table)
 
 

@@ -64,6 +64,14 @@ class Began:
         gone, come = (sum(max(0, sign * (then - since)) for then, since in pairs) for sign in (1, -1))
         return Change(gone, come, sum(map(max, pairs)))
 
+    @property
+    def by_source(self) -> dict[str, Size]:
+        """The images of all shards of every source."""
+        found: dict[str, Size] = {}
+        for (source, _), size in zip(self.names, self.sizes, strict=True):
+            found[source] = Size(*map(sum, zip(found.get(source, Size()), size, strict=True)))
+        return found
+
     def as_json(self) -> bytes:
         """For a file."""
         return json.dumps({"names": self.names, "sizes": self.sizes}).encode()

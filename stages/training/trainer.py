@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from stages.contract import CorpusJob, Output
+from stages.contract.work import OF_SOURCE
 from stages.errors import UserError
 from stages.io.files import scratch_folder
 from stages.models.device import limit_threads, resolve_device
@@ -27,6 +28,7 @@ from stages.training.result import is_finished, read_result, write_result
 from stages.training.settings import TrainingRecipe, TrainingRun
 from stages.training.task import Row, Task
 from stages.training.teller import telling
+from stages.training.told import tell_left_out
 
 SomeTask = TypeVar("SomeTask", bound=Task)
 
@@ -119,7 +121,9 @@ class Trainer(ABC, Generic[SomeTask]):
         choice = replace(self.choice, measured=measured_on(work.corpus))
         now = count(shards, choice, self.run.readers, place)
         beginning = find_beginning(checkpoints, now, self.key, place)
-        return beginning, Corpus(shards, beginning.began, choice, self.recipe.shuffle_shards)
+        corpus = Corpus(shards, beginning.began, choice, self.recipe.shuffle_shards)
+        tell_left_out(self.key, corpus.size)
+        return beginning, corpus
 
     def _leave(self, work: CorpusJob, task: SomeTask, checkpoints: Checkpoints, corpus: Corpus) -> None:
         """Write the result."""
@@ -131,8 +135,12 @@ class Trainer(ABC, Generic[SomeTask]):
 
 def _counts(task: Task, corpus: Corpus) -> dict[str, str]:
     """What the table's metadata is to say; of what was left out only where something was."""
-    size = corpus.size
-    left_out = {name: number for name in ("measured", "wordless") if (number := getattr(size, name))}
+    left_out = {
+        f"{reason}{OF_SOURCE}{source}": number
+        for source, size in corpus.by_source.items()
+        for reason, number in (("measured", size.measured), ("wordless", size.wordless))
+        if number
+    }
     return {name: str(number) for name, number in {"steps": task.steps, **left_out}.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from datetime import timedelta
@@ -82,6 +83,11 @@ def forget(capsys: pytest.CaptureFixture[str], *entries: str) -> list[tuple[str,
     return [(Path(model["model"]).name.partition(".")[0], model["unfinished"]) for model in json.loads(out)["models"]]
 
 
+def plan(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(capfilt(capsys, "plan", "m.yaml", "--json")[1])
+    return found
+
+
 def data() -> str:
     return open_output("m.yaml").graph.nodes["med"].rows_now
 
@@ -105,7 +111,7 @@ def test_an_image_forgotten_meanwhile_is_a_gap_and_the_model_is_known_to_have_se
     second = data()
     assert second != first
     assert forget(capsys) == [(second, False), (first, True)]
-    assert not json.loads(capfilt(capsys, "plan", "m.yaml", "--json")[1])[-1]["stale"]  # it has the rows that count
+    assert not plan(capsys)[-1]["stale"]  # it has the rows that count
     store = Store.open("out")
     assert clean(store, older_than=timedelta(hours=1), keep=None, dry_run=False).strays == []
     (left,) = clean(store, older_than=timedelta(0), keep=None, dry_run=True).strays
@@ -115,7 +121,7 @@ def test_an_image_forgotten_meanwhile_is_a_gap_and_the_model_is_known_to_have_se
     assert forget(capsys) == [(second, False)]
 
     assert forget(capsys, web.url("/5")) == [(second, False)]
-    assert json.loads(capfilt(capsys, "plan", "m.yaml", "--json")[1])[-1]["stale"]
+    assert plan(capsys)[-1]["stale"]
     Toy.seen.clear()
     run(capsys)
     assert not Toy.seen  # it is kept
@@ -158,6 +164,20 @@ def test_what_a_run_may_go_on_from_is_no_stray(web, capsys, monkeypatch):
     forget(capsys, web.url("/2"))
     assert clean(Store.open("out"), older_than=timedelta(0), keep=None, dry_run=False).strays == []
     assert len(checkpoints()) == 1
+
+
+def test_what_is_left_out_is_a_line_of_the_funnel(capsys):
+    Path("list.csv").write_text(Path("list.csv").read_text().replace("text of 3", "!").replace("text of 4", "..."))
+    said = run(capsys)
+    assert "med: left out: 2 image(s) whose captions say nothing" in said
+    (row,) = (row for row in plan(capsys) if row["node"] == "med")
+    assert row["left_out"] == "left out: 2 wordless of web"
+    code, out, _ = capfilt(capsys, "status", "m.yaml")
+    assert code == 0
+    assert "nothing; left out: 2 wordless of web" in " ".join(out.split())
+    assert re.search(r"left out of med: wordless +2", out)
+    code, out, err = capfilt(capsys, "query", "m.yaml", "SELECT * FROM left_out", "--json")
+    assert json.loads(out) == [{"made_by": "med", "source": "web", "reason": "wordless", "count": 2}], err
 
 
 def test_a_signal_between_two_steps_leaves_the_next_one(capsys, monkeypatch):
