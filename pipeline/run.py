@@ -22,9 +22,10 @@ from pipeline.sql.compaction import MANY, compact
 from pipeline.upkeep.forget import apply_list
 from pipeline.watch.captioning import captioning
 from pipeline.watch.console import Console
-from pipeline.watch.display import duration, make_display
+from pipeline.watch.display import make_display
 from pipeline.watch.monitor import Monitor
 from pipeline.watch.report import failed_shards, funnel, retrieval
+from pipeline.watch.words import duration
 from stages.io import outages
 from stages.io.outages import hurry, patience, patiently
 

@@ -19,7 +19,13 @@ GROUPS = {
         "test_sick_workers",
         "test_torture",
     ),
-    "pair": ("test_blip_workers", "test_pretrain_objective", "test_pretrain_training", "test_pretrain_workers"),
+    "pair": (
+        "test_blip_workers",
+        "test_room",
+        "test_pretrain_objective",
+        "test_pretrain_training",
+        "test_pretrain_workers",
+    ),
 }
 """Modules that one worker runs one after the other: there is one Ray at a time, and the fixture `pair` starts once."""
 

@@ -144,7 +144,10 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and leave it.")] = False,  # noqa: FBT002
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Remove what died attempts have left: files that are not whole or that no table names, scratch folders here."""
+    """Remove what died attempts have left: files that are not whole or that no table names, scratch folders here.
+
+    Also checkpoints of interrupted trainings that no run goes on with any more.
+    """
     from dataclasses import asdict
 
     from pipeline.session import open_output

@@ -12,6 +12,11 @@ CHECKPOINTS = "checkpoints"
 """The folder below a node's in which a stage that reads all shards at once keeps what it needs to resume."""
 
 
+def checkpoints_at(folder: str, data: str) -> str:
+    """Where those lie of a node's folder, by what stands for the rows that it reads."""
+    return f"{folder}/{CHECKPOINTS}/{data}"
+
+
 @dataclass(frozen=True)
 class Descendant:
     """What one stage made, directly or through others, of a result. Picklable."""

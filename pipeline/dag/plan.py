@@ -21,6 +21,8 @@ class NodePlan:
     """Why there is something to do, in words; "" where nothing is."""
     stale: str = ""
     """Of a model that is there: that its data has changed since, in words."""
+    left_out: str = ""
+    """Of a model that is there: what it left out of its data, in words."""
 
     @property
     def missing(self) -> tuple[str, ...] | None:

@@ -11,6 +11,9 @@ from pipeline.store import Store
 
 LISTINGS: Final = "listings"
 """What a table says in its metadata that was made of all rows at once: by source, the listings that it read."""
+EARLIER: Final = "earlier_listings"
+"""Likewise, those that were read by unfinished trainings that a model went on from: it may have learned of their rows,
+and is nevertheless one of those that it read itself."""
 
 
 def why_stale(node: Node, graph: Graph, store: Store) -> str:

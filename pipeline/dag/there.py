@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.dag.graph import Graph, Node
+from pipeline.dag.left_out import left_out, words
 from pipeline.dag.listing import done_folder, latest, listings, part_of, read_listing
 from pipeline.dag.news import news
 from pipeline.dag.plan import NodePlan, make_plan
@@ -98,7 +99,12 @@ def plan(graph: Graph, store: Store, before: Graph | None = None) -> list[NodePl
             counted = read_listing(store, store.folder_of(node), listings(node, store)) if tried else None
             shards[node.source] = None if counted is None else [found.shard for found in counted]
     plans = make_plan(graph, committed, shards, failed, earlier, new)
-    return [replace(left, stale=why_stale(left.node, graph, store)) if left.is_done else left for left in plans]
+    return [_with_words(left, graph, store) if left.is_done else left for left in plans]
+
+
+def _with_words(plan: NodePlan, graph: Graph, store: Store) -> NodePlan:
+    """What there is to say of a node that is done."""
+    return replace(plan, stale=why_stale(plan.node, graph, store), left_out=words(left_out(plan.node, store)))
 
 
 def _committed(node: Node, store: Store) -> frozenset[str]:

@@ -47,6 +47,8 @@ class Job:
     before: Mapping[str, Before] = field(default_factory=dict)
     """By file, what there is of it from when it was cut before."""
     grain: Grain = "shard"
+    is_model: bool = False
+    """Whether it is trained."""
     sources: tuple[SourceFolders, ...] = ()
     """What it reads of sources, if it reads all shards at once."""
     results: Mapping[str, tuple[Place, Recipe]] = field(default_factory=dict)
@@ -66,13 +68,15 @@ class Report:
     """The URL shards that a file was cut into."""
     damage: str = ""
     """What of a file was left out, in words."""
+    trained: int | None = None
+    """Images that a training has seen in this run; None where nothing is trained."""
     gpu: float | None = None
     """The share of the time, in [0, 1], in which a kernel ran on the worker's GPUs; None without one."""
 
     @property
     def images(self) -> int:
         """How many images the shard was about, for the display's rate."""
-        return self.counts.get("images", self.rows)
+        return self.counts.get("images", self.rows) if self.trained is None else self.trained
 
 
 def make_job(node: Node, graph: Graph, store: Store) -> Job:
@@ -95,6 +99,7 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         parts=node.parts_by_name,
         before=cut_before(node, store) if node.spec.grain == "file" else {},
         grain=node.spec.grain,
+        is_model=node.is_model,
         sources=source_folders(node, graph, store) if node.spec.at_once else (),
         results={role: (Place(store.folder_of(found), found.whole), found.recipe) for role, found in whole.items()},
         data=node.data,

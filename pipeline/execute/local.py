@@ -15,6 +15,7 @@ from pipeline.execute.task import HERE, Task
 from pipeline.execute.worker import Worker
 from stages.errors import UserError
 from stages.io.outages import StorageLostError
+from stages.stopping import StoppedError
 
 LOOK: Final = 0.1
 """Seconds until it is looked again whether a shard may be tried once more."""
@@ -53,6 +54,8 @@ def _work(execution: Execution, worker: Worker, task: Task, listener: Listener) 
         report = worker.work(task.node, task.shard)
     except StorageLostError:
         raise
+    except StoppedError:  # the run ends, and the next one goes on with it
+        execution.schedule.again(task)
     except Exception as error:  # noqa: BLE001 - a failed shard is listed, the run goes on
         verdict = execution.failed(task, error, listener)
         if verdict == "hopeless":

@@ -10,8 +10,10 @@ from threading import Timer
 from types import FrameType
 from typing import NoReturn
 
+from stages import stopping
+
 GRACE = 30
-"""Seconds that shards under way have to finish."""
+"""Seconds that shards under way have to finish, and trainings to leave a checkpoint."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -53,6 +55,7 @@ class Stop:
             Stopped: there was a second signal, or what was under way when the first one came was not over in time.
         """
         before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        stopping.listen(lambda: self.requested)
         try:
             yield
         except KeyboardInterrupt:  # Ray makes a plain one of ours
@@ -60,6 +63,7 @@ class Stop:
         finally:
             if self._timer:
                 self._timer.cancel()
+            stopping.listen(None)
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
@@ -69,7 +73,10 @@ class Stop:
         self._number = number
         self._timer = Timer(GRACE, os.kill, (os.getpid(), number))  # the second signal, if nobody sends it
         self._timer.start()
-        self._say(f"stopping: shards under way may finish within {GRACE} s; a second signal stops at once")
+        self._say(
+            f"stopping: shards under way may finish, and trainings leave a checkpoint, within {GRACE} s; "
+            "a second signal stops at once"
+        )
 
 
 def stop_at_sigterm() -> None:

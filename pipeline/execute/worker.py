@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dag.damaged import write_damage
-from pipeline.dag.lineage import CHECKPOINTS
+from pipeline.dag.lineage import checkpoints_at
 from pipeline.dag.listing import (
     PARTS,
     Before,
@@ -25,7 +25,7 @@ from pipeline.dag.listing import (
     listing_table,
     read_listing,
 )
-from pipeline.dag.stale import LISTINGS
+from pipeline.dag.stale import EARLIER, LISTINGS
 from pipeline.dag.verdicts import DATA, replaced
 from pipeline.execute.gpu import GpuWatch
 from pipeline.execute.job import Job, Report
@@ -36,6 +36,8 @@ from stages.io.files import SCRATCH, fetch_folder, scratch_folder
 from stages.io.outages import is_outage, patiently
 from stages.io.shards import Artifact
 from stages.tables import CHECKPOINT, RETRY
+from stages.training.lineage import Listings, earlier_listings, write_listings
+from stages.training.progress import images_since, read_progress
 from stages.urls.damage import Damage
 from stages.urls.known import Counted, Held, Known
 from stages.urls.parts import Part
@@ -188,12 +190,32 @@ def work_corpus(store: Store, job: Job, name: str, compute: Callable[[CorpusJob]
     results = {role: Result(place.artifact(store, name), recipe) for role, (place, recipe) in job.results.items()}
     with scratch_folder() as scratch:
         corpus, sources = list_corpus(store, job.sources), tuple(found.source for found in job.sources)
-        read = {LISTINGS: json.dumps({found.source: found.listings(store) for found in job.sources})}
-        work = CorpusJob(corpus, f"{job.folder}/{CHECKPOINTS}/{job.data}", scratch, results, sources)
-        output = compute(work)
+        read = {found.source: found.listings(store) for found in job.sources}
+        work = CorpusJob(corpus, checkpoints_at(job.folder, job.data), scratch, results, sources)
+        output, told, trained = train(compute, work, read) if job.is_model else (compute(work), {}, None)
         before = replaced(store, job, name, output.table) if job.grain == "source" else None
-        job = replace(job, metadata={**job.metadata, **read})
-        return commit(store, job, name, output, started, instead_of=before)
+        job = replace(job, metadata={**job.metadata, LISTINGS: json.dumps(read), **told})
+        return replace(commit(store, job, name, output, started, instead_of=before), trained=trained)
+
+
+def train(
+    compute: Callable[[CorpusJob], Output], work: CorpusJob, read: Listings
+) -> tuple[Output, dict[str, str], int | None]:
+    """Have a model trained.
+
+    Args:
+        compute: trains it.
+        work: what it is given.
+        read: the listings of that, by source.
+
+    Returns:
+        What came of it, what else its table says of itself, and how many images were trained on now (None: not told).
+    """
+    write_listings(work.checkpoints, read)
+    before = read_progress(work.checkpoints)
+    output = compute(work)
+    trained = images_since(before, read_progress(work.checkpoints))
+    return output, {EARLIER: json.dumps(earlier_listings(work.checkpoints))}, trained
 
 
 def commit(  # noqa: PLR0913 - what a commit is made of, each with its name

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import duckdb
 
 from pipeline.dag.graph import Graph, Node
+from pipeline.dag.left_out import left_out
 from pipeline.dag.listing import PARTS, listings, read_listing
 from pipeline.dag.stored import stored_graph, stored_names
 from pipeline.sql.compaction import compaction
@@ -125,7 +126,8 @@ def _define(connection: duckdb.DuckDBPyConnection, graph: Graph, store: Store, *
         if any(_has_more(store, graph, node, counted) for node in nodes):
             rows = f"FROM ({rows}) SEMI JOIN listings USING (shard) ANTI JOIN uncounted USING (shard, key)"
         connection.execute(f"CREATE VIEW {kind.view} AS SELECT * FROM ({rows}) WHERE {where}")
-    for view, sql in views(graph):
+    models = [(node.step, each) for node in graph.nodes.values() for each in left_out(node, store)]
+    for view, sql in views(graph, models):
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 

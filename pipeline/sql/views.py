@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pipeline.dag.graph import Graph
+from pipeline.dag.left_out import LeftOut
 from pipeline.sql.scan import identifier, text
 from pipeline.sql.text_tags import text_tag
 
@@ -94,19 +95,34 @@ _JOINED: Final = {
             SELECT source, 5, 'kept', count(*) FROM selected WHERE "rank" = 1 AND kept GROUP BY source
             UNION ALL
             SELECT source, 6, 'captions kept', count(*) FROM selected WHERE kept GROUP BY source
+            UNION ALL
+            SELECT source, 7, 'left out of ' || made_by || ': ' || reason, count FROM left_out
         )
-        SELECT source, step, count FROM steps ORDER BY source, position
+        SELECT source, step, count FROM steps ORDER BY source, position, step
     """,
 }
 """In the order in which they build on one another."""
 
 
-def views(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Every view and its SQL, in the order in which they build on one another."""
+def views(graph: Graph, left_out: Iterable[tuple[str, LeftOut]] = ()) -> Iterator[tuple[str, str]]:
+    """Every view and its SQL, in the order in which they build on one another.
+
+    Args:
+        graph: the steps.
+        left_out: what models left out of their images, each with the model's step.
+    """
+    yield "left_out", _left_out(left_out)
     last = _steps(graph, "selection")[-1:]
     yield "selected", f"SELECT * FROM raw_select WHERE {MADE_BY} IN ({', '.join(map(text, last)) or 'NULL'})"
     yield "captions", _captions({kind: _steps(graph, kind) for kind in _SCORES})
     yield from _JOINED.items()
+
+
+def _left_out(found: Iterable[tuple[str, LeftOut]]) -> str:
+    rows = [f"({text(step)}, {text(each.source)}, {text(each.reason)}, {each.images})" for step, each in found]
+    columns = f"{MADE_BY}, source, reason, count"
+    empty = "(NULL::VARCHAR, NULL::VARCHAR, NULL::VARCHAR, NULL::BIGINT)"
+    return f"SELECT * FROM (VALUES {', '.join([empty, *rows])}) AS found({columns}) WHERE count IS NOT NULL"
 
 
 def _steps(graph: Graph, kind: str) -> list[str]:

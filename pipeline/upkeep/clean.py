@@ -2,8 +2,8 @@
 
 A stray is what nothing will ever read: a file that was not whole when its process died, a side file whose table did not
 land, an upload in parts that was never completed, a scratch folder of a process that is gone from this host, what a
-killed run said of itself. What a run under way is just writing looks the same, so that only what is old enough is
-removed; and what such a run takes away itself meanwhile is nobody's fault.
+killed run said of itself, checkpoints that no run goes on with. What a run under way is just writing looks the same,
+so that only what is old enough is removed; and what such a run takes away itself meanwhile is nobody's fault.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pipeline.dag.listing import PARTS
 from pipeline.export.remembered import EXPORTS
 from pipeline.sql.compaction import stray_tables
 from pipeline.store import Store
+from pipeline.upkeep.interrupted import useless
 from pipeline.watch.runs import RUNS, run_files
 from stages.errors import UserError
 from stages.io.files import SCRATCH, remove
@@ -73,9 +74,13 @@ def clean(store: Store, *, older_than: timedelta, keep: Collection[str] | None, 
     unused = [] if keep is None else [folder for folder in folders if folder not in keep]
     for folder in unused:
         _remove(store, folder, dry_run=dry_run, into=done.unused, done=done)
-    for stray in _strays(store, [folder for folder in folders if folder not in unused]):
+    left = [folder for folder in folders if folder not in unused]
+    for stray in _strays(store, left):
         if _is_old(store, stray, before):
             _remove(store, stray, dry_run=dry_run, into=done.strays, done=done)
+    for training in useless(store, left):
+        if all(_is_old(store, file, before) for file in store.filesystem.find(training)):
+            _remove(store, training, dry_run=dry_run, into=done.strays, done=done)
     _abort_uploads(store, before, dry_run=dry_run, done=done)
     _remove_scratch(before, dry_run=dry_run, done=done)
     return done

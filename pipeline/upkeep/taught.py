@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
-from pipeline.dag.graph import Lists, as_now
-from pipeline.dag.lineage import CHECKPOINTS
+from pipeline.dag.lineage import CHECKPOINTS, checkpoints_at
 from pipeline.dag.listing import PARTS, forgotten_rows, latest, listing_table, next_name, read_listing
-from pipeline.dag.stale import LISTINGS
+from pipeline.dag.stale import EARLIER, LISTINGS
 from pipeline.dag.stored import stored_graph, stored_names
-from pipeline.dag.there import Listings
 from pipeline.store import FINGERPRINT, TABLE, Store
 from pipeline.upkeep.clearing import Folder
 from stages.contract import Output
 from stages.errors import UserError
 from stages.io.shards import BROKEN
+from stages.training.lineage import all_listings
 from stages.urls.known import Counted
 
 Rows = Mapping[str, Collection[str]]
@@ -52,7 +50,7 @@ class Taught:
         if self.unfinished:
             return (
                 "an interrupted training may have learned of forgotten images, and keeps that in its checkpoints: "
-                f"{self.model}; no run goes on with them, so delete that folder"
+                f"{self.model}; a run may go on from there, so delete that folder to have none of it"
             )
         why = "began with one that was trained" if self.began else "was trained"
         instead = f"`capfilt run --refresh {self.step}` trains it anew without them"
@@ -104,18 +102,31 @@ class Listed:
                 self.note(folder.table(data), error)
         while more := dict(self._heirs(models, found)):
             found |= more
-        left = self._unfinished(models, found) if gone else ()
+        left = self._unfinished(models, found, gone) if gone else ()
         return found | {version: Taught(place, "", unfinished=True) for version, place in left}
 
-    def _unfinished(self, models: Sequence[Folder], found: Mapping[str, Taught]) -> Iterator[tuple[str, str]]:
-        """What interrupted trainings have left, but for those that read the rows as they are now: versions, places."""
-        now = _asked_for(self.store)
+    def _unfinished(
+        self, models: Sequence[Folder], found: Mapping[str, Taught], gone: Rows
+    ) -> Iterator[tuple[str, str]]:
+        """What interrupted trainings have left that were given forgotten rows: versions, places."""
         for folder in models:
             began = any(each in found for each in self._inputs(folder))
             for data in self.store.names(f"{folder.url}/{CHECKPOINTS}"):
-                version = f"{folder.url.rpartition('/')[2]}/{data}"
-                if FINGERPRINT.fullmatch(data) and data not in folder.shards and (began or version not in now):
-                    yield version, f"{folder.url}/{CHECKPOINTS}/{data}"
+                place = checkpoints_at(folder.url, data)
+                if FINGERPRINT.fullmatch(data) and data not in folder.shards and (began or self._gave(place, gone)):
+                    yield f"{folder.url.rpartition('/')[2]}/{data}", place
+
+    def _gave(self, checkpoints: str, gone: Rows) -> bool:
+        """Whether a training was given forgotten rows, itself or as one that it went on from."""
+        try:
+            listings = all_listings(checkpoints)
+            if listings is None:  # nobody can tell, so it is told if it has come to anything
+                return bool(self.store.names(checkpoints))
+            names = listings.get(self._source, ())
+            return any(_given(each, gone) for each in read_listing(self.store, self.cut, names))
+        except BROKEN as error:
+            self.note(checkpoints, error)
+            return True
 
     def _inputs(self, folder: Folder) -> list[str]:
         """The versions of what a model was made of."""
@@ -154,10 +165,15 @@ class Listed:
         return {shard: keys for shard, keys in gone.items() if keys}
 
     def _read(self, folder: Folder, data: str) -> list[str]:
-        """The listings of the source that a model was trained on."""
-        source = (self.store.recipe(self.cut) or {}).get("source", "")
-        read = json.loads(self.store.artifact(folder.url, data).metadata().get(LISTINGS, "{}"))
-        return list(read.get(source, ()))
+        """The listings of the source that a model, or a training that it went on from, was trained on."""
+        said = self.store.artifact(folder.url, data).metadata()
+        read = [json.loads(said.get(name, "{}")).get(self._source, ()) for name in (LISTINGS, EARLIER)]
+        return [*dict.fromkeys(name for names in read for name in names)]
+
+    @cached_property
+    def _source(self) -> str:
+        source: str = (self.store.recipe(self.cut) or {}).get("source", "")
+        return source
 
 
 def _given(shard: Counted, rows: Rows) -> list[str]:
@@ -177,18 +193,6 @@ def steps_of(store: Store, odd: list[str]) -> dict[str, str]:
         else:
             nodes = stored.graph.nodes.values() if stored else ()
             found.update({node.version: node.step for node in nodes if node.is_model})
-    return found
-
-
-def _asked_for(store: Store) -> set[str]:
-    """The versions of models that runs would train now, of the rows that count now."""
-    lists = Lists(listing_of=Listings(store))
-    found: set[str] = set()
-    for name in stored_names(store):
-        with suppress(UserError):  # one that cannot be read is told by `steps_of`
-            stored = stored_graph(store, name)
-            nodes = as_now(stored.graph, lists).nodes.values() if stored else ()
-            found.update(node.version for node in nodes if node.is_model)
     return found
 
 

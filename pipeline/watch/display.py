@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column, Table
@@ -18,6 +19,8 @@ from pipeline.dag.graph import Graph
 from pipeline.execute.events import Event
 from pipeline.execute.schedule import NodeState, Schedule
 from pipeline.watch.console import Console
+from pipeline.watch.words import duration, how_far
+from stages.training.progress import Progress as TrainingProgress
 
 EVERY = 10.0
 """Seconds between plain progress lines of one stage."""
@@ -74,6 +77,19 @@ class Meter:
         return max(time.monotonic() - self._started.get(stage, 0.0), 1e-6)
 
 
+class Notes:
+    """What trainings say that people should know, each thing once."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def new(self, progress: TrainingProgress) -> list[str]:
+        """What has not been told of this one."""
+        found = [note for note in progress.notes if (progress.began, note) not in self._told]
+        self._told.update((progress.began, note) for note in found)
+        return found
+
+
 class Remarks:
     """What is told of files that are damaged, for as many as a person will read."""
 
@@ -123,6 +139,9 @@ class LiveDisplay(Bars):
     def __init__(self, console: Console, graph: Graph) -> None:
         self._meter = Meter()
         self._remarks = Remarks()
+        self._notes = Notes()
+        self._trainings: dict[str, TrainingProgress] = {}
+        """By stage, how far those have come that train."""
         self._stages: dict[str, Progress] = {node.step: Progress(total=None) for node in graph.nodes.values()}
         super().__init__(
             TextColumn("{task.description}", markup=False, table_column=Column("stage", no_wrap=True)),
@@ -146,9 +165,23 @@ class LiveDisplay(Bars):
         if told := event.trouble or self._remarks.next(event):
             self.console.print(told, style="yellow")
 
+    def follow(self, stage: str, progress: TrainingProgress) -> None:
+        """Take in how far a training is; what people should know of it also leaves a line above the table."""
+        self._trainings[stage] = progress
+        for note in self._notes.new(progress):
+            self.console.print(note, style="yellow", soft_wrap=True)
+
     def say(self, text: str) -> None:
         """A line above the table."""
         self.console.print(text)
+
+    @override
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The table, and below it a line for every training under way."""
+        yield from super().get_renderables()
+        for stage, progress in list(self._trainings.items()):
+            if self._stages[stage].running and progress.steps:
+                yield Text(f"{stage}: {how_far(progress)}", no_wrap=True, overflow="ellipsis")
 
     @override
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
@@ -158,7 +191,8 @@ class LiveDisplay(Bars):
         return table
 
     def _rate(self, stage: str) -> str:
-        rate = self._meter.rate(stage)
+        training = self._trainings.get(stage)
+        rate = training.images_per_second if training else self._meter.rate(stage)
         return "" if rate is None else f"{rate:,.1f}"
 
     def _left(self, stage: str) -> str | Text:
@@ -170,6 +204,9 @@ class LiveDisplay(Bars):
         progress = self._stages[stage]
         if progress.left is None:
             return ""
+        if progress.left and stage in self._trainings:
+            seconds = self._trainings[stage].left
+            return "" if seconds is None else duration(seconds)
         if progress.left:
             seconds = self._meter.remaining(stage, progress.left)
             return "" if seconds is None else duration(seconds)
@@ -183,6 +220,7 @@ class PlainDisplay:
         self._console = console
         self._meter = Meter()
         self._remarks = Remarks()
+        self._notes = Notes()
         self._said: dict[str, float] = {}
         self._complete: set[str] = set()
         del graph
@@ -210,6 +248,15 @@ class PlainDisplay:
             self._complete |= {stage} if complete else set()
             self.say(self._line(stage, progress))
 
+    def follow(self, stage: str, progress: TrainingProgress) -> None:
+        """Take in how far a training is."""
+        for note in self._notes.new(progress):
+            self.say(note)
+        now = time.monotonic()
+        if progress.done and now - self._said.get(stage, -EVERY) >= EVERY:
+            self._said[stage] = now
+            self.say(f"{stage}: {how_far(progress)}")
+
     def _line(self, stage: str, progress: Progress) -> str:
         total = "?" if progress.total is None else progress.total
         rate = self._meter.rate(stage)
@@ -224,13 +271,3 @@ class PlainDisplay:
 def make_display(console: Console, graph: Graph) -> LiveDisplay | PlainDisplay:
     """The display that fits where the output goes."""
     return LiveDisplay(console, graph) if console.is_terminal else PlainDisplay(console, graph)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3 min 20 s`, `5 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from threading import Event as Flag
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,10 +22,14 @@ from pipeline.execute.schedule import Schedule
 from pipeline.store import Store
 from pipeline.watch.display import LiveDisplay, Meter, PlainDisplay, progress_of
 from pipeline.watch.runs import end_run, record_run
+from pipeline.watch.trainings import Trainings
+from pipeline.watch.words import how_far
 from stages.io.outages import hurry, may_pass
 
 EVERY: Final = 10.0
 """Seconds between two writes."""
+LOOK: Final = 2.0
+"""Seconds between two looks at the trainings under way."""
 
 
 class Busy:
@@ -74,11 +78,13 @@ class Monitor:
         self._schedule = schedule
         self._display = display
         self._meter = Meter()
+        self._trainings = Trainings(store, graph)
         self._busy = Busy({node.step: node.run.actors for node in graph.nodes.values()})
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         self._started = _now()
         self._told = False
         self._over = Flag()
+        self._looking = Lock()
         self._thread = Thread(target=self._write_now_and_then, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
@@ -88,23 +94,38 @@ class Monitor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._over.set()
         self._thread.join()
+        self._try(self._look)
         self._try(lambda: end_run(self._store, self._name))
 
     def __call__(self, event: Event, schedule: Schedule) -> None:
         """Take note of an event, and pass it on."""
         self._meter.note(event)
         self._busy.note(event)
+        if event.kind == "started":
+            self._try(lambda: self._trainings.begin(event))
+        elif self._trainings.is_over(event):
+            self._try(self._look)
+            self._trainings.end(event)
         self._display(event, schedule)
 
     def _write_now_and_then(self) -> None:
-        while not self._over.wait(EVERY):
-            self._try(lambda: record_run(self._store, self._name, self.state()))
+        written = time.monotonic()
+        while not self._over.wait(min(LOOK, EVERY)):
+            self._try(self._look)
+            if time.monotonic() - written >= EVERY:
+                written = time.monotonic()
+                self._try(lambda: record_run(self._store, self._name, self.state()))
 
-    def _try(self, write: Callable[[], None]) -> None:
+    def _look(self) -> None:
+        with self._looking:
+            for stage, progress in self._trainings.look():
+                self._display.follow(stage, progress)
+
+    def _try(self, look: Callable[[], None]) -> None:
         """A run does not end because nobody can look on."""
         try:
             with hurry():
-                write()
+                look()
         except Exception as error:  # noqa: BLE001 - every kind of storage has errors of its own
             if not self._told and not may_pass(error):  # else it is told as an outage
                 self._display.say(f"'capfilt status' cannot be told how far this run is: {one_line(error)}")
@@ -112,6 +133,7 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """The file's content."""
+        trainings = dict(self._trainings.latest)
         return {
             "host": socket.gethostname(),
             "process": os.getpid(),
@@ -126,7 +148,10 @@ class Monitor:
                     "failed": progress.failed,
                     "blocked": progress.blocked,
                     "total": progress.total,
-                    "images_per_second": self._meter.rate(stage),
+                    "images_per_second": (
+                        trainings[stage].images_per_second if stage in trainings else self._meter.rate(stage)
+                    ),
+                    "training": how_far(trainings[stage]) if stage in trainings else "",
                     "workers_busy": self._busy.workers(stage),
                     "gpus_busy": self._busy.gpus(stage),
                 }

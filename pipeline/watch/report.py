@@ -14,7 +14,8 @@ from pipeline.dag.plan import NodePlan
 from pipeline.session import Session
 from pipeline.sql.catalog import Catalog, query
 from pipeline.watch.console import Console, records
-from pipeline.watch.display import REMARKS, duration
+from pipeline.watch.display import REMARKS
+from pipeline.watch.words import duration
 
 SILENT: Final = 60.0
 """Seconds after which a run that says nothing may be dead; it speaks every ten."""
@@ -76,6 +77,7 @@ def plan_rows(plans: Sequence[NodePlan]) -> list[dict[str, Any]]:
             "total": None if plan.shards is None else len(plan.shards),
             "reason": plan.reason,
             "stale": plan.stale,
+            "left_out": plan.left_out,
         }
         for plan in plans
     ]
@@ -138,6 +140,9 @@ def print_runs(console: Console, runs: Sequence[dict[str, Any]]) -> None:
             shares = ("" if share is None else f"{share:.0%}" for share in (row["workers_busy"], row["gpus_busy"]))
             table.add_row(row["stage"], *counts, done, str(row["failed"] or ""), rate, *shares)
         console.print(table)
+        for row in run["stages"]:
+            if row["training"]:
+                console.print(f"{row['stage']}: {row['training']}", soft_wrap=True)
         console.print()
 
 
@@ -152,9 +157,8 @@ def print_plan(console: Console, plans: Sequence[NodePlan]) -> None:
     table = _table("stage", "fingerprint", "done", "to do", left=4)
     for row in plan_rows(plans):
         total = "?" if row["total"] is None else row["total"]
-        table.add_row(
-            row["node"], row["fingerprint"], f"{row['done']}/{total}", row["reason"] or row["stale"] or "nothing"
-        )
+        to_do = "; ".join(filter(None, (row["reason"] or row["stale"] or "nothing", row["left_out"])))
+        table.add_row(row["node"], row["fingerprint"], f"{row['done']}/{total}", to_do)
     console.print(table)
 
 

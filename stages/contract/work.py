@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from stages.contract.settings import Recipe
     from stages.io.shards import Artifact
+
+
+OF_SOURCE: Final = "/"
+"""Stands in the name of a count between what is counted and the source that it is counted of."""
 
 
 @dataclass(frozen=True)
@@ -87,4 +91,5 @@ class Output:
     links: Mapping[str, str] = field(default_factory=dict)
     """Side files that already lie elsewhere, by ending, as fsspec URLs; named in the metadata, not copied."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What happened, for the display and the table's metadata (`{"success": 9120, "timeout": 31}`)."""
+    """What happened, for the display and the table's metadata (`{"success": 9120, "timeout": 31}`). A model counts what
+    it left out of its sources as `<reason>/<source>`."""

@@ -23,7 +23,8 @@ from stages.training.pairs import Pairs
 from stages.training.pictures import Pictures, frozen_pictures, pictures
 from stages.training.place import Place
 from stages.training.task import Row
-from stages.training.trainer import Trainer, check_parts, tell_drawn
+from stages.training.told import tell_drawn
+from stages.training.trainer import Trainer, check_parts
 from stages.training.view import blip_view
 
 AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {

@@ -27,6 +27,7 @@ from stages.training.place import Place
 from stages.training.reading import Reader
 from stages.training.result import WEIGHTS
 from stages.training.task import Row
+from stages.training.told import tell_drawn
 from stages.training.trainer import Trainer, check_parts
 
 
@@ -94,6 +95,8 @@ def make_model(recipe: PretrainRecipe, vocabulary: int, vision_width: int) -> QF
     )
     torch.manual_seed(mix("weights", recipe.seed))
     model = QFormer(config)
-    if recipe.init is not None:
+    if recipe.init is None:
+        tell_drawn("pretrain", ["everything"])
+    else:
         initialise(model, recipe.init, recipe.init_revision)
     return model

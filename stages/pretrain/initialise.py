@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -11,8 +10,7 @@ from torch import Tensor
 from stages.errors import UserError
 from stages.models.qformer.checkpoint import read_checkpoint
 from stages.models.qformer.model import QFormer, QFormerConfig
-
-logger = logging.getLogger(__name__)
+from stages.training.told import tell_drawn
 
 KEY = "pretrain.init"
 _KEYS = {"vision_width": "pretrain.model", "vocabulary": "pretrain.tokenizer"}
@@ -29,13 +27,14 @@ def initialise(model: QFormer, place: str, revision: str | None) -> None:
     2023, arXiv 2301.12597, section 3.1). Of a first stage comes all that its format holds.
 
     Raises:
-        UserError: there is no such checkpoint, or its sizes are not the recipe's.
+        UserError: there is no such checkpoint, its sizes are not the recipe's, or it is a first stage that is blind.
     """
     found = read_checkpoint(place, revision, KEY)
     sizes = sizes_of(found.state) | ({"heads": found.heads} if found.heads else {})
     if wrong := _differences(model.config, sizes):
         raise UserError(f"{KEY}: '{place}' does not fit the recipe: {', '.join(wrong)}")
     own = model.state_dict()
+    _check_looks(place, found.state, own)
     fitted = {
         name: _with_own_rows(value, own[name]) if name in _TABLES else value for name, value in found.state.items()
     }
@@ -44,8 +43,22 @@ def initialise(model: QFormer, place: str, revision: str | None) -> None:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{KEY}: '{place}' is no Q-Former of BERT's shape: {reason}") from None
-    new = sorted({parameter.split(".")[0] for parameter in own if parameter not in found.state})
-    logger.info("the Q-Former begins with '%s'; drawn at random: %s", place, ", ".join(new) or "nothing")
+    tell_drawn("pretrain", {parameter.split(".")[0] for parameter in own if parameter not in found.state})
+
+
+def _check_looks(place: str, found: Collection[str], own: Collection[str]) -> None:
+    """See that a first stage has all that looks at images; BERT has nothing of it.
+
+    Raises:
+        UserError: it lacks some.
+    """
+    looks = [name for name in own if ".image_attention." in name]
+    lacks = [name for name in looks if name not in found]
+    if "queries" in found and lacks:
+        raise UserError(
+            f"{KEY}: '{place}' is a first stage that lacks {len(lacks)} of {len(looks)} weights of its "
+            "cross-attention, without which its queries see no image; name a checkpoint that has them, or BERT"
+        )
 
 
 def _with_own_rows(table: Tensor, own: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ it began with, as long as little has changed; above that it begins anew.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from stages.io.files import is_there, locate, write_whole
 from stages.training.checkpoints import BEST, Checkpoints, State
 from stages.training.counting import Began
 from stages.training.gather import from_first
+from stages.training.lineage import inherit
 from stages.training.place import Place
 from stages.training.result import HISTORY
 
@@ -26,8 +26,6 @@ MOST_CHANGED: Final = 0.01
 """Share of the images that may have come or gone for an unfinished training to go on."""
 BEGAN: Final = "began.json"
 """The file beside the checkpoints that says what the training began with."""
-ADOPTED: Final = "adopted.json"
-"""The file that names the folders whose training is gone on with."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,16 @@ def _look(checkpoints: Checkpoints, now: Began, key: str) -> tuple[int, State] |
         began = Began.from_json(other.read(BEGAN))
         if not (newest := other.newest()):
             continue
-        share, name = began.change(now), other.folder.rsplit("/", 1)[-1]
-        if share > MOST_CHANGED:
-            logger.warning(
-                "%s: %.1f %% of the images have changed since step %d; beginning anew", key, 100 * share, newest[0]
-            )
+        change = began.change(now)
+        if change.share > MOST_CHANGED:
+            what = f"more than {MOST_CHANGED:.0%}; beginning anew"
+            logger.warning("%s: since step %d of a training before %s, %s", key, newest[0], change.words, what)
             continue
-        logger.warning("%s: %.3g %% of the images have changed; going on from step %d", key, 100 * share, newest[0])
+        what = "others of their shards stand in for those gone, and those new are not trained on"
+        logger.warning("%s: going on from step %d, since when %s; %s", key, newest[0], change.words, what)
         best = (BEST,) if is_there(f"{other.folder}/{BEST}") else ()
+        inherit(checkpoints.folder, other.folder)  # before it can learn anything from there
         checkpoints.adopt(other, newest[0], (BEGAN, *best))
-        before = json.loads(other.read(ADOPTED)) if is_there(f"{other.folder}/{ADOPTED}") else []
-        write_whole(f"{checkpoints.folder}/{ADOPTED}", json.dumps([*before, name]).encode())
         return newest
     return None
 

@@ -55,6 +55,11 @@ class Corpus:
         return Size(*(sum(counts) for counts in zip(*self._began.sizes, strict=True))) if self._began.sizes else Size()
 
     @property
+    def by_source(self) -> Mapping[str, Size]:
+        """Those of every source."""
+        return self._began.by_source
+
+    @property
     def shards(self) -> int:
         """How many there are."""
         return len(self._shards)

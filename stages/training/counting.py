@@ -29,6 +29,25 @@ class Size(NamedTuple):
     """Left out because their captions say nothing."""
 
 
+class Change(NamedTuple):
+    """How many images of what is trained on are others than they were; where each caption counts, captions."""
+
+    gone: int
+    come: int
+    total: int
+    """Of all that were or are there."""
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return (self.gone + self.come) / self.total if self.total else 0.0
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"{self.gone:,} of {self.total:,} images have gone and {self.come:,} have come ({self.share:.3%})"
+
+
 @dataclass(frozen=True)
 class Began:
     """The shards of a training, by source and name, and their sizes, as they were when it began."""
@@ -36,13 +55,22 @@ class Began:
     names: tuple[tuple[str, str], ...]
     sizes: tuple[Size, ...]
 
-    def change(self, now: Began) -> float:
-        """How much of what is trained on has come or gone since, as a share of all, in [0, 1]."""
-        before, after = (dict(zip(each.names, each.sizes, strict=True)) for each in (self, now))
-        names, none = before.keys() | after.keys(), Size()
-        moved = sum(abs(before.get(name, none).training - after.get(name, none).training) for name in names)
-        total = sum(max(before.get(name, none).training, after.get(name, none).training) for name in names)
-        return moved / total if total else 0.0
+    def change(self, now: Began) -> Change:
+        """How much of what is trained on has come or gone since, shard by shard."""
+        before, after = (
+            {name: size.training for name, size in zip(each.names, each.sizes, strict=True)} for each in (self, now)
+        )
+        pairs = [(before.get(name, 0), after.get(name, 0)) for name in before.keys() | after.keys()]
+        gone, come = (sum(max(0, sign * (then - since)) for then, since in pairs) for sign in (1, -1))
+        return Change(gone, come, sum(map(max, pairs)))
+
+    @property
+    def by_source(self) -> dict[str, Size]:
+        """The images of all shards of every source."""
+        found: dict[str, Size] = {}
+        for (source, _), size in zip(self.names, self.sizes, strict=True):
+            found[source] = Size(*map(sum, zip(found.get(source, Size()), size, strict=True)))
+        return found
 
     def as_json(self) -> bytes:
         """For a file."""

@@ -8,11 +8,12 @@ dropout mask, and with it the masks; nothing else.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 from stages.errors import UserError
 from stages.models.device import autocast
 from stages.models.finite import NumberFormat
+from stages.stopping import StoppedError, is_asked
 from stages.training.checkpoints import Checkpoints, State
 from stages.training.gather import mean
 from stages.training.order import mix
 from stages.training.place import Place, Stretch
 from stages.training.task import Losses, Row, Task
+
+logger = logging.getLogger(__name__)
 
 OnStep = Callable[[Row], None]
 
@@ -54,12 +58,13 @@ class Training:
 
         Raises:
             UserError: a loss or a gradient is not, or no longer, finite.
+            StoppedError: somebody wants the process to end; the step that it was in is the last checkpoint's.
         """
         task, objective = self._task, self._shared(self._objective)
         stretch = Stretch(self._done + 1, task.steps, self._place.rank, self._place.world_size)
         with closing(task.batches(stretch)) as batches:
             for step in range(self._done + 1, task.steps + 1):
-                row, is_fed = self._step(step, objective, batches)
+                row, is_fed, is_stopped = self._step(step, objective, batches)
                 self._check_finite(row, is_fed, checkpoints.folder)
                 self._optimiser.step()
                 task.settle()
@@ -69,12 +74,23 @@ class Training:
                     self._keep(measured, on_step)
                     self._keep_best(measured.get("score", -math.inf), checkpoints)
                 self._done = step
-                if self._place.rank == 0 and (step % every == 0 or step == task.steps):
+                if self._place.rank == 0 and (is_stopped or step % every == 0 or step == task.steps):
                     checkpoints.save(step, self._state(), self._untold)
                     self._untold = []
+                if is_stopped and step < task.steps:
+                    self._stop()
 
-    def _step(self, step: int, objective: nn.Module, batches: Iterator[Any]) -> tuple[Row, bool]:
-        """The gradients of a step, and what is told of it; and whether all that it was fed was finite."""
+    def _stop(self) -> NoReturn:
+        said = f"{self._task.key}: stopped at step {self._done} of {self._task.steps}, where a checkpoint is left"
+        if self._place.rank == 0:
+            logger.warning("%s", said)
+        raise StoppedError(said)
+
+    def _step(self, step: int, objective: nn.Module, batches: Iterator[Any]) -> tuple[Row, bool, bool]:
+        """The gradients of a step, and what is told of it; whether all that it was fed was finite, and it is the last.
+
+        All workers hear of the end in the same step, whichever of them was asked to come to one.
+        """
         task, started = self._task, time.monotonic()
         rate = task.rate(step)
         for group in self._optimiser.param_groups:
@@ -87,8 +103,9 @@ class Training:
             fed.append(task.is_fed(batch))
             parts.append(self._accumulate(objective, batch, number, last=part == task.accumulate))
         norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)  # measures, and clips nothing
-        judged, is_fed = _told(parts, norm, fed)
-        return row | judged | {"images_per_second": task.batch_size / (time.monotonic() - started)}, is_fed
+        judged, is_fed, is_stopped = _told(parts, norm, fed, is_stopped=is_asked())
+        pace = {"images_per_second": task.batch_size / (time.monotonic() - started)}
+        return row | judged | pace, is_fed, is_stopped
 
     def _accumulate(self, objective: nn.Module, batch: Any, number: int, *, last: bool) -> dict[str, Tensor]:
         """Add the gradients of a part of a step, by its number; workers exchange them with the last one."""
@@ -161,13 +178,16 @@ class Training:
         return DistributedDataParallel(objective, device_ids=devices, broadcast_buffers=False)
 
 
-def _told(parts: Sequence[Mapping[str, Tensor]], norm: Tensor, fed: list[Tensor]) -> tuple[Row, bool]:
-    """The numbers of a step, the mean over its parts and the workers, and whether all of `fed` are true.
+def _told(
+    parts: Sequence[Mapping[str, Tensor]], norm: Tensor, fed: list[Tensor], *, is_stopped: bool
+) -> tuple[Row, bool, bool]:
+    """The numbers of a step, the mean over its parts and the workers; whether all of `fed` are true, any is stopped.
 
     In one transfer from the device.
     """
     names = list(parts[0])
     losses = [torch.stack([part[name] for part in parts]).float().mean() for name in names]
-    values = mean(torch.stack([*losses, norm.float(), torch.stack(fed).float().mean()]))
-    *judged, shares = values.tolist()
-    return dict(zip([*names, "grad_norm"], judged, strict=True)), shares == 1
+    stopped = norm.new_full((), is_stopped, dtype=torch.float32)
+    values = mean(torch.stack([*losses, norm.float(), torch.stack(fed).float().mean(), stopped]))
+    *judged, shares, stops = values.tolist()
+    return dict(zip([*names, "grad_norm"], judged, strict=True)), shares == 1, stops > 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -13,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from stages.contract import CorpusJob, Output
+from stages.contract.work import OF_SOURCE
 from stages.errors import UserError
 from stages.io.files import scratch_folder
 from stages.models.device import limit_threads, resolve_device
@@ -28,11 +27,8 @@ from stages.training.place import Place
 from stages.training.result import is_finished, read_result, write_result
 from stages.training.settings import TrainingRecipe, TrainingRun
 from stages.training.task import Row, Task
-
-logger = logging.getLogger(__name__)
-
-LOG_EVERY = 50
-"""Steps between two lines in the log."""
+from stages.training.teller import telling
+from stages.training.told import tell_left_out
 
 SomeTask = TypeVar("SomeTask", bound=Task)
 
@@ -93,11 +89,15 @@ class Trainer(ABC, Generic[SomeTask]):
 
         Raises:
             UserError: a model is missing, the corpus is too small, or the loss is no longer a number.
+            StoppedError: somebody wants the process to end.
         """
         if is_finished(work):
             return
         checkpoints = Checkpoints(work.checkpoints, self.run.keep_checkpoints)
-        with torch.random.fork_rng(devices=[]):  # the loop seeds torch's generator, which others in this process share
+        with (
+            torch.random.fork_rng(devices=[]),  # the loop seeds torch's generator, which others in this process share
+            telling(self.key, None if rank else work.checkpoints) as teller,
+        ):
             limit_threads(self.run.threads)
             where = all_or_none(lambda: resolve_device(device or self.run.device, f"{self.key}.run.device"))
             place = Place(rank, world_size, where)
@@ -108,10 +108,12 @@ class Trainer(ABC, Generic[SomeTask]):
                 training.resume(beginning.state)
             curves = Path(self.run.tensorboard).expanduser() if self.run.tensorboard and rank == 0 else None
             with Curves(curves, training.done) as drawn:
-                training.run(checkpoints, self.run.checkpoint_every, _each(on_step or self._log, drawn.draw))
-        if rank == 0:
-            training.take_best(checkpoints)
-            self._leave(work, task, checkpoints, corpus)
+                teller.begins(training.done, task.steps, task.batch_size)
+                listeners = (teller, on_step, drawn.draw) if on_step else (teller, drawn.draw)
+                training.run(checkpoints, self.run.checkpoint_every, _each(*listeners))
+            if rank == 0:
+                training.take_best(checkpoints)
+                self._leave(work, task, checkpoints, corpus)
 
     def _read_corpus(self, work: CorpusJob, checkpoints: Checkpoints, place: Place) -> tuple[Beginning, Corpus]:
         """Where the training stands, and what it is given."""
@@ -119,7 +121,9 @@ class Trainer(ABC, Generic[SomeTask]):
         choice = replace(self.choice, measured=measured_on(work.corpus))
         now = count(shards, choice, self.run.readers, place)
         beginning = find_beginning(checkpoints, now, self.key, place)
-        return beginning, Corpus(shards, beginning.began, choice, self.recipe.shuffle_shards)
+        corpus = Corpus(shards, beginning.began, choice, self.recipe.shuffle_shards)
+        tell_left_out(self.key, corpus.size)
+        return beginning, corpus
 
     def _leave(self, work: CorpusJob, task: SomeTask, checkpoints: Checkpoints, corpus: Corpus) -> None:
         """Write the result."""
@@ -128,17 +132,15 @@ class Trainer(ABC, Generic[SomeTask]):
             self.write_model(task, folder)
             write_result(work, table.replace_schema_metadata(_counts(task, corpus)), folder)
 
-    def _log(self, row: Row) -> None:
-        if row["phase"] == "train" and row["step"] % LOG_EVERY:
-            return
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
-        logger.info("%s: step %d, %s: %s", self.key, row["step"], row["phase"], numbers)
-
 
 def _counts(task: Task, corpus: Corpus) -> dict[str, str]:
     """What the table's metadata is to say; of what was left out only where something was."""
-    size = corpus.size
-    left_out = {name: number for name in ("measured", "wordless") if (number := getattr(size, name))}
+    left_out = {
+        f"{reason}{OF_SOURCE}{source}": number
+        for source, size in corpus.by_source.items()
+        for reason, number in (("measured", size.measured), ("wordless", size.wordless))
+        if number
+    }
     return {name: str(number) for name, number in {"steps": task.steps, **left_out}.items()}
 
 
@@ -153,12 +155,6 @@ def check_parts(key: str, recipe: TrainingRecipe, place: Place) -> None:
         if recipe.accumulate > 1:
             parts += f" x accumulate {recipe.accumulate}"
         raise UserError(f"{key}.batch_size: {recipe.batch_size} does not divide by {parts}")
-
-
-def tell_drawn(key: str, names: Iterable[str]) -> None:
-    """Say which parts of a model begin with numbers drawn at random: nobody should find that out by the results."""
-    parts = sorted({".".join(name.split(".")[:2]) for name in names})
-    logger.warning("%s: drawn at random: %s", key, ", ".join(parts) or "nothing")
 
 
 def _each(*listeners: OnStep) -> OnStep:

@@ -22,9 +22,11 @@ from pipeline.execute.execution import Execution
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stop
 from pipeline.store import Store
+from stages import stopping
 from stages.contract import CorpusJob, Grain, GroupRunOptions, Output, Port, Recipe, RunOptions, Shard, StageSpec
 from stages.errors import UserError
 from stages.io.files import write_whole
+from stages.stopping import StoppedError
 from stages.urls.damage import Damage
 from stages.urls.known import Known
 from stages.urls.parts import Part
@@ -116,12 +118,16 @@ class Together(Gather):
     """As `Gather`, but a group does it, each of whom leaves its rank beside the checkpoints."""
 
     def __call__(self, work: CorpusJob) -> Output:
-        if not Path(work.checkpoints).exists():
+        if not list(Path(work.checkpoints).glob("*-0")):
             self.train(work)
         return super().__call__(work)
 
     def train(self, work: CorpusJob, *, rank: int = 0, world_size: int = 1, device: str | None = None) -> None:
         write_whole(f"{work.checkpoints}/{world_size}-{rank}", b"")
+        if self._recipe.faults.get("group") == "stop" and is_first(self._recipe):
+            while not stopping.is_asked():
+                time.sleep(0.02)
+            raise StoppedError("stopped")
         if rank == world_size - 1:
             misbehave(self._recipe, "group")
 

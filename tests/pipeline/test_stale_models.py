@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,6 @@ def test_what_an_interrupted_training_has_left_is_told_until_it_is_deleted(folde
     for path in history.parent.glob(f"{data}.*"):
         path.rename(folder / path.name)  # as if it had not come to its end
     left = history.parent / "checkpoints" / data
-    left.mkdir(parents=True)
     (left / "step-00000004.pt").write_text("what it has learned")
     told = {"model": str(left.absolute()), "step": "", "began": False, "unfinished": True}
     assert told not in forget(capsys, web.url("/none"))
@@ -271,8 +271,6 @@ def test_what_an_interrupted_training_has_left_is_told_until_it_is_deleted(folde
     assert new != left
     (path,) = history.parent.glob(f"{new.name}.parquet")
     path.rename(folder / path.name)
-    new.mkdir()
     assert [model["model"] for model in forget(capsys) if model["unfinished"]] == [told["model"]]
-    (left / "step-00000004.pt").unlink()
-    left.rmdir()
+    shutil.rmtree(left)
     assert not any(model["unfinished"] for model in forget(capsys))

@@ -1,6 +1,7 @@
-"""How workers tell the driver that they wait for storage, while they are in the middle of a shard.
+"""What driver and workers tell one another while these are in the middle of a shard, in the store of Ray's head.
 
-A key for every worker that waits, in the key-value store of Ray's head, which the driver looks at now and then.
+A worker that waits for storage has a key there, which the driver looks at now and then. And the driver has one that
+asks trainings to leave a checkpoint and end, which these look at.
 """
 
 from __future__ import annotations
@@ -67,3 +68,34 @@ class Board:
         if self.waiting.pop(worker, None):
             over(worker)
             internal_kv._internal_kv_del(f"{self._prefix}{worker}".encode(), namespace=NAMESPACE)
+
+
+def _sign() -> bytes:
+    """The key of this driver's run."""
+    return f"stop-{ray.get_runtime_context().get_job_id()}".encode()
+
+
+def put_up() -> None:
+    """Ask all workers of this run to leave what they can go on from, and end."""
+    internal_kv._internal_kv_put(_sign(), b"1", overwrite=True, namespace=NAMESPACE)
+
+
+def take_down() -> None:
+    """Ask no more."""
+    internal_kv._internal_kv_del(_sign(), namespace=NAMESPACE)
+
+
+class Sign:
+    """The key as a worker sees it, who looks now and then."""
+
+    def __init__(self) -> None:
+        self._key = _sign()
+        self._looked = -EVERY
+        self._is_up = False
+
+    def __call__(self) -> bool:
+        """Whether it is there."""
+        if not self._is_up and (now := time.monotonic()) - self._looked >= EVERY:
+            self._looked = now
+            self._is_up = bool(internal_kv._internal_kv_exists(self._key, namespace=NAMESPACE))
+        return self._is_up

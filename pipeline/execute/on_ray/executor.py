@@ -17,6 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from pipeline.execute.crew import Verdict
 from pipeline.execute.events import Event, Listener, one_line
 from pipeline.execute.execution import Execution, RunLostError, hopeless
+from pipeline.execute.on_ray.board import put_up, take_down
 from pipeline.execute.on_ray.cluster import check_ray_lives, check_room, ray_session
 from pipeline.execute.on_ray.pool import DEATHS, Pool, Worker
 from pipeline.execute.on_ray.staff import Call, Staff
@@ -24,6 +25,7 @@ from pipeline.execute.on_ray.train import GroupLostError
 from pipeline.execute.task import Task
 from stages.errors import UserError
 from stages.io.outages import StorageLostError
+from stages.stopping import StoppedError
 
 QUEUED_PER_WORKER: Final = 2
 """Shards that may wait in front of a stage, per worker, before the stage before it is held back."""
@@ -57,14 +59,20 @@ class RayRun:
         except RunLostError:  # nobody is left to be sent home
             raise
         except BaseException:
-            self._staff.leave()
+            self._leave()
             raise
+        self._leave()
+
+    def _leave(self) -> None:
         self._staff.leave()
+        take_down()
 
     def _work(self) -> None:
         stop = self._execution.stop
         while not self._execution.schedule.is_finished and (not stop.requested or self._at_shards()):
-            if not stop.requested:
+            if stop.requested:
+                put_up()
+            else:
                 self._staff.arrange()
                 self._feed()
             self._collect()
@@ -72,12 +80,10 @@ class RayRun:
                 pool.check_refusals()
             self._mind_storage()
             self._enforce_deadlines()
-        if stop.requested and any(call.task for call in self._staff.calls.values()):
-            stop.now()  # a training, which goes on from its last checkpoint
 
     def _at_shards(self) -> bool:
-        """Whether shards are under way that will be over before long."""
-        return any(call.task and not call.pool.is_group for call in self._staff.calls.values())
+        """Whether shards are under way; a training among them is over when it has left a checkpoint."""
+        return any(call.task for call in self._staff.calls.values())
 
     def _feed(self) -> None:
         """Give every idle worker a shard, the most advanced stage first.
@@ -109,9 +115,9 @@ class RayRun:
 
     def _begin(self, pool: Pool, worker: Worker, task: Task) -> None:
         pool.idle.remove(worker)
+        self._tell(Event("started", task.node, task.shard))
         reference = worker.actor.work.remote(task.node, task.shard)
         self._staff.calls[reference] = Call("work", pool, worker, task, time.monotonic() + pool.run.deadline)
-        self._tell(Event("started", task.node, task.shard))
 
     def _collect(self) -> None:
         """Wait for results."""
@@ -176,6 +182,9 @@ class RayRun:
                 raise StorageLostError(trouble) from error
             self._execution.schedule.again(task)  # it is this worker that cannot
             self._judge(pool, worker, self._good_for_nothing(pool, worker), error)
+        elif isinstance(error, StoppedError) and task:  # the run ends, and the next one goes on with it
+            pool.idle.append(worker)
+            self._execution.schedule.again(task)
         elif task:
             pool.idle.append(worker)
             verdict = self._execution.failed(task, error, self._listener, by=worker.hand, others=pool.others(worker))

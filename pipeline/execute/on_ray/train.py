@@ -19,10 +19,12 @@ from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipeline.execute.job import Job, Report
+from pipeline.execute.on_ray.board import Sign
 from pipeline.execute.on_ray.cluster import resources_of, workers_of
 from pipeline.execute.on_ray.worker import StageActor
 from pipeline.execute.worker import Models, load_compute, work_corpus
 from pipeline.store import Store
+from stages import stopping
 from stages.contract import CorpusJob, Output, RunOptions
 from stages.errors import UserError
 from stages.io.outages import is_outage, patiently
@@ -52,6 +54,7 @@ class Member:
 
     def train(self, store: Store, job: Job, work: CorpusJob, address: str) -> None:
         """Train with the others."""
+        stopping.listen(Sign())
         models = Models(store)  # whose copies live as long as this
         gpus = bool(job.run.gpus)
         load_compute(JOIN)(address, self._rank, self._world_size, gpus=gpus)
@@ -71,6 +74,7 @@ def train_together(room: PlacementGroup, store: Store, job: Job, work: CorpusJob
     Raises:
         UserError: what the workers refuse: a model is missing, the corpus is too small, a loss is no longer a number.
         GroupLostError: a worker has died.
+        StoppedError: somebody wants the run to end.
         Exception: what one of them raised.
     """
     size = workers_of(job.run)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import ray
 
 from pipeline.execute.job import Job, Report
-from pipeline.execute.on_ray.board import Notice
+from pipeline.execute.on_ray.board import Notice, Sign
 from pipeline.execute.worker import Worker
 from pipeline.store import Store
+from stages import stopping
 from stages.io.outages import be_patient
 
 
@@ -18,6 +19,7 @@ class StageActor:
 
     def __init__(self, store: Store, jobs: Mapping[str, Job], name: str) -> None:
         be_patient(Notice(name), store.probe)
+        stopping.listen(Sign())
         self._store = store
         self._jobs = jobs
         self._worker = Worker(store, jobs)

@@ -13,6 +13,7 @@ from pipeline.execute.events import Event
 from pipeline.execute.execution import Execution
 from pipeline.execute.schedule import Schedule
 from pipeline.execute.stop import Stopped
+from pipeline.execute.task import Task
 from pipeline.store import Store
 from stages.contract import GroupRunOptions, RunOptions
 from stages.errors import UserError
@@ -52,7 +53,7 @@ def run(execution: Execution, react=lambda event: None) -> list[Event]:
 
 def ranks(execution: Execution, node: str) -> set[str]:
     (folder,) = Path(execution.jobs[node].folder).glob("checkpoints/*")
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.glob("*-*")}
 
 
 def test_two_trainings_of_a_graph_are_each_done_by_a_group(tmp_path):
@@ -87,20 +88,34 @@ def test_a_group_past_its_deadline_is_replaced(tmp_path):
     assert execution.schedule.nodes["judge"].done == whole(execution.graph, "judge")
 
 
-def test_a_training_is_left_at_the_first_signal_since_it_goes_on_from_its_checkpoint(tmp_path):
-    execution = execution_of(tmp_path, PAIR, group="hang_once")
+def stop_at_learn(execution: Execution) -> None:
+    """Run, and have SIGTERM come when the training begins."""
 
     def stop(event: Event) -> None:
         if event.kind == "started" and event.node == "learn":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Stopped) as stopped:
-        run(execution, stop)
-    assert stopped.value.exit_code == 143
-    assert not execution.schedule.nodes["learn"].done
+    run(execution, stop)
+
+
+def test_a_training_ends_at_the_first_signal_and_goes_on_with_the_next_run(tmp_path):
+    execution = execution_of(tmp_path, PAIR, group="stop")
+    stop_at_learn(execution)
+    assert execution.stop.requested
+    assert execution.schedule.nodes["learn"].ready
+    assert not execution.retries.attempts(Task("learn", execution.graph.nodes["learn"].whole))
     again = make_execution(execution.graph, execution.store)
     run(again)
     assert again.schedule.nodes["judge"].done == whole(again.graph, "judge")
+
+
+def test_a_training_that_does_not_end_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.execute.stop.GRACE", 2)
+    execution = execution_of(tmp_path, PAIR, group="hang_once")
+    with pytest.raises(Stopped) as stopped:
+        stop_at_learn(execution)
+    assert stopped.value.exit_code == 143
+    assert not execution.schedule.nodes["learn"].done
 
 
 def test_a_group_that_fits_nowhere_is_a_mistake(tmp_path):

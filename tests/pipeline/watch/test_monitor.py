@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.dag.graph import Graph
+from pipeline.dag.lineage import checkpoints_at
 from pipeline.execute import gpu
 from pipeline.execute.events import Event
 from pipeline.execute.gpu import GpuWatch, visible_gpus
@@ -28,8 +29,9 @@ from pipeline.watch import monitor
 from pipeline.watch.monitor import Busy, Monitor
 from pipeline.watch.report import print_runs
 from pipeline.watch.runs import record_run, runs
+from stages.training.progress import Progress, write_progress
 from tests.pipeline.execute.test_schedule import fresh, shards_of
-from tests.pipeline.stubs import make_graph
+from tests.pipeline.stubs import make_graph, with_last_stages
 
 
 class Screen:
@@ -38,12 +40,16 @@ class Screen:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.events: list[Event] = []
+        self.followed: list[tuple[str, Progress]] = []
 
     def __call__(self, event, schedule) -> None:
         self.events.append(event)
 
     def say(self, text: str) -> None:
         self.said.append(text)
+
+    def follow(self, stage: str, progress: Progress) -> None:
+        self.followed.append((stage, progress))
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +89,34 @@ def test_a_run_is_seen_while_it_lasts(tmp_path):
         assert stages["caption"]["workers_busy"] is stages["caption"]["gpus_busy"] is None
     assert runs(store) == []
     assert [event.kind for event in screen.events] == ["started", "started", "done"]
+    assert screen.said == []
+
+
+def test_a_training_is_followed_and_what_an_earlier_run_left_is_not(tmp_path):
+    store, screen = Store.open(str(tmp_path)), Screen()
+    graph = with_last_stages(make_graph({"a": [1]}))
+    node, schedule = graph.nodes["learn"], fresh(graph)
+    place = checkpoints_at(store.folder_of(node), node.data)
+    write_progress(place, Progress("before", 3, 9, notes=("old",)))
+    schedule.nodes["learn"].running.add(node.data)
+    with Monitor(store, graph, schedule, screen) as running:
+        running(Event("started", "learn", node.data), schedule)
+        time.sleep(0.2)
+        assert screen.followed == []
+        write_progress(place, Progress("now", 4, 9, 32, 1, 2.0, 0.5, 0.1))
+        wait_for(lambda: screen.followed)
+        wait_for(lambda: any(row["training"] for run in runs(store) for row in run["stages"]))
+        (row,) = (row for row in runs(store)[0]["stages"] if row["stage"] == "learn")
+        assert row["training"] == "step 4 of 9, loss 0.5, lr 0.1, 16 images/s, 10 s left"
+        assert row["images_per_second"] == 16
+        printed = io.StringIO()
+        print_runs(Console(file=printed, width=120), runs(store))
+        assert f"learn: {row['training']}" in printed.getvalue()
+        write_progress(place, Progress("now", 9, 9, 192, 6, 12.0, 0.5, 0.1, ("the last word",)))
+        running(Event("done", "learn", node.data, Report(9, 12.0, trained=192)), schedule)
+        assert screen.followed[-1][1].notes == ("the last word",)
+        assert running.state()["stages"][-2]["images_per_second"] > 16
+    assert {stage for stage, _ in screen.followed} == {"learn"}
     assert screen.said == []
 
 

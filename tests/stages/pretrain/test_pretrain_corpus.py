@@ -140,8 +140,9 @@ def test_what_has_gone_since_the_beginning_is_a_gap_and_what_came_is_not_taken(m
 
     before, now = [shard("abcd", "0"), shard("ef", "1")], [shard("abc", "0"), shard("gh", "2")]
     began, after = (count(shards, ALL, 1, Place()) for shards in (before, now))
-    assert began.change(after) == pytest.approx((1 + 2 + 2) / (4 + 2 + 2))
-    assert began.change(began) == 0
+    change = began.change(after)
+    assert change.share == pytest.approx((1 + 2 + 2) / (4 + 2 + 2))
+    assert began.change(began).share == 0
     corpus = Corpus(now, Began.from_json(began.as_json()), ALL, 2)
     assert corpus.lines(0, {})[0].sizes == (4, 2)
     assert [[each.key for each in corpus.training(number)] for number in range(2)] == [["a", "b", "c"], []]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,32 @@ def test_a_feed_forward_of_another_width_is_told(make_recipe, tmp_path):
     save_bert(tmp_path / "bert", intermediate_size=64)
     with pytest.raises(UserError, match="is no Q-Former of BERT's shape: size mismatch for layers"):
         made(make_recipe, tmp_path / "bert")
+
+
+@pytest.mark.parametrize("lacks", ["crossattention", "layer.0.crossattention.self.key.bias"])
+def test_a_first_stage_that_cannot_look_at_images_is_refused(lacks, make_recipe, tmp_path):
+    state = save_lavis(tmp_path / "blind.pth")
+    left = {name: value for name, value in state.items() if lacks not in name}
+    torch.save({"model": left}, tmp_path / "blind.pth")
+    with pytest.raises(UserError) as caught:
+        made(make_recipe, tmp_path / "blind.pth")
+    lost = len(state) - len(left)
+    assert re.fullmatch(
+        rf"pretrain\.init: '.*blind\.pth' is a first stage that lacks {lost} of 10 weights of its cross-attention, .*",
+        str(caught.value),
+    )
+
+
+def test_what_is_left_to_chance_is_said(make_recipe, tmp_path, caplog):
+    save_bert(tmp_path / "bert")
+    save_lavis(tmp_path / "all.pth")
+    for init in (tmp_path / "bert", tmp_path / "all.pth"):
+        made(make_recipe, init)
+    make_model(make_recipe(), WORDS, VISION)
+    new = "image_projection, layers, match_head, queries, temperature, text_projection, vision_norm"
+    assert [record.message for record in caplog.records if "drawn" in record.message] == [
+        f"pretrain: drawn at random: {each}" for each in (new, "nothing", "everything")
+    ]
 
 
 def write_text(folder: Path) -> Path:
