@@ -11,7 +11,7 @@ import pyarrow as pa
 from stages import tables
 from stages.evaluate.tables import CAPTIONING, RETRIEVAL
 from stages.pretrain.tables import METRICS
-from stages.results import coco_results
+from stages.results import coco_results, vqa_results
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "hashes": Kind(tables.HASHES, "raw_hashes", end=False),
     "duplicates": Kind(tables.DUPLICATES, "duplicates", end=False),
     "captions": Kind(tables.CAPTIONS, "raw_captions"),
+    "questions": Kind(tables.QUESTIONS, "questions"),
+    "answers": Kind(tables.ANSWERED, "answers", sides={"json": vqa_results}),
     "predictions": Kind(tables.PREDICTIONS, "predictions", sides={"json": coco_results}),
     "similarities": Kind(tables.SIMILARITIES, "raw_rank", end=False),
     "matches": Kind(tables.MATCHES, "raw_filter", end=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.annotate.spec import QUESTIONS
 from stages.annotate.spec import SPEC as ANNOTATE
 from stages.caption.spec import PREDICT
 from stages.caption.spec import SPEC as CAPTION
@@ -26,6 +27,7 @@ STAGES: dict[str, StageSpec] = {
         HASH,
         DEDUP,
         ANNOTATE,
+        QUESTIONS,
         CAPTION,
         RANK,
         FILTER,

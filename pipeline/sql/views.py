@@ -94,6 +94,8 @@ _JOINED: Final = {
             SELECT source, 5, 'kept', count(*) FROM selected WHERE "rank" = 1 AND kept GROUP BY source
             UNION ALL
             SELECT source, 6, 'captions kept', count(*) FROM selected WHERE kept GROUP BY source
+            UNION ALL
+            SELECT source, 7, 'questions', count(*) FROM questions GROUP BY source
         )
         SELECT source, step, count FROM steps ORDER BY source, position
     """,
@@ -139,7 +141,7 @@ def _captions(scorers: Mapping[str, Sequence[str]]) -> str:
         SELECT key, captions.{MADE_BY} AS writer, candidate, origin, caption, logprob, {", ".join(columns)},
                "rank", kept, reason, coalesce({", ".join(errors)}, NULL) AS error,
                CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
-               urls.* EXCLUDE (key, shard, text, texts, file, {MADE_BY})
+               urls.* EXCLUDE (key, shard, text, texts, file, questions, {MADE_BY})
         FROM raw_captions AS captions JOIN urls USING (key)
         {" ".join(joins)}
         LEFT JOIN (SELECT key, writer, candidate, "rank", kept, reason FROM selected) USING (key, writer, candidate)

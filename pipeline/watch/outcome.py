@@ -30,6 +30,7 @@ from pipeline.watch.report import (
     worst_hosts,
 )
 from pipeline.watch.runs import runs
+from stages.contract import MEASURED
 
 
 def print_outcome(outcome: dict[str, Any], session: Session, views: Catalog) -> None:
@@ -97,4 +98,4 @@ def _cell(value: Any) -> str:
 
 def _measured(session: Session) -> set[str]:
     """The sources that are measured on, and do not go all the way."""
-    return {name for name, use in session.uses.items() if use == "measure"}
+    return {name for name, use in session.uses.items() if use in MEASURED}

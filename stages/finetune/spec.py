@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stages.contract import Count, Dtype, ModelRef, OptionalModelRef, Port, StageSpec
+from stages.contract import MEASURED, Count, Dtype, ModelRef, OptionalModelRef, Port, StageSpec
 from stages.tables import CHECKPOINT
 from stages.training.settings import CachingRun, Rate, Share, TrainingRecipe, check_sources
 
@@ -105,7 +105,7 @@ SPEC = StageSpec(
     reads={
         "images": Port("images"),
         "captions": Port("captions", many=True),
-        "measured": Port("images", optional=True, beside=frozenset({"measure"})),
+        "measured": Port("images", optional=True, beside=MEASURED),
     },
     writes=CHECKPOINT,
     recipe=FinetuneRecipe,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from stages.contract import LEARNT_FROM, Count, Dtype, OptionalModelRef, Port, StageSpec
+from stages.contract import LEARNT_FROM, MEASURED, Count, Dtype, OptionalModelRef, Port, StageSpec
 from stages.tables import CHECKPOINT
 from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
@@ -138,7 +138,7 @@ SPEC = StageSpec(
         "images": Port("images"),
         "captions": Port("captions", many=True),
         "selection": Port("selection", optional=True),
-        "measured": Port("images", optional=True, beside=frozenset({"measure"})),
+        "measured": Port("images", optional=True, beside=MEASURED),
     },
     writes=CHECKPOINT,
     recipe=MedRecipe,
