@@ -29,7 +29,7 @@ sources:
 """)
     assert capfilt(capsys, *LOCAL)[0] == 0
     sql = "SELECT question, answers[2].answer, answers[2].weight FROM questions ORDER BY 1"
-    code, out, _ = capfilt(capsys, "query", "m.yaml", sql, "--json")
+    _, out, _ = capfilt(capsys, "query", "m.yaml", sql, "--json")
     assert [list(row.values()) for row in json.loads(out)] == [[f"Who is {n}?", "person 1", 0.5] for n in (1, 2)]
     (gone, *_) = [row for table in tables("download") for row in table]
     assert capfilt(capsys, "forget", "m.yaml", gone["sha256"])[0] == 0

@@ -27,8 +27,13 @@ def text_config(description: Description) -> TextConfig:
     )
 
 
-def describe_trained(config: BlipConfig) -> Description:
-    """What a trained model is, for those who write it down."""
+def describe_trained(config: BlipConfig, source_width: int | None = None) -> Description:
+    """What a trained model is, for those who write it down.
+
+    Args:
+        config: its sizes.
+        source_width: of what its decoder looks at; None for images.
+    """
     vision, text = config.vision, config.text
     tower = ImageTower(vision.width, vision.layers, vision.heads, vision.patch, vision.image_size, vision.feed_forward)
     stack = TextSizes(
@@ -38,7 +43,7 @@ def describe_trained(config: BlipConfig) -> Description:
         text.feed_forward,
         text.vocabulary,
         text.positions,
-        vision.width,
+        source_width or vision.width,
         text.dropout,
     )
     return Description(tower, stack, config.projection)
