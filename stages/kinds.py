@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from stages import tables
-from stages.evaluate.tables import CAPTIONING, RETRIEVAL
+from stages.evaluate.tables import ANSWERING, CAPTIONING, RETRIEVAL
 from stages.pretrain.tables import METRICS
 from stages.results import coco_results, vqa_results
 
@@ -48,5 +48,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "checkpoint": Kind(tables.TRAINING, "training", is_model=True),
     "retrieval": Kind(RETRIEVAL, "retrieval"),
     "captioning": Kind(CAPTIONING, "captioning"),
+    "answering": Kind(ANSWERING, "answering"),
 }
 """By the name that the stages' ports have for it."""

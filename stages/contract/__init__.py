@@ -7,6 +7,7 @@ and costs pydantic alone to import; its `compute.py` may import torch and is imp
 from stages.contract.models import (
     FROM,
     HUB_NAME,
+    ModelField,
     ModelRef,
     OptionalModelRef,
     PairModelRecipe,
@@ -52,6 +53,7 @@ __all__ = [
     "Grain",
     "GroupRunOptions",
     "Inputs",
+    "ModelField",
     "ModelRef",
     "ModelRunOptions",
     "OptionalModelRef",
