@@ -20,6 +20,7 @@ from pipeline.session import Session, write_session
 from pipeline.sql.catalog import connect, write_catalog
 from pipeline.sql.compaction import MANY, compact
 from pipeline.upkeep.forget import apply_list
+from pipeline.watch.answering import answering
 from pipeline.watch.captioning import captioning
 from pipeline.watch.console import Console
 from pipeline.watch.display import make_display
@@ -40,8 +41,8 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         console: where progress goes.
 
     Returns:
-        The outcome: summary, funnel, retrieval, captioning, failed and blocked shards, where the tables lie, and for
-        who goes on from there the session and its `views`.
+        The outcome: summary, funnel, retrieval, captioning, answering, failed and blocked shards, where the tables lie,
+        and for who goes on from there the session and its `views`.
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
@@ -95,6 +96,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "funnel": funnel(catalog),
         "retrieval": retrieval(catalog),
         "captioning": captioning(catalog),
+        "answering": answering(catalog),
         "output": session.store.root,
         "catalog": patiently(lambda: write_catalog(session.graph, session.store, session.others())),
     }

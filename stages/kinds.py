@@ -9,9 +9,9 @@ from typing import Final
 import pyarrow as pa
 
 from stages import tables
-from stages.evaluate.tables import CAPTIONING, RETRIEVAL
+from stages.evaluate.tables import ANSWERING, CAPTIONING, RETRIEVAL
 from stages.pretrain.tables import METRICS
-from stages.results import coco_results
+from stages.results import coco_results, vqa_results
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "hashes": Kind(tables.HASHES, "raw_hashes", end=False),
     "duplicates": Kind(tables.DUPLICATES, "duplicates", end=False),
     "captions": Kind(tables.CAPTIONS, "raw_captions"),
+    "questions": Kind(tables.QUESTIONS, "questions"),
+    "answers": Kind(tables.ANSWERED, "answers", sides={"json": vqa_results}),
     "predictions": Kind(tables.PREDICTIONS, "predictions", sides={"json": coco_results}),
     "similarities": Kind(tables.SIMILARITIES, "raw_rank", end=False),
     "matches": Kind(tables.MATCHES, "raw_filter", end=False),
@@ -46,5 +48,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "checkpoint": Kind(tables.TRAINING, "training", is_model=True),
     "retrieval": Kind(RETRIEVAL, "retrieval"),
     "captioning": Kind(CAPTIONING, "captioning"),
+    "answering": Kind(ANSWERING, "answering"),
 }
 """By the name that the stages' ports have for it."""

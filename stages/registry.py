@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from stages.annotate.spec import QUESTIONS
 from stages.annotate.spec import SPEC as ANNOTATE
+from stages.answer.spec import SPEC as ANSWER
 from stages.caption.spec import PREDICT
 from stages.caption.spec import SPEC as CAPTION
 from stages.contract import StageSpec
 from stages.dedup.spec import SPEC as DEDUP
 from stages.download.spec import SPEC as DOWNLOAD
+from stages.evaluate.spec import ANSWERS as EVALUATE_ANSWERS
 from stages.evaluate.spec import CAPTIONS as EVALUATE_CAPTIONS
 from stages.evaluate.spec import SPEC as EVALUATE
 from stages.finetune.spec import SPEC as FINETUNE
@@ -26,6 +29,7 @@ STAGES: dict[str, StageSpec] = {
         HASH,
         DEDUP,
         ANNOTATE,
+        QUESTIONS,
         CAPTION,
         RANK,
         FILTER,
@@ -36,5 +40,7 @@ STAGES: dict[str, StageSpec] = {
         EVALUATE,
         PREDICT,
         EVALUATE_CAPTIONS,
+        ANSWER,
+        EVALUATE_ANSWERS,
     )
 }

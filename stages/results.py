@@ -1,4 +1,4 @@
-"""What was predicted, in the format that COCO's evaluation servers and coco-caption read."""
+"""What was predicted, in the formats that the evaluation servers of COCO and VQA read."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ def result_id(name: str) -> str:
     return numbered[1] if numbered else stem
 
 
+def vqa_results(answers: pa.Table) -> bytes:
+    """A table of `tables.ANSWERED` as VQA's evaluation reads it, `[{"question_id": 262148000, "answer": "down"}]`.
+
+    A question that could not be answered is left out.
+    """
+    rows = answers.select(["question_id", "answer", "error"]).to_pylist()
+    found = [
+        {"question_id": _number(row["question_id"]), "answer": row["answer"]} for row in rows if row["error"] is None
+    ]
+    return json.dumps(found, ensure_ascii=False).encode()
+
+
+def _number(name: str) -> int | str:
+    return int(name) if name.isdecimal() else name
+
+
 def coco_results(predictions: pa.Table) -> bytes:
     """A table of `tables.PREDICTIONS` as `[{"image_id": 391895, "caption": "a man on a bike"}]`.
 
     An image of which nothing could be written is left out.
     """
     rows = predictions.select(["result_id", "caption", "error"]).to_pylist()
-    found = [
-        {
-            "image_id": int(row["result_id"]) if row["result_id"].isdecimal() else row["result_id"],
-            "caption": row["caption"],
-        }
-        for row in rows
-        if row["error"] is None
-    ]
+    found = [{"image_id": _number(row["result_id"]), "caption": row["caption"]} for row in rows if row["error"] is None]
     return json.dumps(found, ensure_ascii=False).encode()

@@ -8,6 +8,24 @@ import pyarrow as pa
 
 Origin = Literal["web", "synthetic", "human"]
 
+ANSWERS = pa.list_(
+    pa.struct(
+        [
+            pa.field("answer", pa.string()),  # as it was given
+            pa.field("count", pa.int32()),  # how many people gave it
+            pa.field("weight", pa.float64()),  # what it counts in training
+        ]
+    )
+)
+"""The different answers that people gave to a question, the first one first."""
+ASKED = [
+    pa.field("question_id", pa.string()),  # what the question is called in results, mostly a number
+    pa.field("question", pa.string()),
+    pa.field("answer_type", pa.string()),  # `yes/no`, `number` or `other`, where the list says so
+    pa.field("answers", ANSWERS),  # none where they are not published
+]
+"""What there is of one question."""
+
 URLS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),  # unique in the run: <source>-<part>-<shard>-<row>
@@ -16,6 +34,7 @@ URLS = pa.schema(
         pa.field("text", pa.string()),  # the web text, or the first human caption
         pa.field("texts", pa.list_(pa.string())),  # every human caption; None for a web source
         pa.field("file", pa.string()),  # the image below the source's `images:` folder, where it is already at hand
+        pa.field("questions", pa.list_(pa.struct(ASKED))),  # about the image; None for a source without any
     ]
 )
 """One row per input row; the source's own columns that were asked for (`keep:`) follow, as `own_columns` calls them."""
@@ -77,6 +96,19 @@ CAPTIONS = pa.schema(
 a number. An image that could not be captioned has one row, of number 0 and without a text, whose error says what it is,
 and where there are details, a colon and these."""
 
+QUESTIONS = pa.schema([pa.field("key", pa.string(), nullable=False), *ASKED])
+"""One row per question about every downloaded image, ordered by image, in the order of the list."""
+
+ANSWERED = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),  # "" with an error
+        pa.field("error", pa.string()),  # why the question could not be answered; None normally
+    ]
+)
+"""One row per question that is measured on, in the order of QUESTIONS."""
+
 PREDICTIONS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -132,7 +164,20 @@ TRAINING = pa.schema(
 CHECKPOINT: Final = "checkpoint"
 """The ending of the folder beside such a table."""
 
-ALL: Final = (URLS, IMAGES, HASHES, DUPLICATES, CAPTIONS, PREDICTIONS, SIMILARITIES, MATCHES, SELECTION, TRAINING)
+ALL: Final = (
+    URLS,
+    IMAGES,
+    HASHES,
+    DUPLICATES,
+    CAPTIONS,
+    QUESTIONS,
+    ANSWERED,
+    PREDICTIONS,
+    SIMILARITIES,
+    MATCHES,
+    SELECTION,
+    TRAINING,
+)
 
 Reason = Literal[
     "kept",  # among the best k

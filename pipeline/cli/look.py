@@ -68,6 +68,7 @@ def _show(session: Session, *, as_json: bool) -> None:
     from pipeline.dag.damaged import damaged_files
     from pipeline.sql.catalog import connect
     from pipeline.watch import report
+    from pipeline.watch.answering import answering
     from pipeline.watch.captioning import captioning
     from pipeline.watch.outcome import print_status
     from pipeline.watch.runs import runs
@@ -83,6 +84,7 @@ def _show(session: Session, *, as_json: bool) -> None:
                 "hosts": report.worst_hosts(catalog),
                 "retrieval": report.retrieval(catalog),
                 "captioning": captioning(catalog),
+                "answering": answering(catalog),
                 "failed": report.failed_shards(session),
                 "damaged": damaged_files(session.graph, session.store),
             }

@@ -31,9 +31,14 @@ class Step:
         """What is wrong with it, in words that stand alone where there is no section to point to."""
         return words if self.place else f"{self.name}: {words}"
 
+    @property
+    def uses(self) -> frozenset[Use]:
+        """What the sources are for that pass through it."""
+        return self.spec.uses if self.spec.narrow is None else self.spec.narrow(self.recipe)
+
     def takes(self, use: Use) -> bool:
         """Whether sources of a use pass through it."""
-        return use in self.spec.uses
+        return use in self.uses
 
 
 def visible(steps: Sequence[Step]) -> list[Step]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wiring, wire
 from pipeline.manifest.errors import Problem
-from stages.contract import FROM, LEARNT_FROM, Wired, model_fields, models_from, path_of
+from stages.contract import ASKED, FROM, MEASURED, Use, Wired, model_fields, models_from, path_of
 from stages.errors import UserError
 from stages.kinds import KINDS
 from stages.models import families
@@ -134,14 +134,20 @@ def _unpassed(sources: Mapping[str, SourceSettings], steps: Sequence[Step]) -> I
     """Steps that no source reaches though they read all of one use, and sources that nothing reaches."""
     uses = {source.used for source in sources.values()}
     for step in steps:
-        if step.spec.grain == "run" and not step.spec.uses & uses:
-            wanted = " or ".join(f"'{use}'" for use in sorted(step.spec.uses))
-            yield Problem(step.place, f"takes sources whose 'use' is {wanted}, and there is none")
-    if "measure" in uses and not any(step.spec.uses == {"measure"} for step in steps):
-        for name, source in sources.items():
-            if source.used == "measure":
-                words = "its 'use' is 'measure', and no section measures on it; add one that does"
-                yield Problem(("sources", name), words)
+        if step.spec.grain == "run" and not step.uses & uses:
+            yield Problem(step.place, f"takes {_told(step.uses)}, and there is none")
+    measured = {use for step in steps if step.uses <= MEASURED for use in step.uses}
+    for name, source in sources.items():
+        if source.used in MEASURED - measured:
+            words = "its 'use' is 'measure', and no section measures on it; add one that does"
+            yield Problem(("sources", name), words)
+
+
+def _told(uses: frozenset[Use]) -> str:
+    """The sources that a step takes, by what is said of them in a manifest."""
+    asked = " of questions" * (uses <= ASKED)
+    said = sorted({"measure" if use in MEASURED else use for use in uses})
+    return f"sources{asked} whose 'use' is {' or '.join(map(repr, said))}"
 
 
 def _of_sources(sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
@@ -154,7 +160,7 @@ def _of_sources(sources: Mapping[str, SourceSettings]) -> Iterator[Problem]:
             words = f"found \"{source.used}\", but these are the web's texts, not people's; say web or pairs"
             yield Problem(("sources", name, "use"), words)
         for other, measured in sources.items():
-            if measured.used == "measure" and source.used in LEARNT_FROM and measured.overlaps(source):
+            if measured.used in MEASURED and source.used not in MEASURED and measured.overlaps(source):
                 words = (
                     f"its rows are also those of '{other}', which is measured on and nothing may train on; "
                     "take other 'splits' here, or tell the two apart by 'where'"

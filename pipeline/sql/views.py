@@ -96,7 +96,9 @@ _JOINED: Final = {
             UNION ALL
             SELECT source, 6, 'captions kept', count(*) FROM selected WHERE kept GROUP BY source
             UNION ALL
-            SELECT source, 7, 'left out of ' || made_by || ': ' || reason, count FROM left_out
+            SELECT source, 7, 'questions', count(*) FROM questions GROUP BY source
+            UNION ALL
+            SELECT source, 8, 'left out of ' || made_by || ': ' || reason, count FROM left_out
         )
         SELECT source, step, count FROM steps ORDER BY source, position, step
     """,
@@ -155,7 +157,7 @@ def _captions(scorers: Mapping[str, Sequence[str]]) -> str:
         SELECT key, captions.{MADE_BY} AS writer, candidate, origin, caption, logprob, {", ".join(columns)},
                "rank", kept, reason, coalesce({", ".join(errors)}, NULL) AS error,
                CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
-               urls.* EXCLUDE (key, shard, text, texts, file, {MADE_BY})
+               urls.* EXCLUDE (key, shard, text, texts, file, questions, {MADE_BY})
         FROM raw_captions AS captions JOIN urls USING (key)
         {" ".join(joins)}
         LEFT JOIN (SELECT key, writer, candidate, "rank", kept, reason FROM selected) USING (key, writer, candidate)

@@ -14,6 +14,7 @@ from pipeline.export.remembered import Known
 from pipeline.session import Session
 from pipeline.sql.catalog import Catalog
 from pipeline.upkeep.forget import Forgotten
+from pipeline.watch.answering import answering, print_answering
 from pipeline.watch.captioning import captioning, print_captioning
 from pipeline.watch.console import Console, say, single_line
 from pipeline.watch.report import (
@@ -30,6 +31,7 @@ from pipeline.watch.report import (
     worst_hosts,
 )
 from pipeline.watch.runs import runs
+from stages.contract import MEASURED
 
 
 def print_outcome(outcome: dict[str, Any], session: Session, views: Catalog) -> None:
@@ -40,6 +42,7 @@ def print_outcome(outcome: dict[str, Any], session: Session, views: Catalog) -> 
     print_funnel(console, views, _measured(session))
     print_retrieval(console, outcome["retrieval"])
     print_captioning(console, outcome["captioning"])
+    print_answering(console, outcome["answering"])
     print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)
     print_stopped(Console(stderr=True), outcome["stopped"])
@@ -59,6 +62,7 @@ def print_status(session: Session, catalog: Catalog) -> None:
     print_worst_hosts(console, worst_hosts(catalog))
     print_retrieval(console, retrieval(catalog))
     print_captioning(console, captioning(catalog))
+    print_answering(console, answering(catalog))
     print_damaged(console, damaged_files(session.graph, session.store))
     print_failed_shards(console, session)
 
@@ -97,4 +101,4 @@ def _cell(value: Any) -> str:
 
 def _measured(session: Session) -> set[str]:
     """The sources that are measured on, and do not go all the way."""
-    return {name for name, use in session.uses.items() if use == "measure"}
+    return {name for name, use in session.uses.items() if use in MEASURED}

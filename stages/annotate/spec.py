@@ -1,12 +1,12 @@
-"""The annotate stage, declared: the texts that a source came with, the web's or people's, as candidates."""
+"""The stages that list what a source came with, declared: texts as candidates, and questions."""
 
 from __future__ import annotations
 
-from stages.contract import Port, Recipe, RunOptions, StageSpec
+from stages.contract import ASKED, EVERY_USE, Port, Recipe, RunOptions, StageSpec
 
 
 class AnnotateRecipe(Recipe):
-    """Nothing to choose: texts are taken as they are."""
+    """Nothing to choose: texts, and questions, are taken as they are."""
 
 
 SPEC = StageSpec(
@@ -17,5 +17,18 @@ SPEC = StageSpec(
     recipe=AnnotateRecipe,
     run=RunOptions,
     compute="stages.annotate.compute:Annotate",
+    uses=EVERY_USE - ASKED,
+    implied=True,
+)
+
+QUESTIONS = StageSpec(
+    name="questions",
+    version=1,
+    reads={"urls": Port("urls"), "images": Port("images")},
+    writes="questions",
+    recipe=AnnotateRecipe,
+    run=RunOptions,
+    compute="stages.annotate.questions:Questions",
+    uses=ASKED,
     implied=True,
 )

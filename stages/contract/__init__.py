@@ -7,6 +7,7 @@ and costs pydantic alone to import; its `compute.py` may import torch and is imp
 from stages.contract.models import (
     FROM,
     HUB_NAME,
+    ModelField,
     ModelRef,
     OptionalModelRef,
     PairModelRecipe,
@@ -17,7 +18,7 @@ from stages.contract.models import (
     models_from,
     path_of,
 )
-from stages.contract.ports import CAPTIONED, EVERY_USE, LEARNT_FROM, Port, Use
+from stages.contract.ports import ASKED, CAPTIONED, EVERY_USE, LEARNT_FROM, MEASURED, Port, Use
 from stages.contract.settings import (
     MAX_BYTES,
     Count,
@@ -35,12 +36,14 @@ from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Tr
 from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Shard
 
 __all__ = [
+    "ASKED",
     "CAPTIONED",
     "EVERY_USE",
     "FROM",
     "HUB_NAME",
     "LEARNT_FROM",
     "MAX_BYTES",
+    "MEASURED",
     "Check",
     "Compute",
     "CorpusJob",
@@ -50,6 +53,7 @@ __all__ = [
     "Grain",
     "GroupRunOptions",
     "Inputs",
+    "ModelField",
     "ModelRef",
     "ModelRunOptions",
     "OptionalModelRef",

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Use = Literal["web", "pairs", "both", "measure"]
+Use = Literal["web", "pairs", "both", "measure", "questions", "measure_questions"]
 """What a source's rows are for: the web's noisy texts are judged and captions are written; human pairs are taken as
 they are; both, where an image's own texts are kept and others are written; or nothing learns from them, and what was
-learnt is measured on them."""
+learnt is measured on them. Questions about images are learnt from or measured on likewise, by other steps."""
 
 EVERY_USE: Final[frozenset[Use]] = frozenset(get_args(Use))
+ASKED: Final[frozenset[Use]] = frozenset({"questions", "measure_questions"})
+"""Uses of images that come with questions; all others come with texts about them."""
+MEASURED: Final[frozenset[Use]] = frozenset({"measure", "measure_questions"})
+"""Uses from which nothing learns."""
 CAPTIONED: Final[frozenset[Use]] = frozenset({"web", "both"})
 """Uses in which captions are written for images."""
-LEARNT_FROM: Final[frozenset[Use]] = EVERY_USE - {"measure"}
+LEARNT_FROM: Final[frozenset[Use]] = EVERY_USE - MEASURED - ASKED
+"""Uses whose captions are learnt from."""
 
 
 @dataclass(frozen=True)

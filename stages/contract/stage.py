@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -92,6 +92,8 @@ class StageSpec:
     """`"package.module:Class"`."""
     uses: frozenset[Use] = EVERY_USE
     """The sources that pass through it, by what they are for."""
+    narrow: Callable[[Any], frozenset[Use]] | None = None
+    """Those of them that pass where the recipe decides; None for all."""
     grain: Grain = "shard"
     workers: Workers = "one"
     model: Role | None = None

@@ -1,4 +1,4 @@
-"""The stages that measure, declared: retrieval where people wrote the captions, and captions against people's."""
+"""The stages that measure, declared: retrieval by people's captions; captions, and answers, against people's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stages.contract import (
     Port,
     Problems,
     Recipe,
+    RunOptions,
     Seconds,
     StageSpec,
     Wired,
@@ -120,4 +121,21 @@ CAPTIONS = StageSpec(
     compute="stages.evaluate.captions:EvaluateCaptions",
     grain="run",
     uses=frozenset({"measure"}),
+)
+
+
+class AnswersRecipe(Recipe):
+    """Nothing to choose: answers are measured by VQA accuracy."""
+
+
+ANSWERS = StageSpec(
+    name="evaluate_answers",
+    version=1,
+    reads={"questions": Port("questions"), "answers": Port("answers")},
+    writes="answering",
+    recipe=AnswersRecipe,
+    run=RunOptions,
+    compute="stages.evaluate.answers:EvaluateAnswers",
+    grain="run",
+    uses=frozenset({"measure_questions"}),
 )

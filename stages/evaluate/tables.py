@@ -30,6 +30,17 @@ RETRIEVAL = pa.schema(
 )
 """One row per source, model, direction and k."""
 
+ANSWERING = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("subset", pa.string(), nullable=False),  # `all`, or a type of answers: `yes/no`, `number`, `other`
+        pa.field("measure", pa.string(), nullable=False),  # `VQA accuracy`
+        pa.field("value", pa.float64(), nullable=False),  # in [0, 1]
+        pa.field("questions", pa.int32(), nullable=False),  # that it is the value of: answered, with people's answers
+    ]
+)
+"""One row per source and part of it."""
+
 Measure = Literal["CIDEr-D", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CLIPScore", "RefCLIPScore"]
 
 CAPTIONING = pa.schema(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import torch
 
 from stages.errors import UserError
 from stages.finetune.spec import FinetuneRecipe, FinetuneRun
+from stages.models.blip.names import State
 from stages.models.blip.reading import BlipCheckpoint, read_blip
 from stages.models.blip.trainable.both import CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning
@@ -17,10 +19,13 @@ from stages.models.blip.trainable.loading import load
 from stages.models.blip.trainable.published import text_config, vision_config
 from stages.models.blip.trainable.retrieval import Retrieval
 from stages.models.blip.trainable.tokens import BERT, BlipTokens
+from stages.models.blip.trainable.vqa import Vqa
 from stages.training.order import mix
 
+logger = logging.getLogger(__name__)
+
 KEY = "finetune"
-Model: TypeAlias = Captioning | Retrieval | CaptioningRetrieval
+Model: TypeAlias = Captioning | Retrieval | CaptioningRetrieval | Vqa
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,34 @@ def build(recipe: FinetuneRecipe, run: FinetuneRun) -> Built:
     )
     torch.manual_seed(mix("weights", recipe.seed))
     model = _model(recipe, config, tokens.count(recipe.prompt))
-    return Built(model, config, tokens, load(model, before.state, f"{KEY}.init").random)
+    state = _for_answers(before.state, model) if isinstance(model, Vqa) else before.state
+    return Built(model, config, tokens, load(model, state, f"{KEY}.init").random)
+
+
+def _for_answers(state: State, model: Vqa) -> State:
+    """The weights without those by which a decoder looks at images of another width than questions have."""
+    own = model.state_dict()
+    cross = (name for name in state if name.startswith("text_decoder.") and ".crossattention.self." in name)
+    unfit = {name for name in cross if name in own and state[name].shape != own[name].shape}
+    if unfit:
+        shown, asked = (given[min(unfit)].shape[1] for given in (state, own))
+        logger.warning(
+            "%s: the decoder of %s.init looks at images, %d wide, and is to look at questions, %d wide; the keys and "
+            "values of its cross-attention begin at random",
+            KEY,
+            KEY,
+            shown,
+            asked,
+        )
+    return {name: value for name, value in state.items() if name not in unfit}
 
 
 def _model(recipe: FinetuneRecipe, config: BlipConfig, prompt: int) -> Model:
     across = recipe.negatives == "all"
     if recipe.task == ("captioning",):
         return Captioning(config, prompt)
+    if recipe.task == ("vqa",):
+        return Vqa(config)
     if recipe.task == ("retrieval",):
         return Retrieval(config, across_workers=across)
     return CaptioningRetrieval(config, prompt, across_workers=across)

@@ -1,4 +1,4 @@
-"""The finetune stage's compute: makes a captioner, a matcher, or both, of a pretrained BLIP."""
+"""The finetune stage's compute: makes what a task asks for of a pretrained BLIP."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Final
 import pyarrow as pa
 
 from stages.finetune.build import Built, build
+from stages.finetune.questions import AnsweringTask, hold_out_questions
 from stages.finetune.spec import FinetuneRecipe, FinetuneRun
 from stages.finetune.task import FinetuneTask
+from stages.models.blip.answer_list import write_answers
 from stages.models.blip.folder import write_folder
 from stages.models.blip.trainable.published import describe_trained
+from stages.models.blip.trainable.vqa import Vqa
 from stages.training.augment import AREAS, Augmentation
 from stages.training.corpus import Corpus, check_corpus
 from stages.training.examples import Choice
@@ -42,8 +45,10 @@ class Finetune(Trainer[FinetuneTask]):
 
     @property
     def choice(self) -> Choice:
-        """Every human caption of every image."""
-        return Choice(self.recipe.holdout, self.recipe.max_words, by_caption=True, origin="human")
+        """Every human caption of every image, or every question about it."""
+        recipe = self.recipe
+        asked = recipe.task == ("vqa",)
+        return Choice(recipe.holdout, recipe.max_words, by_caption=True, origin="human", questions=asked)
 
     def make_task(self, corpus: Corpus, place: Place) -> FinetuneTask:
         """Build; what one worker refuses, all do."""
@@ -53,6 +58,9 @@ class Finetune(Trainer[FinetuneTask]):
         tell_drawn(self.key, built.drawn)
         shown = self._pictures(built, corpus, place)
         pairs = Pairs(shown, corpus, recipe)
+        if isinstance(built.model, Vqa):
+            asked = hold_out_questions(self.key, corpus, shown, built) if place.rank == 0 else None
+            return AnsweringTask(recipe, built, pairs, asked, corpus, place.device)
         held_out = hold_out(self.key, corpus, shown, built.tokens) if place.rank == 0 else None
         return FinetuneTask(recipe, built, pairs, held_out, place.device)
 
@@ -71,7 +79,10 @@ class Finetune(Trainer[FinetuneTask]):
         """A folder of Hugging Face's class for the task, and what else a later training goes on with."""
         built = task.built
         state = {name: value.cpu() for name, value in built.model.state_dict().items()}
-        write_folder(state, describe_trained(built.config), built.tokens.tokenizer, folder)
+        looked_at = built.config.text.width if isinstance(built.model, Vqa) else None
+        write_folder(state, describe_trained(built.config, looked_at), built.tokens.tokenizer, folder)
+        if isinstance(task, AnsweringTask):
+            write_answers(folder, task.common_answers())
 
     def make_table(self, rows: list[Row]) -> pa.Table:
         """A row per number."""

@@ -73,7 +73,7 @@ class FinetuneTask:
             step, lr=recipe.lr, min_lr=recipe.min_lr, epoch_steps=self._epoch_steps, steps=self.steps
         )
 
-    def batches(self, stretch: Stretch) -> Generator[CaptioningBatch | RetrievalBatch | BothBatch]:
+    def batches(self, stretch: Stretch) -> Generator[Any]:
         """A worker's parts of the steps."""
         return self._pairs.batches(stretch, self._complete, self._finish)
 

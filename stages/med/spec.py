@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from stages.contract import LEARNT_FROM, Count, Dtype, OptionalModelRef, Port, StageSpec
+from stages.contract import LEARNT_FROM, MEASURED, Count, Dtype, OptionalModelRef, Port, StageSpec
 from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
 Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
@@ -137,7 +137,7 @@ SPEC = StageSpec(
         "images": Port("images"),
         "captions": Port("captions", many=True),
         "selection": Port("selection", optional=True),
-        "measured": Port("images", optional=True, beside=frozenset({"measure"})),
+        "measured": Port("images", optional=True, beside=MEASURED),
     },
     writes="checkpoint",
     recipe=MedRecipe,

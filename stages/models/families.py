@@ -19,7 +19,7 @@ from stages.models.blip.kind import kind as blip
 from stages.models.blip2.kind import kind as blip2
 from stages.models.clip.kind import kind as open_clip
 from stages.models.dual.kind import clip, siglip
-from stages.models.family import Captioner, Config, DualEncoder, Kind, ModelName, PairScorer, Role
+from stages.models.family import Answerer, Captioner, Config, DualEncoder, Kind, ModelName, PairScorer, Role
 from stages.models.timm.kind import dinov2
 from stages.models.timm.kind import kind as timm
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from stages.contract import Dtype
+    from stages.models.blip.answering import Answering
     from stages.models.blip.sampling import Sampling
     from stages.models.family import Retriever
     from stages.models.vision.tower import View, VisionTower
@@ -49,6 +50,7 @@ WANTED: Final[dict[Role, str]] = {
     "filter": "a model that gives the probability of a match, such as 'Salesforce/blip-itm-large-coco'",
     "tower": "a transformer that reads images, such as 'ViT-L-14-quickgelu' with pretrained: openai",
     "retriever": "a model of matching, such as 'Salesforce/blip-itm-large-coco'",
+    "answerer": "a model that answers questions, such as 'Salesforce/blip-vqa-base'",
     "encoder": "a model that embeds images and texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
 }
 
@@ -143,6 +145,16 @@ def load_retriever(name: ModelName, dtype: Dtype, device: torch.device) -> Retri
     """
     retriever: Retriever = _loader(name, "retriever")(name, dtype, device)
     return retriever
+
+
+def load_answerer(name: ModelName, how: Answering, dtype: Dtype, device: torch.device) -> Answerer:
+    """Load a model that answers questions.
+
+    Raises:
+        UserError: there is no such model, it is broken or of another kind, or there are no answers to choose from.
+    """
+    answerer: Answerer = _loader(name, "answerer")(name, how, dtype, device)
+    return answerer
 
 
 def load_encoder(name: ModelName, dtype: Dtype, device: torch.device) -> DualEncoder | None:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from stages.models.qformer.model import Text
 
-Role = Literal["captioner", "ranker", "filter", "tower", "encoder", "retriever"]
+Role = Literal["captioner", "ranker", "filter", "tower", "encoder", "retriever", "answerer"]
 """What a model may be asked for: captions; scores to order the captions of an image by; the probability that a text
 describes an image; the tokens of an image, for a Q-Former; embeddings of images and texts in one space; retrieval by
-such embeddings and then by a closer look."""
+such embeddings and then by a closer look; answers to questions about images."""
 
 Config = Mapping[str, Any]
 """A model's configuration file."""
@@ -201,5 +201,29 @@ class Captioner(Protocol):
 
         Returns:
             The captions of each image; None where the model's numbers for it are not finite.
+        """
+        ...
+
+
+class Answerer(Protocol):
+    """A model that answers questions about images."""
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """An RGB image to the model's pixels, (3, height, width), float32."""
+        ...
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels, (images, 3, height, width), to features, (images, tokens, width)."""
+        ...
+
+    def answer(self, features: Tensor, questions: Sequence[str]) -> list[str | None]:
+        """Answer questions.
+
+        Args:
+            features: from `encode`, of each question those of its image.
+            questions: as they were asked.
+
+        Returns:
+            An answer for each; None where the model's numbers for it are not finite.
         """
         ...

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import LEARNT_FROM, Count, OptionalModelRef, Port, QFormerRecipe, StageSpec
+from stages.contract import LEARNT_FROM, MEASURED, Count, OptionalModelRef, Port, QFormerRecipe, StageSpec
 from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
 
@@ -65,7 +65,7 @@ SPEC = StageSpec(
         "images": Port("images"),
         "captions": Port("captions", many=True),
         "selection": Port("selection"),
-        "measured": Port("images", optional=True, beside=frozenset({"measure"})),
+        "measured": Port("images", optional=True, beside=MEASURED),
     },
     writes="qformer",
     recipe=PretrainRecipe,

@@ -8,14 +8,14 @@ image.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
 from stages.contract import CorpusShard
 from stages.errors import UserError
 from stages.training.counting import Began, Size
-from stages.training.examples import Choice, Example, Sides, read_shard
+from stages.training.examples import Choice, Example, Row, Sides, is_held_out, read_rows, read_shard
 from stages.training.order import Line
 from stages.training.settings import TrainingRecipe
 
@@ -91,6 +91,12 @@ class Corpus:
     def training(self, shard: int) -> tuple[Example, ...]:
         """The training images of a shard, by its number."""
         return self._look_up(shard).result().training
+
+    def training_rows(self) -> Iterator[Row]:
+        """The training images of all shards, before their bytes are found."""
+        for shard in filter(None, self._shards):
+            rows = read_rows(shard, self._choice).taken
+            yield from (row for row in rows if not is_held_out(row.identity, self._choice.holdout))
 
     def expect(self, shards: Iterable[int]) -> None:
         """Begin to look shards up that will be asked for."""

@@ -12,7 +12,7 @@ from stages.corpus import all_captions, kept_captions
 from stages.io import tars
 from stages.io.files import locate, open_bytes
 from stages.io.shards import Artifact
-from stages.models.blip.text import MAX_WORDS, clean
+from stages.models.blip.text import MAX_WORDS, clean, clean_question
 from stages.tables import Origin
 from stages.training.order import mix
 
@@ -32,6 +32,14 @@ class Member:
         return content
 
 
+class Answer(NamedTuple):
+    """What may be said to a question."""
+
+    text: str
+    """As people gave it."""
+    weight: float
+
+
 @dataclass(frozen=True)
 class Example:
     """An image and its captions."""
@@ -42,6 +50,8 @@ class Example:
     member: Member
     identity: int
     """A number in [0, 2^63) that images of the same bytes have in common."""
+    answers: tuple[tuple[Answer, ...], ...] = ()
+    """Of each caption its answers, where the captions are questions."""
 
 
 class Sides(NamedTuple):
@@ -64,6 +74,8 @@ class Choice:
     one of them."""
     origin: Origin | None = None
     """Whose captions are read; None for all that there are."""
+    questions: bool = False
+    """Whether questions are read in place of captions, those with answers; each counts as a caption."""
     measured: frozenset[int] = field(default_factory=frozenset)
     """The identities of images that others measure on, and nobody learns from."""
 
@@ -75,6 +87,7 @@ class Row(NamedTuple):
     captions: tuple[str, ...]
     member: str
     identity: int
+    answers: tuple[tuple[Answer, ...], ...] = ()
 
 
 class Rows(NamedTuple):
@@ -97,30 +110,52 @@ def read_shard(shard: CorpusShard, choice: Choice) -> Sides:
     members = _members(shard.one("images"), [row.member for row in rows]) if rows else {}
     sides: tuple[list[Example], list[Example]] = ([], [])
     for row in rows:
-        example = Example(row.key, row.captions, members[row.member], row.identity)
+        example = Example(row.key, row.captions, members[row.member], row.identity, row.answers)
         kept_back = is_held_out(row.identity, choice.holdout)
         sides[kept_back].extend([example] if kept_back or not choice.by_caption else _by_caption(example))
     return Sides(*map(tuple, sides))
 
 
 def _by_caption(example: Example) -> Iterator[Example]:
-    for caption in example.captions:
-        yield Example(example.key, (caption,), example.member, example.identity)
+    for number, caption in enumerate(example.captions):
+        answers = example.answers[number : number + 1]
+        yield Example(example.key, (caption,), example.member, example.identity, answers)
 
 
 def read_rows(shard: CorpusShard, choice: Choice) -> Rows:
-    """Every image with a caption, in the order of the images table."""
-    written = kept_captions(shard) if shard.maybe("selection") else all_captions(shard, choice.origin)
-    captions = {key: _readable(texts, choice.max_words) for key, texts in written.items()}
+    """Every image with a caption (or a question that has an answer), in the order of the images table."""
+    texts = _asked(shard, choice.max_words) if choice.questions else _said(shard, choice)
     columns = (column.to_pylist() for column in shard.one("images").table(["key", "sha256", "member"]).columns)
     found = [
-        Row(key, captions[key], member, identity_of(digest or key))
+        Row(key, texts[key].captions, member, identity_of(digest or key), texts[key].answers)
         for key, digest, member in zip(*columns, strict=True)
-        if key in captions and member is not None
+        if key in texts and member is not None
     ]
     telling = [row for row in found if row.captions]
     taken = [row for row in telling if row.identity not in choice.measured]
     return Rows(taken, len(telling) - len(taken), len(found) - len(telling))
+
+
+class _Texts(NamedTuple):
+    captions: tuple[str, ...]
+    answers: tuple[tuple[Answer, ...], ...] = ()
+
+
+def _said(shard: CorpusShard, choice: Choice) -> dict[str, _Texts]:
+    """Each image's captions."""
+    written = kept_captions(shard) if shard.maybe("selection") else all_captions(shard, choice.origin)
+    return {key: _Texts(_readable(captions, choice.max_words)) for key, captions in written.items()}
+
+
+def _asked(shard: CorpusShard, max_words: int) -> dict[str, _Texts]:
+    """Each image's questions that say something and have an answer."""
+    found: dict[str, list[tuple[str, tuple[Answer, ...]]]] = {}
+    for row in (row for asked in shard.all("questions") for row in asked.table().to_pylist()):
+        own = found.setdefault(row["key"], [])
+        answers = tuple(Answer(each["answer"], each["weight"]) for each in row["answers"] or () if each["answer"])
+        if (text := clean_question(row["question"], max_words)) and answers:
+            own.append((text, answers))
+    return {key: _Texts(*zip(*own, strict=True)) if own else _Texts(()) for key, own in found.items()}
 
 
 def _readable(captions: Sequence[str], max_words: int) -> tuple[str, ...]:

@@ -42,6 +42,20 @@ def hold_out(key: str, corpus: Corpus, pictures: Pictures, tokens: BlipTokens) -
     Raises:
         UserError: fewer than two of them can be decoded.
     """
+    if (kept := read_held_out(key, corpus, pictures)) is None:
+        return None
+    images, found = kept
+    captions = tuple(example.captions[0] for example in found)
+    chunks = (captions[first : first + CHUNK] for first in range(0, len(captions), CHUNK))
+    return HeldOut(images, captions, tuple(tokens(chunk) for chunk in chunks))
+
+
+def read_held_out(key: str, corpus: Corpus, pictures: Pictures) -> tuple[Tensor, list[Example]] | None:
+    """The images, as `HeldOut` has them, and what goes with each; None where nothing is kept back.
+
+    Raises:
+        UserError: fewer than two of them can be decoded.
+    """
     if not corpus.size.holdout:
         return None
     examples = corpus.held_out(LIMIT)
@@ -51,9 +65,7 @@ def hold_out(key: str, corpus: Corpus, pictures: Pictures, tokens: BlipTokens) -
         images, found = _read_all(examples, pictures.reader, pictures.evaluated)
     if len(found) < 2:
         raise UserError(f"{key}.holdout: fewer than two of its images can be decoded; raise it, or set 0")
-    captions = tuple(example.captions[0] for example in found)
-    chunks = (captions[first : first + CHUNK] for first in range(0, len(captions), CHUNK))
-    return HeldOut(images, captions, tuple(tokens(chunk) for chunk in chunks))
+    return images, found
 
 
 def _read_all(examples: Sequence[Example], reader: Reader, prepare: Prepare) -> tuple[Tensor, list[Example]]:

@@ -19,7 +19,7 @@ from stages.urls.text import text_array
 BATCH_ROWS = 16_384
 """Rows read at a time: enough to make the cost per batch vanish, about 4 MB of URLs and texts."""
 
-CONTENT = pa.schema([URLS.field(name) for name in ("url", "text", "texts", "file")])
+CONTENT = pa.schema([URLS.field(name) for name in ("url", "text", "texts", "file", "questions")])
 """The columns of the URL table that a reader fills; key and source follow from the part."""
 
 Item = TypeVar("Item")

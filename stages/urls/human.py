@@ -1,4 +1,4 @@
-"""What COCO and Visual Genome share: images with several captions, which become one row each."""
+"""What COCO and Visual Genome share: images with several captions or questions, which become one row each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.urls.batch import Batch, chunks, content, own_columns, text_column
+from stages.urls.batch import CONTENT, Batch, chunks, content, own_columns, text_column
 from stages.urls.damage import Damage
 from stages.urls.files import Files, open_text
 from stages.urls.json_stream import JsonStream, objects_in
@@ -37,6 +37,8 @@ class Image:
     """Its path below the source's `images`."""
     captions: Sequence[str]
     own: Mapping[str, Any]
+    questions: Sequence[Mapping[str, Any]] | None = None
+    """What people were asked about it, as `tables.ASKED` has it; None in a list of captions."""
 
 
 def batches(
@@ -53,6 +55,7 @@ def batches(
             column: text_column("image", [base + image.file for image in some], numbers, damage),
             "text": pa.array([captions[0] if captions else None for captions in clean], pa.string()),
             "texts": pa.array(clean, pa.list_(pa.string())),
+            "questions": pa.array([image.questions for image in some], CONTENT.field("questions").type),
         }
         own = own_columns(schema, columns, [image.own for image in some], numbers, damage)
         yield Batch(content(len(some), **arrays), own, numbers)

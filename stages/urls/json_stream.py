@@ -124,6 +124,23 @@ class JsonStream:
                 self._at += 1
         raise UserError(f"{self._place} has no key {key!r}; {hint}")
 
+    def value_of(self, key: str) -> Any:
+        """Read the value under a key of an object; None where there is none. What comes before it is skipped.
+
+        Raises:
+            BrokenFileError: the text is broken.
+        """
+        self._expect("{")
+        while self.peek() not in ("}", ""):
+            name = self.value()
+            self._expect(":")
+            if name == key:
+                return self.value()
+            self._skip()
+            if self.peek() == ",":
+                self._at += 1
+        return None
+
     def _value(self) -> Any:
         """Read one value whole; raises what the decoder raises."""
         self.peek()

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.io.json_text import to_json
 from stages.keys import ROW_DIGITS
 
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -59,11 +60,16 @@ def row_hashes(content: pa.RecordBatch) -> NDArray[np.uint64]:
     """Sixty-four bits of the address and the text of every row.
 
     Args:
-        content: with the columns url, text, texts and file. The address is the url, or where there is none, the file;
-            the text is all human captions, or where there are none, the web text.
+        content: with the columns url, text, texts, file and questions. The address is the url, or where there is none,
+            the file; the text is all human captions, or where there are none, the web text; and all questions with
+            their answers.
     """
-    columns = zip(*(content.column(name).to_pylist() for name in ("url", "file", "text", "texts")), strict=True)
-    hashes = (_hash(url or file or "", [text or ""] if texts is None else texts) for url, file, text, texts in columns)
+    names = ("url", "file", "text", "texts", "questions")
+    columns = zip(*(content.column(name).to_pylist() for name in names), strict=True)
+    hashes = (
+        _hash(url or file or "", [*([text or ""] if texts is None else texts), *map(to_json, questions or ())])
+        for url, file, text, texts, questions in columns
+    )
     return np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
 
 

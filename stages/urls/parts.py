@@ -20,7 +20,7 @@ from stages.urls.files import Files, filesystem
 from stages.urls.find import AT_ONCE, find
 from stages.urls.keys import file_id
 from stages.urls.settings import SourceSettings
-from stages.urls.spec import SbuSource, WebDatasetSource, fixed_folder
+from stages.urls.spec import SbuSource, VqaSource, WebDatasetSource, fixed_folder
 
 TABLE = ".parquet"
 UNREADABLE = "unreadable"
@@ -130,6 +130,8 @@ def _grouped(name: str, source: SourceSettings, found: list[str]) -> list[Files]
         return _with_tables(found)
     if isinstance(source, SbuSource):
         return [_with_captions(name, file) for file in found]
+    if isinstance(source, VqaSource):
+        return _with_annotations(name, source, found)
     return [(file,) for file in found]
 
 
@@ -206,3 +208,31 @@ def _with_captions(name: str, file: str) -> Files:
     if not find(captions, None):
         raise UserError(f"source {name}: {file} has no {PurePosixPath(captions).name} beside it; put it there")
     return (file, captions)
+
+
+def _with_annotations(name: str, source: VqaSource, found: list[str]) -> list[Files]:
+    """Put each file of questions together with that of their answers; a list that holds both is a part of its own.
+
+    Raises:
+        UserError: there is no such file, and the questions are to be learnt from.
+    """
+    partners = {file: partner for file in found if (partner := _annotations_of(file)) != file}
+    parts: list[Files] = []
+    for file in found:
+        if file in partners.values():
+            continue
+        if file not in partners or (not find(partners[file], None) and source.use == "measure"):
+            parts.append((file,))
+        elif find(partners[file], None):
+            parts.append((file, partners[file]))
+        else:
+            partner = PurePosixPath(partners[file]).name
+            raise UserError(f"source {name}: {file} has no {partner} beside it, which has the answers; put it there")
+    return parts
+
+
+def _annotations_of(file: str) -> str:
+    """How VQA calls the annotations that go with a file of questions; that file itself where it is called otherwise."""
+    base = PurePosixPath(file).name
+    partner = base.replace("OpenEnded_", "").replace("questions", "annotations") if "questions" in base else base
+    return f"{file.removesuffix(base)}{partner}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.urls import coco, conceptual, csv_file, json_list, jsonl, nocaps, parquet, sbu, vg, webdataset
+from stages.urls import coco, conceptual, csv_file, json_list, jsonl, nocaps, parquet, sbu, vg, vg_qa, vqa, webdataset
 from stages.urls.batch import Batch, Reader
 from stages.urls.damage import Damage
 from stages.urls.files import Files
@@ -26,6 +26,8 @@ READERS: dict[str, Reader] = {
     "coco": coco.READER,
     "nocaps": nocaps.READER,
     "vg": vg.READER,
+    "vqa": vqa.READER,
+    "vg_qa": vg_qa.READER,
     "webdataset": webdataset.READER,
 }
 

@@ -5,7 +5,7 @@ A source is a list of images with texts. Column names are matched as DuckDB does
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -42,7 +42,7 @@ class SourceSettings(Settings):
     """A file, a glob or a list of them: paths relative to the working folder, or any fsspec URL (`s3://`, `https://`)."""
     where: str | None = None
     """A DuckDB condition over the source's own columns; the rows where it is false or null are left out."""
-    use: Use | None = None
+    use: Literal["web", "pairs", "both", "measure"] | None = None
     """What the rows are for (`stages.contract.ports`); None: `pairs` where people wrote the texts, else `web`."""
     keep: tuple[str, ...] = ()
     """Own columns of the source that the URL table carries along under the names written here; one that is called like
@@ -133,3 +133,15 @@ class HumanSource(SourceSettings):
     def identity(self) -> dict[str, Any]:
         """As for every source; a web address of the images counts, for it becomes part of the `url` column."""
         return super().identity() | {"images": self.images if is_web(self.images) else None}
+
+
+class QuestionSource(HumanSource):
+    """Questions about images that lie in a folder or under a web address, with people's answers."""
+
+    use: Literal["questions", "measure"] | None = None  # type: ignore[assignment]  # not those of captions
+    """What they are for: learnt from, or measured on; None: `questions`."""
+
+    @property
+    def used(self) -> Use:
+        """What the rows are for."""
+        return "measure_questions" if self.use == "measure" else "questions"

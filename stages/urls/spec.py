@@ -1,7 +1,7 @@
 """What a manifest's `sources:` may be, and the stage that cuts them into URL shards of a fixed size.
 
 The *web* formats name an image by its URL and give one noisy text; the *human* formats (COCO, NoCaps, Visual Genome)
-give one row per image with all its captions.
+give one row per image with all its captions, or (VQA) all questions about it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from stages.contract import Recipe, RunOptions, StageSpec
 from stages.io import tars
-from stages.urls.settings import HumanSource, NamedColumns, SourceSettings, is_web, packed_or_not
+from stages.urls.settings import HumanSource, NamedColumns, QuestionSource, SourceSettings, is_web, packed_or_not
 
 
 class ParquetSource(NamedColumns):
@@ -223,6 +223,28 @@ class VgSource(HumanSource):
     format: Literal["vg"]
 
 
+class VqaSource(QuestionSource):
+    """VQAv2 as released: `v2_OpenEnded_mscoco_train2014_questions.json` and the like, about COCO's images.
+
+    `path` names the files of questions; that of the annotations, `v2_mscoco_train2014_annotations.json`, is looked for
+    beside each, and may be absent only of what is measured on. Or a list of {question, answer, image, dataset} as BLIP
+    and LAVIS have it (`vqa_train.json`). An answer of an annotator counts as his share of the question's.
+    Own columns: `image_id`; of the list `image`.
+    """
+
+    format: Literal["vqa"]
+
+
+class VgQaSource(QuestionSource):
+    """Questions of Visual Genome: `question_answers.json` as released, or BLIP's list of them, `vg_qa.json`.
+
+    Images are looked for as for `vg`. The one answer of a question counts 0.2, as in BLIP.
+    Own columns: `image_id`; of the list `image`.
+    """
+
+    format: Literal["vg_qa"]
+
+
 Source = Annotated[
     LaionSource
     | ParquetSource
@@ -235,6 +257,8 @@ Source = Annotated[
     | CocoSource
     | NocapsSource
     | VgSource
+    | VqaSource
+    | VgQaSource
     | WebDatasetSource,
     Field(discriminator="format"),
 ]
@@ -254,7 +278,7 @@ class UrlsRun(RunOptions):
 
 SPEC = StageSpec(
     name="urls",
-    version=3,
+    version=4,
     reads={},
     writes="urls",
     recipe=UrlsRecipe,

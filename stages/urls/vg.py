@@ -16,7 +16,7 @@ from stages.urls.batch import Batch, Reader
 from stages.urls.damage import Damage
 from stages.urls.files import Files, filesystem
 from stages.urls.human import Image, batches, captions, elements, first_element, has, pairs_by_image
-from stages.urls.settings import is_web
+from stages.urls.settings import HumanSource, is_web
 from stages.urls.spec import VgSource
 
 FOLDERS = ("", "VG_100K", "VG_100K_2")
@@ -32,28 +32,35 @@ def schema(source: VgSource, files: Files) -> pa.Schema:
     """
     if "regions" not in (first_element(files) or {}):
         return PAIRS
+    check_searchable(source, files)
+    return REGIONS
+
+
+def check_searchable(source: HumanSource, files: Files) -> None:
+    """See that images can be looked for.
+
+    Raises:
+        UserError: `images` is a web address.
+    """
     if is_web(source.images):
         raise UserError(
             f"{files[0]} names no folders, and {source.images} cannot be searched; set `images` to a folder"
         )
-    return REGIONS
 
 
 def read(source: VgSource, files: Files, columns: Sequence[str], damage: Damage) -> Iterator[Batch]:
     """Yield one row per image."""
     own = schema(source, files)
-    places = {} if is_web(source.images) else _places(source.images)
-    images = _regions(files[0], places, damage) if own is REGIONS else _pairs(files[0], places, damage)
+    found = places_of(source)
+    images = _regions(files[0], found, damage) if own is REGIONS else _pairs(files[0], found, damage)
     yield from batches(source, images, own, columns, damage)
 
 
 def _regions(path: str, places: Mapping[str, str], damage: Damage) -> Iterator[Image]:
     for number, entry in elements(path, damage):
         if has(entry, number, damage, id=int, regions=list):
-            name = f"{entry['id']}.jpg"
             texts = captions(entry["regions"], number, damage, "phrase")
-            # An image that is in no folder keeps its row; the download stage gives it the status missing_file.
-            yield Image(number, places.get(name, f"VG_100K/{name}"), texts, {"image_id": entry["id"]})
+            yield Image(number, place_of(entry["id"], places), texts, {"image_id": entry["id"]})
 
 
 def _pairs(path: str, places: Mapping[str, str], damage: Damage) -> Iterator[Image]:
@@ -62,9 +69,17 @@ def _pairs(path: str, places: Mapping[str, str], damage: Damage) -> Iterator[Ima
         yield Image(number, places.get(PurePosixPath(image).name, image), entry["caption"], {"image": image})
 
 
-def _places(root: str) -> dict[str, str]:
-    """Return where every image lies below the root, by its name: three listings of 108,000 names in all."""
-    files, inner = filesystem(root)
+def place_of(image: int, places: Mapping[str, str]) -> str:
+    """Where an image lies; one that is in no folder keeps its row, and the download stage says `missing_file` of it."""
+    name = f"{image}.jpg"
+    return places.get(name, f"VG_100K/{name}")
+
+
+def places_of(source: HumanSource) -> dict[str, str]:
+    """Where every image lies below the folder of the images, by its name: three listings of 108,000 names in all."""
+    if is_web(source.images):
+        return {}
+    files, inner = filesystem(source.images)
     folders = {folder: f"{inner.rstrip('/')}/{folder}".rstrip("/") for folder in FOLDERS}
     return {
         name: f"{folder}/{name}".lstrip("/")

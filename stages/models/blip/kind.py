@@ -12,10 +12,11 @@ _MATCHER: Final[dict[Role, str]] = {
     "ranker": "stages.models.blip.itm:load_itm",
     "retriever": "stages.models.blip.itc:load_retriever",
 }
+_ANSWERER: Final[dict[Role, str]] = {"answerer": "stages.models.blip.answering:load_answerer"}
 _CLASSES: Final[dict[str, tuple[str, dict[Role, str]]]] = {
     "BlipForConditionalGeneration": ("a BLIP captioner", _CAPTIONER),
     "BlipForImageTextRetrieval": ("a BLIP matching model", _MATCHER),
-    "BlipForQuestionAnswering": ("a BLIP model that answers questions", {}),
+    "BlipForQuestionAnswering": ("a BLIP model that answers questions", _ANSWERER),
 }
 
 

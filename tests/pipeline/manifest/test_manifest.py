@@ -63,8 +63,8 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, caption, rank, filter, select, med, finetune, pretrain, evaluate, predict, evaluate_captions, "
-        "rounds",
+        "annotate, questions, caption, rank, filter, select, med, finetune, pretrain, evaluate, predict, "
+        "evaluate_captions, answer, evaluate_answers, rounds",
     ),
     "a section with a name of its own that says no stage": (
         GOOD + "second: {model: x, top_p: 0.5}\n",
@@ -74,8 +74,8 @@ WRONG = {
     "a section of no stage": (
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
-        "'caption', 'rank', 'filter', 'select', 'med', 'finetune', 'pretrain', 'evaluate', 'predict' or "
-        "'evaluate_captions'",
+        "'questions', 'caption', 'rank', 'filter', 'select', 'med', 'finetune', 'pretrain', 'evaluate', 'predict', "
+        "'evaluate_captions', 'answer' or 'evaluate_answers'",
     ),
     "a section called like what is none": (
         GOOD + "removed: {stage: caption, model: x}\n",
@@ -204,7 +204,7 @@ WRONG = {
     "an unknown format": (
         change("format: laion", "format: lion"),
         "4: sources.web.format: 'lion' is no format; must be one of 'laion', 'parquet', 'csv', 'jsonl', 'json', "
-        "'cc3m', 'cc12m', 'sbu', 'coco', 'nocaps', 'vg', 'webdataset'",
+        "'cc3m', 'cc12m', 'sbu', 'coco', 'nocaps', 'vg', 'vqa', 'vg_qa', 'webdataset'",
     ),
     "no format": (
         change("    format: laion\n", ""),

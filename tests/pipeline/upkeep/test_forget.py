@@ -117,7 +117,16 @@ def test_a_url_leaves_every_table_and_tar_and_nothing_else_changes(folder, web, 
             assert [row for row in now if row["key"] != key] == kept
     urls = [row for table in tables("urls") for row in table if row["key"] == key]
     assert urls == [
-        {"key": key, "source": "web", "url": web.url("/2"), "text": None, "texts": None, "file": None, "ALT": None}
+        {
+            "key": key,
+            "source": "web",
+            "url": web.url("/2"),
+            "text": None,
+            "texts": None,
+            "file": None,
+            "questions": None,
+            "ALT": None,
+        }
     ]
     images = [row for table in tables("download") for row in table if row["key"] == key]
     assert [(row["status"], row["member"], row["width"]) for row in images] == [("removed", None, None)] * 2

@@ -33,7 +33,7 @@ CAN: dict[str, tuple[str, set[Role]]] = {
     "captioner": ("a BLIP captioner", {"captioner"}),
     "itm": ("a BLIP matching model", {"ranker", "filter", "retriever"}),
     "blip": ("a BLIP model", {"captioner", "ranker", "filter", "retriever"}),
-    "vqa": ("a BLIP model that answers questions", set()),
+    "vqa": ("a BLIP model that answers questions", {"answerer"}),
     "blip2-itm": ("a BLIP-2 matching model", {"ranker", "filter", "retriever"}),
     "blip2-opt": ("a BLIP-2 captioner", set()),
     "clip": ("transformers' CLIP", {"ranker", "encoder"}),

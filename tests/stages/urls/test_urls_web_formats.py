@@ -47,6 +47,7 @@ def test_laion(tmp_path: Path, read: Any) -> None:
         "text": ["one", ODD, "three", None],
         "texts": [None] * 4,
         "file": [None] * 4,
+        "questions": [None] * 4,
     }
 
 

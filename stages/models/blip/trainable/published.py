@@ -35,8 +35,13 @@ def text_config(description: Description) -> TextConfig:
     )
 
 
-def describe_trained(config: BlipConfig) -> Description:
-    """What a trained model is, for those who write it down."""
+def describe_trained(config: BlipConfig, source_width: int | None = None) -> Description:
+    """What a trained model is, for those who write it down.
+
+    Args:
+        config: its sizes.
+        source_width: of what its decoder looks at; None for images.
+    """
     vision, text = config.vision, config.text
     tower = ImageTower(
         width=vision.width,
@@ -54,7 +59,7 @@ def describe_trained(config: BlipConfig) -> Description:
         inner=text.feed_forward,
         vocabulary=text.vocabulary,
         positions=text.positions,
-        source_width=vision.width,
+        source_width=source_width or vision.width,
         dropout=text.dropout,
     )
     return Description(tower, stack, config.projection)

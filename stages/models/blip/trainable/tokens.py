@@ -46,9 +46,10 @@ class BlipTokens:
         """The number of [ENC]."""
         return self._number(LOOK)
 
-    def __call__(self, captions: Sequence[str]) -> Texts:
-        """[CLS] words [SEP], on the CPU; a longer caption loses its last words."""
-        return Texts.of(self.tokenizer(list(captions), truncation=True, max_length=self._length)["input_ids"])
+    def __call__(self, captions: Sequence[str], length: int | None = None) -> Texts:
+        """[CLS] words [SEP], on the CPU; a text of more than `length` tokens loses its last words."""
+        length = length or self._length
+        return Texts.of(self.tokenizer(list(captions), truncation=True, max_length=length)["input_ids"])
 
     def count(self, prompt: str) -> int:
         """Tokens of a prompt, with [CLS] and without [SEP]."""

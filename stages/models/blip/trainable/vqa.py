@@ -66,14 +66,22 @@ class Vqa(nn.Module):
 
     def ask(self, images: Tensor, questions: Texts) -> Seen:
         """What questions about images show to the decoder."""
+        return self.text_decoder.bert.look_at_texts(self.read(images, questions), questions.lengths)
+
+    def read(self, images: Tensor, questions: Texts) -> Tensor:
+        """What the encoder makes of questions about images, (tokens, width)."""
         embeds = images if images.ndim == 3 else self.visual_encoder(images)
         look = Look(self.text_encoder.look(embeds), [1] * len(questions.lengths))
-        rows = self.text_encoder(questions.begin_with(self.look), [look])
-        return self.text_decoder.bert.look_at_texts(rows, questions.lengths)
+        rows: Tensor = self.text_encoder(questions.begin_with(self.look), [look])
+        return rows
+
+    def rank_answers(self, images: Tensor, questions: Texts, answers: Texts, most: int) -> Tensor:
+        """The likeliest of a list of answers for each question, (questions,), int64; see `likeliest`."""
+        return self.likeliest(images, questions, answers, most)[0]
 
     @torch.no_grad()
-    def rank_answers(self, images: Tensor, questions: Texts, answers: Texts, most: int) -> Tensor:
-        """The likeliest of a list of answers for each question, (questions,), int64.
+    def likeliest(self, images: Tensor, questions: Texts, answers: Texts, most: int) -> tuple[Tensor, Tensor]:
+        """The likeliest of a list of answers for each question, (questions,), int64, and its loss, (questions,).
 
         As in the original those answers whose first token is likeliest are scored whole, by the loss that training
         takes, label smoothing included.
@@ -88,8 +96,8 @@ class Vqa(nn.Module):
         candidates: Sequence[Sequence[int]] = self._likely_starts(asked, number, answers, most).tolist()
         texts = answers.pick([answer for few in candidates for answer in few])
         said = self.text_decoder(texts, [Look(asked, [len(few) for few in candidates])])
-        best = said.of_texts(len(texts.lengths)).view(number, -1).argmin(dim=1)
-        return torch.tensor(candidates, device=best.device).gather(1, best[:, None])[:, 0]
+        losses, best = said.of_texts(len(texts.lengths)).view(number, -1).min(dim=1)
+        return torch.tensor(candidates, device=best.device).gather(1, best[:, None])[:, 0], losses
 
     def _likely_starts(self, asked: Seen, number: int, answers: Texts, most: int) -> Tensor:
         """The answers whose first token is likeliest, (questions, at most `most`), int64."""
