@@ -58,6 +58,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/compute.py --size base --dtype float32
 	$(BIN)/python tests/benchmarks/compute.py --size base --dtype bfloat16 --images 2
 	$(BIN)/python tests/benchmarks/qformer.py --batch 4
+	$(BIN)/python tests/benchmarks/med.py --batch 4
 	$(BIN)/capfilt run manifests/quickstart.yaml
 	$(BIN)/python tests/benchmarks/ablation.py
 

@@ -20,7 +20,7 @@ class Ragged:
         self._groups = len(sizes)
         self.longest = max(sizes, default=0)
         counts = torch.tensor(sizes, dtype=torch.int64)
-        group = torch.repeat_interleave(torch.arange(self._groups), counts)
+        group = torch.repeat_interleave(torch.arange(self._groups), counts, output_size=sum(sizes))
         self.place = (torch.arange(len(group)) - (counts.cumsum(0) - counts)[group]).to(device)
         """The place of every row within its group, (rows,), int64."""
         self._slot = group.to(device) * self.longest + self.place

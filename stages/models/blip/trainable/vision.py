@@ -106,8 +106,10 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
         self.pos_embed = nn.Parameter(torch.empty(1, config.patches + 1, config.width))
         self.patch_embed = Patches(config.width, config.patch)
-        rates = torch.linspace(0, config.drop_path, config.layers, dtype=torch.float64).tolist()
-        self.blocks: Any = nn.ModuleList(Block(config, rate) for rate in rates)
+        between = max(1, config.layers - 1)
+        self.blocks: Any = nn.ModuleList(
+            Block(config, config.drop_path * number / between) for number in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         self._initialise()
 
