@@ -100,7 +100,7 @@ class FinetuneRun(CachingRun):
 
 SPEC = StageSpec(
     name="finetune",
-    version=1,
+    version=2,
     reads={
         "images": Port("images"),
         "captions": Port("captions", many=True),
