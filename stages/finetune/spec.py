@@ -128,7 +128,7 @@ def check(recipe: FinetuneRecipe, wired: Mapping[str, Wired]) -> Problems:
 
 SPEC = StageSpec(
     name="finetune",
-    version=1,
+    version=2,
     reads={
         "images": Port("images"),
         "captions": Port("captions", many=True, optional=True),

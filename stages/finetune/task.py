@@ -64,7 +64,7 @@ class FinetuneTask:
         """AdamW that decays all that is trained, as BLIP does."""
         recipe = self._recipe
         trained = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
-        return AdamW(trained, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay)
+        return AdamW(trained, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
 
     def rate(self, step: int) -> float:
         """Along a cosine, epoch by epoch."""

@@ -132,7 +132,7 @@ class MedRun(CachingRun):
 
 SPEC = StageSpec(
     name="med",
-    version=1,
+    version=2,
     reads={
         "images": Port("images"),
         "captions": Port("captions", many=True),

@@ -60,7 +60,7 @@ class MedTask:
         """AdamW that decays all that is trained, as BLIP does."""
         recipe = self._recipe
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return AdamW(trained, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay)
+        return AdamW(trained, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
 
     def rate(self, step: int) -> float:
         """Less with every epoch."""

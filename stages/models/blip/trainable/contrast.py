@@ -125,8 +125,7 @@ class Contrast(nn.Module):
         """Move the slow copies, then embed with them."""
         for name in FOLLOWING:
             slow, fast = (list[Tensor](self.get_submodule(each).parameters()) for each in (f"{name}_m", name))
-            torch._foreach_mul_(slow, self.momentum)
-            torch._foreach_add_(slow, fast, alpha=1.0 - self.momentum)
+            torch._foreach_lerp_(slow, fast, 1.0 - self.momentum)
         first = images[:, 0] if images.ndim == 3 else self.visual_encoder_m.first(images)
         return Slow(unit(self.vision_proj_m(first)), unit(self.text_proj_m(self.text_encoder_m(texts, first=True))))
 
