@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def execute(
     recipe = StubRecipe(faults=dict.fromkeys(names[free:], "wait"), folder=str(folder))
     graph = make_graph({"a": [shards]}, RunOptions(cpus=0.1), ("urls", "caption"), caption=recipe)
     captions = graph.nodes["caption/a"]
-    graph.nodes["caption/a"] = type(captions)(**{**vars(captions), "run": run})
+    graph.nodes["caption/a"] = replace(captions, run=run)
     execution = make_execution(graph, Store.open(str(folder / "out")))
     events: list[Event] = []
 

@@ -344,7 +344,7 @@ def test_another_image_size_changes_the_positions_alone(
 
 
 def test_a_file_has_no_revision(saved: Callable[[str], tuple[Path, Path]]):
-    with pytest.raises(UserError, match=r"captioner\.revision: '.*' is a local file, which has no revisions"):
+    with pytest.raises(UserError, match=r"captioner\.init_revision: '.*' is a local file, which has no revisions"):
         read_blip(str(saved("captioning")[0]), "main", KEY)
 
 
