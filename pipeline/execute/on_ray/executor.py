@@ -115,9 +115,9 @@ class RayRun:
 
     def _begin(self, pool: Pool, worker: Worker, task: Task) -> None:
         pool.idle.remove(worker)
-        self._tell(Event("started", task.node, task.shard))
         reference = worker.actor.work.remote(task.node, task.shard)
         self._staff.calls[reference] = Call("work", pool, worker, task, time.monotonic() + pool.run.deadline)
+        self._tell(Event("started", task.node, task.shard))
 
     def _collect(self) -> None:
         """Wait for results."""
