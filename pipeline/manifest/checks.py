@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import Wiring, wire
 from pipeline.manifest.errors import Problem
-from stages.contract import ASKED, FROM, MEASURED, Use, Wired, model_fields, models_from, path_of
+from stages.contract import ASKED, FROM, MEASURED, Use, Wired, model_fields, models_from
 from stages.errors import UserError
 from stages.kinds import KINDS
 from stages.models import families
@@ -85,9 +84,6 @@ def _of_models(step: Step) -> Iterator[Problem]:
             except UserError as error:
                 key, _, words = str(error).partition(": ")
                 yield Problem((*step.place, key.rpartition(".")[2]), words)
-        elif path_of(named[field]) is None and Path(named[field]).exists():
-            words = f"'{named[field]}' is a name and no path; for what lies here, write ./{named[field]}"
-            yield Problem((*step.place, field), words)
 
 
 def _of_reads(step: Step, steps: Sequence[Step]) -> Iterator[Problem]:

@@ -29,14 +29,23 @@ class ModelField:
     """Whether the name may be one of the hub; else it may be that of a file in the folder that `model` names."""
 
 
+_MARKS: Final = ("*config.json", "tokenizer.json", "vocab.txt", "*.safetensors", "*.bin", "*.pt", "*.pth")
+"""Files of which a model's folder has one at least."""
+
+
 def path_of(name: str) -> Path | None:
     """The path that a model's name is: one with a separator, or that begins with `.` or `~`.
 
+    So is a plain word where a file, or a folder with a model in it, is called so in the working folder; another folder
+    that happens to be called like a tag (`openai`) is none.
+
     Returns:
-        None for any other name, whatever is called so in the working folder. `org/name` is a path where such a folder
-        is there, and else one of the hub's names.
+        None for any other name. `org/name` is a path where such a folder is there, and else one of the hub's names.
     """
-    return Path(os.path.expanduser(name)) if "/" in name or name.startswith((".", "~")) else None  # noqa: PTH111
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - a name may be anything
+    if "/" in name or name.startswith((".", "~")) or path.is_file():
+        return path
+    return path if path.is_dir() and any(next(path.glob(mark), None) for mark in _MARKS) else None
 
 
 def _reference(value: Any) -> Any:

@@ -84,8 +84,7 @@ def find_source(name: str, revision: str | None, key: str) -> Source:
         raise UserError(f"{key}: names no model; give a local folder or a hub name such as 'org/name'")
     path = path_of(name)
     if path is None:
-        here = f"; for what lies here, write ./{name}" if Path(name).exists() else ""
-        raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'{here}")
+        raise UserError(f"{key}: no folder '{name}' here; give a local folder or a hub name such as 'org/name'")
     if path.is_dir():
         _refuse_revision(name, revision, key, "folder")
         return Source(key, str(path), None, is_folder=True)
