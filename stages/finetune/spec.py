@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from stages.contract import MEASURED, Count, Dtype, ModelRef, OptionalModelRef, Port, Problems, StageSpec, Use, Wired
-from stages.training.settings import CachingRun, Rate, Share, TrainingRecipe, check_sources
+from stages.training.settings import BlipRun, Rate, Share, TrainingRecipe, check_sources
 
 Task = Literal["captioning", "retrieval", "vqa"]
 
@@ -101,12 +101,8 @@ class FinetuneRecipe(TrainingRecipe):
         return self
 
 
-class FinetuneRun(CachingRun):
-    """Where and how fast it is trained. Each of the workers takes its part of every batch."""
-
-    recomputed_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
-    """How many of the image tower's last blocks compute their activations a second time rather than keep them: less
-    memory, the same numbers."""
+class FinetuneRun(BlipRun):
+    """Where and how fast it is fine-tuned."""
 
 
 LEARNT: Final[frozenset[Use]] = frozenset({"pairs", "both"})

@@ -6,18 +6,17 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch import Tensor
 
 from stages.finetune.build import Built
 from stages.finetune.measure import caption_loss
 from stages.finetune.spec import FinetuneRecipe
 from stages.models.blip.trainable.both import BothBatch, CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning, CaptioningBatch
-from stages.models.blip.trainable.contrast import Contrast
 from stages.models.blip.trainable.losses import alpha_at
 from stages.models.blip.trainable.retrieval import Retrieval, RetrievalBatch
 from stages.models.blip.trainable.texts import Texts
+from stages.training.blip_task import BlipTask
 from stages.training.feed import Drawn
 from stages.training.holdout import HeldOut, retrieval
 from stages.training.pairs import Pairs, negatives
@@ -38,33 +37,17 @@ class Prepared(NamedTuple):
     uniforms: Tensor
 
 
-class FinetuneTask:
+class FinetuneTask(BlipTask):
     """A BLIP for a task, its pairs and its losses; see `stages.training.task.Task`."""
 
     def __init__(
         self, recipe: FinetuneRecipe, built: Built, pairs: Pairs, held_out: HeldOut | None, device: torch.device
     ) -> None:
-        self.key = "finetune"
-        self.dtype = recipe.dtype
-        self.seed = recipe.seed
-        self.batch_size = recipe.batch_size
-        self.accumulate = recipe.accumulate
+        super().__init__("finetune", recipe, built.model, pairs, device)
+        self.evaluate_every: int | None = recipe.evaluate_every or self._epoch_steps
         self.measures = held_out is not None
         self.built = built
-        self.objective: nn.Module = built.model
-        self._recipe = recipe
-        self._pairs = pairs
         self._held_out = held_out
-        self._device = device
-        self._epoch_steps = pairs.feed.epoch_steps
-        self.steps = recipe.epochs * self._epoch_steps
-        self.evaluate_every: int | None = recipe.evaluate_every or self._epoch_steps
-
-    def make_optimiser(self) -> Optimizer:
-        """AdamW that decays all that is trained, as BLIP does."""
-        recipe = self._recipe
-        trained = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
-        return AdamW(trained, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
 
     def rate(self, step: int) -> float:
         """Along a cosine, epoch by epoch."""
@@ -79,19 +62,7 @@ class FinetuneTask:
 
     def is_fed(self, batch: Any) -> Tensor:
         """Whether all features of a frozen tower are finite."""
-        pairs = batch.pairs if isinstance(batch, BothBatch) else batch
-        found: Tensor = pairs.images.isfinite().all()
-        return found
-
-    def told(self, step: int) -> Row:
-        """The epochs that the step's first image belongs to, and the temperature where there is one."""
-        epochs = self._pairs.feed.mixture.epochs((step - 1) * self.batch_size)
-        model = self.built.model
-        temperature = {"temperature": model.temp.item()} if isinstance(model, Contrast) else {}
-        return {**temperature, **{f"epoch_{name}": epoch for name, epoch in epochs.items()}}
-
-    def settle(self) -> None:
-        """Nothing: the temperature is clamped where it is used."""
+        return super().is_fed(batch.pairs if isinstance(batch, BothBatch) else batch)
 
     def measure(self, step: int) -> Row:  # noqa: ARG002 - the same after every step
         """What the images that are kept back say of the model, and the `score` by which the best one is kept.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, MEASURED, Count, Dtype, OptionalModelRef, Port, StageSpec
-from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
+from stages.training.settings import BlipRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
 Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -122,12 +122,8 @@ class MedRecipe(TrainingRecipe):
         return self
 
 
-class MedRun(CachingRun):
-    """Where and how fast BLIP is trained. Each of the workers takes its part of every batch."""
-
-    recomputed_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
-    """How many of the image tower's last blocks compute their activations a second time rather than keep them: less
-    memory, the same numbers."""
+class MedRun(BlipRun):
+    """Where and how fast BLIP is pretrained."""
 
 
 SPEC = StageSpec(
