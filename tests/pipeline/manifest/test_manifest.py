@@ -427,8 +427,12 @@ WRONG = {
         "31: pretrain.mixture: has no share for web, people; give each of web, people its share",
     ),
     "a share of nothing": (
-        MIXED.replace("people: 1", "people: 0"),
-        "31: pretrain.mixture.people: found 0; must be at least 1e-09",
+        MIXED.replace("people: 1", "people: -1"),
+        "31: pretrain.mixture.people: found -1; must be at least 0",
+    ),
+    "a mixture of nothing": (
+        MIXED.replace("web: 2, people: 1", "web: 0, people: 0"),
+        "28: pretrain: mixture has 0 for every source, so that there is nothing to learn from; give one a share",
     ),
     "a measurement of nothing": (
         MIXED.replace("mixture: {web: 2, people: 1}", "holdout: 0\n  evaluate_every: 5"),
