@@ -503,6 +503,17 @@ def test_a_web_source_needs_no_captioner(tmp_path):
     assert [step.name for step in load_manifest(path).steps][-3:] == ["rank", "filter", "select"]
 
 
+def test_where_nothing_judges_the_webs_texts_a_training_takes_them_as_they_are(tmp_path):
+    path, start = tmp_path / "m.yaml", "output: out\nsources:\n" + EVALUATED_WEB + "med: {tokenizer: google/bert}\n"
+    path.write_text(start)
+    assert [step.name for step in load_manifest(path).steps] == ["urls", "download", "annotate", "med"]
+    path.write_text(start.replace("med:", "filter: {model: some/filter}\nselect: {k: null}\nmed:"))
+    assert [step.name for step in load_manifest(path).steps][-3:] == ["filter", "select", "med"]
+    path.write_text(start + "pretrain: {model: some/tower, tokenizer: google/bert}\n")
+    with pytest.raises(UserError, match="select: found 2, but there is no 'rank' section above"):
+        load_manifest(path)
+
+
 def test_nothing_under_a_name_is_no_section(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text(change("caption:", "hash:\ncaption:"))
