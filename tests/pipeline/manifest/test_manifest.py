@@ -15,6 +15,7 @@ from stages.errors import UserError
 from stages.registry import STAGES
 
 MANIFESTS = sorted(Path("manifests").glob("*.yaml"))
+WITHOUT_ROUNDS = [path for path in MANIFESTS if "rounds" not in yaml.safe_load(path.read_text())]
 
 GOOD = """\
 output: out
@@ -602,10 +603,10 @@ def test_our_own_manifests_are_right(path):
 
 
 def test_there_is_a_manifest_for_every_published_list():
-    assert {path.stem for path in MANIFESTS} >= {"quickstart", "laion", "cc3m", "cc12m", "sbu", "blip2"}
+    assert {path.stem for path in MANIFESTS} >= {"quickstart", "laion", "cc3m", "cc12m", "sbu", "blip", "blip2"}
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITHOUT_ROUNDS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     "more", [{}, {"hash": {}, "dedup": {"near": 2}, "zero_filter": {"stage": "filter", "model": "x"}}]
 )
