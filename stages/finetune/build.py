@@ -11,16 +11,17 @@ import torch
 from stages.errors import UserError
 from stages.finetune.spec import FinetuneRecipe, FinetuneRun
 from stages.models.blip.names import State
-from stages.models.blip.reading import BlipCheckpoint, read_blip
+from stages.models.blip.reading import read_blip
 from stages.models.blip.trainable.both import CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning
 from stages.models.blip.trainable.config import BlipConfig
 from stages.models.blip.trainable.loading import load
 from stages.models.blip.trainable.published import text_config, vision_config
 from stages.models.blip.trainable.retrieval import Retrieval
-from stages.models.blip.trainable.tokens import BERT, BlipTokens
+from stages.models.blip.trainable.tokens import BlipTokens
 from stages.models.blip.trainable.vqa import Vqa
 from stages.training.order import mix
+from stages.training.tokens import read_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def build(recipe: FinetuneRecipe, run: FinetuneRun) -> Built:
         UserError: what it is to begin with is missing, broken or of another shape.
     """
     before = read_blip(recipe.init, recipe.init_revision, f"{KEY}.init")
-    tokens = _tokens(recipe, before)
+    tokens = read_tokens(KEY, recipe, before)
     vision, text = vision_config(before.description), text_config(before.description)
     size = recipe.image_size or vision.image_size
     if size % vision.patch:
@@ -91,11 +92,3 @@ def _model(recipe: FinetuneRecipe, config: BlipConfig, prompt: int) -> Model:
     if recipe.task == ("retrieval",):
         return Retrieval(config, across_workers=across)
     return CaptioningRetrieval(config, prompt, across_workers=across)
-
-
-def _tokens(recipe: FinetuneRecipe, before: BlipCheckpoint) -> BlipTokens:
-    if recipe.tokenizer is not None:
-        return BlipTokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens, f"{KEY}.tokenizer")
-    place = before.tokenizer or BERT
-    revision = recipe.init_revision if before.tokenizer else None
-    return BlipTokens(place, revision, recipe.max_text_tokens, f"{KEY}.init")

@@ -16,10 +16,11 @@ from stages.models.blip.trainable.initialise import initialise
 from stages.models.blip.trainable.loading import load
 from stages.models.blip.trainable.pretraining import LossWeights, Pretraining
 from stages.models.blip.trainable.published import text_config, vision_config
-from stages.models.blip.trainable.tokens import BERT, BlipTokens
+from stages.models.blip.trainable.tokens import BlipTokens
 from stages.models.blip.trainable.towers import Tower, read_tower
 from stages.models.family import ModelName
 from stages.training.order import mix
+from stages.training.tokens import read_tokens
 
 KEY = "med"
 
@@ -42,7 +43,8 @@ def build(recipe: MedRecipe, run: MedRun) -> Built:
         UserError: something that it is to begin with is missing, broken or of another shape.
     """
     before = None if recipe.init is None else read_blip(recipe.init, recipe.init_revision, f"{KEY}.init")
-    tokens = _tokens(recipe, before)
+    named = None if recipe.text is None else (recipe.text, recipe.text_revision)
+    tokens = read_tokens(KEY, recipe, before, named)
     tower, bert = _tower(recipe), _bert(recipe)
     vision, text = _vision(recipe, before, tower), _text(recipe, before, bert)
     config = BlipConfig(
@@ -68,16 +70,6 @@ def _fill(
     if before is not None:
         return load(model, before.state, f"{KEY}.init").random
     return initialise(model, tower.state if tower else None, bert, f"{KEY}.vision or {KEY}.text")
-
-
-def _tokens(recipe: MedRecipe, before: BlipCheckpoint | None) -> BlipTokens:
-    key, place, revision = "text", recipe.text, recipe.text_revision
-    if recipe.tokenizer is not None:
-        key, place, revision = "tokenizer", recipe.tokenizer, recipe.tokenizer_revision
-    elif before is not None:
-        key, place, revision = "init", before.tokenizer or BERT, recipe.init_revision
-    assert place is not None
-    return BlipTokens(place, revision, recipe.max_text_tokens, f"{KEY}.{key}")
 
 
 def _vision(recipe: MedRecipe, before: BlipCheckpoint | None, tower: Tower | None) -> VisionConfig:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from stages.contract import LEARNT_FROM, MEASURED, Count, Dtype, OptionalModelRef, Port, StageSpec
-from stages.training.settings import BlipRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
+from stages.contract import LEARNT_FROM, MEASURED, OptionalModelRef, Port, StageSpec
+from stages.training.blip_settings import BlipRecipe, BlipRun
+from stages.training.settings import Layers, Rate, Size, Weight, check_sources
 
 Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
 
@@ -19,7 +20,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
 """What the paper (for its base and its large model) and the public code's configuration say otherwise."""
 
 
-class MedRecipe(TrainingRecipe):
+class MedRecipe(BlipRecipe):
     """The model, what it begins with and how it is trained; the defaults are the paper's for ViT-B/16.
 
     `settings: code` takes those of the public code's configuration instead, `paper-large` the paper's for ViT-L/16; a
@@ -30,8 +31,6 @@ class MedRecipe(TrainingRecipe):
     init: OptionalModelRef = None
     """A BLIP that it goes on from: a `.pth` file as BLIP's authors publish them, a Hugging Face folder or hub name, or
     `{from: STEP}`. None: a new one, of `vision` and `text`."""
-    init_revision: str | None = None
-    """The hub commit (or tag) of `init`; None for what is local."""
     vision: OptionalModelRef = None
     """What the image tower begins with: any plain vision transformer that open_clip, timm or transformers (DINOv2)
     loads, or that of a BLIP. None: nothing, its weights are drawn."""
@@ -41,12 +40,6 @@ class MedRecipe(TrainingRecipe):
     text: OptionalModelRef = None
     """What both text stacks begin with: BERT, a hub name or a folder. None: nothing, their weights are drawn."""
     text_revision: str | None = None
-    tokenizer: OptionalModelRef = None
-    """A hub name or a folder with a BERT tokenizer; None: that of `text` or `init`."""
-    tokenizer_revision: str | None = None
-    freeze_vision: bool = False
-    """Whether the image tower stays as it begins: for small machines, whose memory may hold the features of a whole
-    corpus (`run: {cache: …}`; images are then not augmented)."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
     """Height and width in pixels, a multiple of the patches'."""
     patch: Size = 16
@@ -62,26 +55,10 @@ class MedRecipe(TrainingRecipe):
     """What encoder and decoder have in common, by the paper's table 3."""
     projection: Size = 256
     """Numbers in the embeddings that images and texts are compared by."""
-    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 57_600
-    """Earlier embeddings that a batch is compared with; a multiple of `batch_size` / `accumulate`."""
-    momentum: Share = 0.995
-    """What the slow copies keep of themselves in a step."""
     itc: Weight = 1.0
     itm: Weight = 1.0
     lm: Weight = 1.0
     """What the losses count, of finding a partner, of telling right pairs from wrong ones, and of writing captions."""
-    dropout: Share = 0.1
-    drop_path: Share = 0.0
-    """Stochastic depth of the image tower's last block; it grows from none at the first."""
-    max_text_tokens: Annotated[int, Field(ge=3, le=512)] = 30
-    """Tokens that are read of a caption, its two marks included."""
-    max_words: Annotated[int, Field(ge=1, le=512)] = 30
-    """Words that are kept of a caption before."""
-    augment: Literal["blip", "crop", "none"] = "blip"
-    """`blip`: crops of a fifth of the image or more, mirror images and RandAugment; `crop`: crops of half of the image
-    or more, and mirror images; `none`: the image as it is. Captions that tell left from right want `none`."""
-    epochs: Count = 20
-    """An epoch has every caption of every image once."""
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 2880
     """Pairs in one step, over all workers."""
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-4
@@ -92,9 +69,6 @@ class MedRecipe(TrainingRecipe):
     warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 3000
     """Steps in which the learning rate rises, in a line from `warmup_lr`; those of the first epoch at most."""
     warmup_lr: Rate = 1e-6
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    dtype: Dtype = "float32"
-    """What is computed in; `bfloat16` is autocast, the weights stay float32."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,13 +88,8 @@ class MedRecipe(TrainingRecipe):
             raise ValueError("width has to divide by heads, and vision_width by vision_heads; change one of them")
         if self.image_size % self.patch:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch {self.patch}; change one of them")
-        if self.queue % (self.batch_size // self.accumulate):
-            raise ValueError(
-                f"queue {self.queue} is no multiple of batch_size / accumulate {self.batch_size // self.accumulate}, "
-                "by which it is filled; change one of them"
-            )
-        if self.freeze_vision and (self.augment != "none" or self.drop_path):
-            raise ValueError("freeze_vision computes the features of an image once; set augment: none, drop_path: 0")
+        self.check_queue()
+        self.check_frozen()
         return self
 
 

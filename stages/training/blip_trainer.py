@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from stages.models.blip.trainable.vision import VisionTransformer
 from stages.training.augment import Augmentation
+from stages.training.blip_settings import BlipRun
 from stages.training.corpus import Corpus, check_corpus
 from stages.training.history import as_table
 from stages.training.pictures import Pictures, frozen_pictures, pictures
 from stages.training.place import Place
-from stages.training.settings import BlipRun
 from stages.training.task import Row
 from stages.training.trainer import SomeTask, Trainer, check_parts
 from stages.training.view import blip_view

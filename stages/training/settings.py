@@ -89,14 +89,6 @@ class CachingRun(TrainingRun):
     augmented, every image is read and encoded once instead of once per epoch."""
 
 
-class BlipRun(CachingRun):
-    """Where and how fast a BLIP is trained. Each of the workers takes its part of every batch."""
-
-    recomputed_blocks: Annotated[int, Field(ge=0, le=1000)] = 0
-    """How many of the image tower's last blocks compute their activations a second time rather than keep them: less
-    memory, the same numbers."""
-
-
 def check_sources(recipe: TrainingRecipe, wired: Mapping[str, Wired]) -> Problems:
     """Whether there are the sources that it names, and the mixture gives each a share."""
     known = ", ".join(wired)

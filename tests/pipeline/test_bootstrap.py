@@ -1,4 +1,4 @@
-"""Two rounds of bootstrapping with the real trainings, on a world of a few pictures, and what is computed anew after."""
+"""Two rounds of bootstrapping with the real trainings, on a world of a few pictures, and what is done anew after."""
 
 from __future__ import annotations
 
