@@ -35,6 +35,8 @@ FAULTS: Mapping[Fault, float] = {
 HELD_SECONDS = 15.0
 """How long a timeout holds its connection at most."""
 
+WORLD = "Demo-World"
+"""The header that tells this web, and whose world it shows, from whoever else may answer on its port."""
 PAGE = b"<!doctype html><title>Sorry</title><p>This picture has moved."
 TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
@@ -113,6 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(answer.announced))
+        self.send_header(WORLD, self.server.parameters.name)
         for name, value in answer.headers:
             self.send_header(name, value)
         self.end_headers()

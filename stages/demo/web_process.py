@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.demo.web import serve
+from stages.demo.web import WORLD, serve
+from stages.demo.world import read_parameters
 
 LINGERS = 20.0
 """Seconds without a request, after the program that started it is gone, until the web ends."""
@@ -38,15 +39,15 @@ def serve_apart(folder: Path, *, port: int) -> Iterator[None]:
     # in a process group of its own: Ctrl-C in a terminal is the program's to answer, whose downloads may finish
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as web:  # noqa: S603 - our own
         try:
-            _wait_for(web, port)
+            _wait_for(web, port, read_parameters(folder).name)
             yield
         finally:
             web.terminate()
 
 
-def _wait_for(web: subprocess.Popen[str], port: int) -> None:
+def _wait_for(web: subprocess.Popen[str], port: int, world: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while _ask(port, "GET") is None:
+    while _ask(port, "GET") != world:
         if web.poll() is not None or time.monotonic() > deadline:
             web.kill()
             said = web.stderr.read().strip().splitlines() if web.stderr else []
@@ -55,18 +56,18 @@ def _wait_for(web: subprocess.Popen[str], port: int) -> None:
 
 
 def _give_way(port: int) -> None:
-    """Have a web that outlived its run end; anything else on the port refuses."""
+    """Have a web that outlived its run end; whatever else listens on the port is not asked to."""
     deadline = time.monotonic() + PATIENCE
-    while _ask(port, "DELETE") is not None and time.monotonic() < deadline:
+    while _ask(port, "GET") and _ask(port, "DELETE") and time.monotonic() < deadline:
         time.sleep(POLL)
 
 
-def _ask(port: int, method: str) -> int | None:
-    """The status with which the port answers for `/`; None if nobody does, or it is no web."""
+def _ask(port: int, method: str) -> str | None:
+    """The world whose web answers on the port; None if nobody does, or somebody else."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request(method, "/")
-        return connection.getresponse().status
+        return connection.getresponse().headers[WORLD]
     except (OSError, http.client.HTTPException):
         return None
     finally:

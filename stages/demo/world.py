@@ -4,6 +4,7 @@ The truth stands apart and is for measuring only. A world is written beside its 
 a finished one with the same parameters is left alone.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -41,6 +42,11 @@ class Parameters:
     seed: int
     base_url: str
     version: int = VERSION
+
+    @property
+    def name(self) -> str:
+        """What tells it from other worlds."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

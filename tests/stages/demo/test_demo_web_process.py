@@ -6,8 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -26,6 +29,20 @@ def world(tmp_path: Path, port: int) -> Path:
     folder = tmp_path / "world"
     write(folder, images=30, human=0, seed=0, base_url=f"http://127.0.0.1:{port}")
     return folder
+
+
+class Stranger(BaseHTTPRequestHandler):
+    asked: ClassVar[set[str]] = set()
+
+    def do_GET(self) -> None:
+        self.asked.add(self.command)
+        self.send_error(404)
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def answers(port: int) -> bool:
@@ -59,6 +76,16 @@ def test_it_outlives_a_killed_run_and_gives_way_to_the_next(world: Path, port: i
     with serve_apart(world, port=port):
         assert answers(port)
     assert not answers(port)
+
+
+def test_another_web_on_its_port_is_not_taken_for_it(world: Path, port: int) -> None:
+    """One that answers whatever it is asked; its answers would pass for pictures that are not there."""
+    with HTTPServer(("127.0.0.1", port), Stranger) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(OSError, match=f"port {port}"), serve_apart(world, port=port):
+            pass
+        other.shutdown()
+    assert Stranger.asked == {"GET"}
 
 
 def test_a_port_that_is_taken(world: Path, port: int) -> None:
