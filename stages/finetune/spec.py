@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from stages.contract import MEASURED, Count, ModelRef, Port, Problems, StageSpec, Use, Wired
+from stages.metrics.captions import can_score
 from stages.training.blip_settings import BlipRecipe, BlipRun
 from stages.training.settings import Rate, check_sources
 
@@ -46,6 +47,10 @@ class FinetuneRecipe(BlipRecipe):
     """Height and width in pixels, for `vqa` 480; the positions of `init` are interpolated. None: those of `init`."""
     prompt: str = "a picture of "
     """What every caption begins with; it is not learnt."""
+    best_by: Literal["loss", "cider"] = "loss"
+    """What tells the best captioner, of those that are measured on `holdout`: the loss of people's captions, or CIDEr-D
+    of its own, by beam search as `predict` has it; that takes the extra `metrics`. What compares is told by its mean
+    recall."""
     negatives: Literal["all", "own"] = "all"
     """Whether wrong partners are drawn from the whole batch of all workers, as BLIP does on COCO, or from a worker's
     own part, as on Flickr30k."""
@@ -70,6 +75,10 @@ class FinetuneRecipe(BlipRecipe):
             raise ValueError("task names one thing twice; leave one out")
         if "vqa" in self.task and len(self.task) > 1:
             raise ValueError("task vqa makes a model of its own; write a section for each")
+        if self.best_by == "cider" and self.task != ("captioning",):
+            raise ValueError("best_by: cider is of a captioner alone; leave it out, or set task: captioning")
+        if self.best_by == "cider" and not self.holdout:
+            raise ValueError("best_by: cider is measured on `holdout`, which is 0; hold images out")
         if "retrieval" in self.task:
             self.check_queue()
         self.check_frozen()
@@ -94,6 +103,8 @@ def check(recipe: FinetuneRecipe, wired: Mapping[str, Wired]) -> Problems:
     for name, found in wired.items():
         if role not in found.roles:
             yield (), f"reads {role} of the source '{name}', and finds none; let its 'reads:' name who writes them"
+    if recipe.best_by == "cider" and not can_score():
+        yield ("best_by",), "cider takes pycocoevalcap; install it by `pip install 'capfilt[metrics]'`"
     yield from check_sources(recipe, wired)
 
 

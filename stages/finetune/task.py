@@ -11,6 +11,7 @@ from torch import Tensor
 from stages.finetune.build import Built
 from stages.finetune.measure import caption_loss
 from stages.finetune.spec import FinetuneRecipe
+from stages.finetune.writing import cider
 from stages.models.blip.trainable.both import BothBatch, CaptioningRetrieval
 from stages.models.blip.trainable.captioning import Captioning, CaptioningBatch
 from stages.models.blip.trainable.losses import alpha_at
@@ -67,7 +68,7 @@ class FinetuneTask(BlipTask):
     def measure(self, step: int) -> Row:  # noqa: ARG002 - the same after every step
         """What the images that are kept back say of the model, and the `score` by which the best one is kept.
 
-        That is mean recall where it compares, else the loss of captions, negated.
+        That is mean recall where it compares, else CIDEr-D, or the loss of captions, negated.
         """
         model, held_out = self.built.model, self._held_out
         assert held_out is not None
@@ -75,6 +76,9 @@ class FinetuneTask(BlipTask):
         if isinstance(model, Captioning | CaptioningRetrieval):
             row["lm"] = caption_loss(model, held_out, self._spoken, self.dtype, self._device)
             row["score"] = -row["lm"]
+        if self._recipe.best_by == "cider":
+            row["cider"] = cider(self.built, held_out, self._recipe.prompt, self.dtype, self._device)
+            row["score"] = row["cider"]
         if isinstance(model, Retrieval):
             row |= retrieval(model, held_out, self.dtype, self._device)
             row["score"] = row["mean_recall"]

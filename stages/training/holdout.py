@@ -32,6 +32,9 @@ class HeldOut(NamedTuple):
     images: Tensor
     """(images, 3, height, width), or (images, tokens, width) of a frozen tower."""
     captions: tuple[str, ...]
+    """The best of each."""
+    references: tuple[tuple[str, ...], ...]
+    """All of each."""
     texts: tuple[Texts, ...]
     """The captions' tokens, `CHUNK` at a time."""
 
@@ -47,7 +50,8 @@ def hold_out(key: str, corpus: Corpus, pictures: Pictures, tokens: BlipTokens) -
     images, found = kept
     captions = tuple(example.captions[0] for example in found)
     chunks = (captions[first : first + CHUNK] for first in range(0, len(captions), CHUNK))
-    return HeldOut(images, captions, tuple(tokens(chunk) for chunk in chunks))
+    references = tuple(tuple(example.captions) for example in found)
+    return HeldOut(images, captions, references, tuple(tokens(chunk) for chunk in chunks))
 
 
 def read_held_out(key: str, corpus: Corpus, pictures: Pictures) -> tuple[Tensor, list[Example]] | None:

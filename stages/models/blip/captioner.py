@@ -38,13 +38,14 @@ class Captioner:
         """Write captions, `uniforms.shape[1]` for each image; with beams the numbers themselves are not used.
 
         Args:
-            pixels: (images, 3, height, width), from `preprocess`.
+            pixels: (images, 3, height, width), from `preprocess`; or (images, tokens, width) that the tower has made of
+                them before.
             uniforms: (images, candidates, max_length), float64 in [0, 1).
 
         Returns:
             The captions of each image; None where the model's numbers for it are not finite.
         """
-        embeds = self._vision(pixels)
+        embeds = pixels if pixels.ndim == 3 else self._vision(pixels)
         numbers = torch.from_numpy(uniforms).to(embeds.device)
         drawn = self._decode(embeds, numbers)
         found = zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)

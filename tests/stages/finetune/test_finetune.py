@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,25 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from pycocoevalcap.cider.cider import Cider
+from transformers import BlipForConditionalGeneration
 
 from stages.contract import CorpusJob, CorpusShard, Output
 from stages.errors import UserError
+from stages.finetune.build import build
 from stages.finetune.compute import Finetune
 from stages.finetune.spec import FinetuneRecipe, FinetuneRun
+from stages.finetune.writing import cider
 from stages.med.compute import Med
 from stages.med.spec import MedRecipe, MedRun
 from stages.models.blip.captioner import load_captioner
+from stages.models.blip.folder import write_folder
 from stages.models.blip.itm import load_itm
 from stages.models.blip.reading import read_blip
 from stages.models.blip.sampling import Sampling
+from stages.models.blip.trainable.published import describe_trained
 from stages.models.family import ModelName
+from stages.training.holdout import HeldOut
 
 SAMPLING = Sampling(top_p=0.9, top_k=None, temperature=1.0, repetition_penalty=1.0, max_length=10, min_length=1)
 Make = Callable[..., FinetuneRecipe]
@@ -93,6 +101,46 @@ def test_a_captioner_captions(make, run, human_corpus, tmp_path):
     captioner = load_captioner(name(found, "caption.model"), "a picture of ", SAMPLING, "float32", torch.device("cpu"))
     said = captioner.caption(pixels(), np.full((2, 3, 10), 0.5))
     assert [len(captions) for captions in said] == [3, 3]
+
+
+def test_the_best_captioner_may_be_told_by_what_it_writes(make, run, human_corpus, tmp_path):
+    found = tune(make("captioning", best_by="cider"), run, human_corpus, tmp_path / "c")
+    assert values(found, "holdout_score") == values(found, "holdout_cider")
+    assert len(values(found, "holdout_lm")) == 2
+
+
+def test_cider_is_that_of_what_the_folder_writes(make, run):
+    recipe = make("captioning", freeze_vision=True)
+    built, seen = build(recipe, run), pixels()
+    said = written(built, seen)
+    references = ((said[0], "a square"), ("a blue circle on white", f"one circle {said[1]}"))
+    held_out = HeldOut(seen, tuple(own[0] for own in references), references, ())
+    measured = cider(built, held_out, "a picture of ", "float32", torch.device("cpu"))
+    with torch.no_grad():
+        features = built.model.eval().visual_encoder(seen)
+    frozen = cider(built, held_out._replace(images=features), "a picture of ", "float32", torch.device("cpu"))
+    by_hand, _ = Cider().compute_score(
+        {number: list(own) for number, own in enumerate(references)}, {number: [text] for number, text in said.items()}
+    )
+    assert by_hand > 0
+    assert measured == pytest.approx(by_hand, rel=1e-12)
+    assert frozen == pytest.approx(by_hand, rel=1e-12)
+
+
+def written(built, seen: torch.Tensor) -> dict[int, str]:
+    """What transformers' own beam search says of the images."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(
+            built.model.state_dict(), describe_trained(built.config, None), built.tokens.tokenizer, Path(folder)
+        )
+        model = BlipForConditionalGeneration.from_pretrained(folder)
+    prompt = built.tokens.tokenizer("a picture of ", add_special_tokens=False)["input_ids"]
+    opening = torch.tensor([[built.tokens.start, *prompt, 0]] * len(seen))  # its `generate` drops the last token
+    texts = model.generate(pixel_values=seen, input_ids=opening, num_beams=3, max_new_tokens=16, min_new_tokens=1)
+    decode = built.tokens.tokenizer.decode
+    return {
+        n: decode(row, skip_special_tokens=True).removeprefix("a picture of").strip() for n, row in enumerate(texts)
+    }
 
 
 def test_a_matcher_matches_and_the_best_of_its_measurements_is_kept(make, run, human_corpus, tmp_path, monkeypatch):
