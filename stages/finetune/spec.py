@@ -7,7 +7,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stages.contract import MEASURED, Count, Dtype, ModelRef, OptionalModelRef, Port, Problems, StageSpec, Use, Wired
+from stages.contract import (
+    DESCRIBED,
+    MEASURED,
+    Count,
+    Dtype,
+    ModelRef,
+    OptionalModelRef,
+    Port,
+    Problems,
+    StageSpec,
+    Use,
+    Wired,
+)
 from stages.training.settings import BlipRun, Rate, Share, TrainingRecipe, check_sources
 
 Task = Literal["captioning", "retrieval", "vqa"]
@@ -105,12 +117,9 @@ class FinetuneRun(BlipRun):
     """Where and how fast it is fine-tuned."""
 
 
-LEARNT: Final[frozenset[Use]] = frozenset({"pairs", "both"})
-
-
 def _uses(recipe: FinetuneRecipe) -> frozenset[Use]:
     """Human pairs, or questions."""
-    return frozenset({"questions"}) if recipe.task == ("vqa",) else LEARNT
+    return frozenset({"questions"}) if recipe.task == ("vqa",) else DESCRIBED
 
 
 def check(recipe: FinetuneRecipe, wired: Mapping[str, Wired]) -> Problems:
@@ -138,6 +147,6 @@ SPEC = StageSpec(
     grain="run",
     check=check,
     workers="group",
-    uses=LEARNT | {"questions"},
+    uses=DESCRIBED | {"questions"},
     narrow=_uses,
 )
