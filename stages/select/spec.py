@@ -13,10 +13,10 @@ from stages.contract import CAPTIONED, LEARNT_FROM, Port, Problems, Recipe, RunO
 class SelectRecipe(Recipe):
     """How many candidates an image keeps, and what may not be kept.
 
-    CLIP's cosine grows with a text's length, whatever it says, so of several captioners the one of the longest style
-    would win. `length_penalty` takes that off again. What a word is worth to a ranker is measured on the captions that
-    are there, within images, since long texts may be those of certain images; see `docs/rounds.md`. `per_writer` needs
-    no number to be measured.
+    Where a ranker prefers long texts whatever they say, the captioner of the longest style wins every image.
+    `length_penalty` takes that off again. What a word is worth shows on texts that have nothing to do with their images:
+    it is the slope of the cosine over the words, `regr_slope(clip_score, words)` in DuckDB, of shuffled candidates in
+    the view `captions`; `docs/rounds.md` has the query, and what to do without such. `per_writer` needs no number.
     """
 
     k: Annotated[int, Field(ge=1, le=100_000)] | None = 2
@@ -45,13 +45,13 @@ def check(recipe: SelectRecipe, wired: Mapping[str, Wired]) -> Problems:
     if recipe.length_penalty and all("similarities" not in roles for roles in judged):
         words = "but there is no 'rank' section above, whose cosines it is taken off; add one, or leave this out"
         yield ("length_penalty",), f"found {recipe.length_penalty:g}, {words}"
-    has_weights = any("weights" in found.roles for found in wired.values())
-    if recipe.join == "fitted" and not has_weights:
+    weighing = {section for found in wired.values() for section in found.reads.get("weights", ())}
+    if recipe.join == "fitted" and not weighing:
         words = "add 'shuffle: {}' above the first 'filter', and 'weigh: {}' between the last one and this section"
         yield ("join",), f"found \"fitted\", but there is no 'weigh' section above; {words}"
-    if recipe.join != "fitted" and has_weights:
-        words = "so that nothing reads the weights of 'weigh'; set it to fitted, or leave that section out"
-        yield ("join",), f'found "{recipe.join}", {words}'
+    for section in weighing if recipe.join != "fitted" else ():
+        words = f"so that nothing reads the weights of '{section}'; set 'join: fitted', or leave that section out"
+        yield (), f"'join' is {recipe.join}, {words}"
 
 
 SPEC = StageSpec(
