@@ -14,9 +14,10 @@ class SelectRecipe(Recipe):
     """How many candidates an image keeps, and what may not be kept.
 
     Where a ranker prefers long texts whatever they say, the captioner of the longest style wins every image.
-    `length_penalty` takes that off again. What a word is worth shows on texts that have nothing to do with their images:
-    it is the slope of the cosine over the words, `regr_slope(clip_score, words)` in DuckDB, of shuffled candidates in
-    the view `captions`; `docs/rounds.md` has the query, and what to do without such. `per_writer` needs no number.
+    `length_penalty` takes that off again. What a word is worth shows on texts that have nothing to do with their
+    images: it is the slope of the cosine over the words, `regr_slope(clip_score, words)` in DuckDB, of the shuffled
+    candidates in the view `captions`; `docs/rounds.md` has the query, and what to do without such. `per_writer` needs
+    no number.
     """
 
     k: Annotated[int, Field(ge=1, le=100_000)] | None = 2

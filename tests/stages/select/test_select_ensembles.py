@@ -195,13 +195,13 @@ def test_bounds() -> None:
 
 
 def test_the_penalty_that_the_page_finds_is_what_words_are_worth() -> None:
-    """Both queries of the page, on cosines in which a word is worth 0.01, and an image that has long texts is worth more."""
+    """Both queries of the page, where a word is worth 0.01, and an image that has long texts is worth more."""
     import re
 
     import duckdb
 
     page = (Path(__file__).parents[3] / "docs/rounds.md").read_text()
-    found = [sql for sql in re.findall(r'capfilt query mine.yaml "(.*?)"', page, re.DOTALL) if "regr_slope" in sql]
+    found = [sql for sql in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if "regr_slope" in sql]
     random, rows = np.random.default_rng(0), []
     for image in range(400):
         for origin, longer in (("shuffled", 0), *[("synthetic", image % 7)] * 4):
