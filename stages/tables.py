@@ -152,9 +152,9 @@ WEIGHTS = pa.schema(
         pa.field("filter", pa.int16(), nullable=False),  # its place among the filters that were read; 0 = the intercept
         pa.field("weight", pa.float64(), nullable=False),  # of the log-odds of its score
         pa.field("auc", pa.float64(), nullable=False),  # of it alone; of the intercept's row, of all together
-        pa.field("own", pa.int64(), nullable=False),  # texts of the images' own that the weights were fitted on
-        pa.field("shuffled", pa.int64(), nullable=False),  # those of other images
-        pa.field("held_out", pa.int64(), nullable=False),  # texts of both sorts that the area was measured on
+        pa.field("own_texts", pa.int64(), nullable=False),  # texts of the images' own that the weights were fitted on
+        pa.field("shuffled_texts", pa.int64(), nullable=False),  # those of other images
+        pa.field("held_out_texts", pa.int64(), nullable=False),  # texts of both sorts that the area was measured on
     ]
 )
 """How the scores of several filters tell own texts from other images' together: one row per filter, and one more."""

@@ -144,7 +144,8 @@ def _weights(graph: Graph) -> str:
     ]
     named = ", ".join(["(NULL::VARCHAR, NULL::SMALLINT, NULL::VARCHAR)", *names])
     return f"""
-        SELECT {MADE_BY} AS step, coalesce(name, 'intercept') AS filter, weight, auc, own, shuffled, held_out
+        SELECT {MADE_BY} AS step, coalesce(name, 'intercept') AS filter, weight, auc,
+               own_texts, shuffled_texts, held_out_texts
         FROM raw_weights LEFT JOIN (VALUES {named}) AS named({MADE_BY}, filter, name) USING ({MADE_BY}, filter)
         ORDER BY {MADE_BY}, raw_weights.filter
     """

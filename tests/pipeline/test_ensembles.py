@@ -147,7 +147,7 @@ def check_shuffled(rows: list[dict[str, Any]]) -> None:
 def check_joined(written: list[dict[str, Any]], weights: list[dict[str, Any]]) -> None:
     """The weights are those of the filters by their names, and every verdict is that of the joined probability."""
     assert [row["filter"] for row in weights] == ["intercept", "filter", "second"]
-    assert {row["own"] + row["shuffled"] + row["held_out"] for row in weights} == {3 * 18}
+    assert {row["own_texts"] + row["shuffled_texts"] + row["held_out_texts"] for row in weights} == {3 * 18}
     intercept, *slopes = (row["weight"] for row in weights)
     for row in written:
         scores = np.clip([row["score_filter"], row["score_second"]], 1e-6, 1 - 1e-6)
@@ -177,7 +177,7 @@ def test_weights_are_kept_when_rows_come_or_go_until_somebody_asks_for_others(fo
     assert stale == "stale: other rows of pairs count now; `--refresh weigh` trains it anew"
     run(capsys, "--refresh", "weigh")
     now = ask(capsys, "FROM weights")
-    assert {row["own"] + row["shuffled"] + row["held_out"] for row in now} == {3 * 24}
+    assert {row["own_texts"] + row["shuffled_texts"] + row["held_out_texts"] for row in now} == {3 * 24}
     assert left() == set()
     assert len(ask(capsys, "FROM corpus WHERE source = 'pairs'")) == 36
     check_forgotten(capsys, "said of 7")

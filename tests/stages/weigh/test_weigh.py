@@ -64,9 +64,9 @@ def test_the_weights_are_fitted_on_one_half_of_the_images_and_measured_on_the_ot
     assert found["filter"] == [0, 1, 2]
     used = [row for row in rows if row["origin"] in {"human", "shuffled"} and None not in row["scores"]]
     assert output.counts["texts"] == len(used) == 1799
-    own = {row["held_out"] + row["own"] + row["shuffled"] for row in output.table.to_pylist()}
+    own = {row["held_out_texts"] + row["own_texts"] + row["shuffled_texts"] for row in output.table.to_pylist()}
     assert own == {len(used)}
-    assert 0.4 < found["held_out"][0] / len(used) < 0.6
+    assert 0.4 < found["held_out_texts"][0] / len(used) < 0.6
     assert found["weight"] == pytest.approx([np.log(1.0), 1.0, 0.35], abs=0.25)  # of normal odds: 2 * shift / variance
     assert found["auc"][0] > found["auc"][1] > found["auc"][2] > 0.5
 
