@@ -24,15 +24,14 @@ def kept_captions(shard: CorpusShard) -> dict[str, list[str]]:
 
 
 def all_captions(shard: CorpusShard, origin: Origin | None = None) -> dict[str, list[str]]:
-    """Each image's captions where nothing has been selected.
+    """Each image's captions where nothing has been selected; those of other images are none of them.
 
     Args:
         shard: with the role `captions`.
         origin: whose captions; None for all.
     """
     rows = read_candidates(shard, ["origin", "caption"])
-    if origin is not None:
-        rows = rows.filter(pc.field("origin") == origin)
+    rows = rows.filter(pc.field("origin") != "shuffled" if origin is None else pc.field("origin") == origin)
     found: dict[str, list[str]] = {}
     for key, caption in zip(rows["key"].to_pylist(), rows["caption"].to_pylist(), strict=True):
         found.setdefault(key, []).append(caption)

@@ -24,7 +24,8 @@ class Kind:
     kept: tuple[str, ...] | None = None
     """The columns that stay of a row whose image was forgotten; None: the row goes."""
     is_model: bool = False
-    """Whether it is the history of a training, beside which the model lies: one that is kept when its data changes."""
+    """Whether it was learnt of its data, and is kept when these change: the history of a training, beside which the
+    model lies, or what was fitted itself."""
     end: bool = True
     """Whether it may be what somebody is after; else it is made for other steps alone."""
     sides: Mapping[str, Callable[[pa.Table], bytes]] = field(default_factory=dict)
@@ -43,6 +44,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "predictions": Kind(tables.PREDICTIONS, "predictions", sides={"json": coco_results}),
     "similarities": Kind(tables.SIMILARITIES, "raw_rank", end=False),
     "matches": Kind(tables.MATCHES, "raw_filter", end=False),
+    "weights": Kind(tables.WEIGHTS, "raw_weights", is_model=True, end=False),
+    "repeats": Kind(tables.REPEATS, "repeats", end=False),
     "selection": Kind(tables.SELECTION, "raw_select"),
     "qformer": Kind(METRICS, "pretraining", is_model=True),
     "checkpoint": Kind(tables.TRAINING, "training", is_model=True),

@@ -17,9 +17,12 @@ from stages.finetune.spec import SPEC as FINETUNE
 from stages.hash.spec import SPEC as HASH
 from stages.med.spec import SPEC as MED
 from stages.pretrain.spec import SPEC as PRETRAIN
+from stages.repeats.spec import SPEC as REPEATS
 from stages.score.spec import FILTER, RANK
 from stages.select.spec import SPEC as SELECT
+from stages.shuffle.spec import SPEC as SHUFFLE
 from stages.urls.spec import SPEC as URLS
+from stages.weigh.spec import SPEC as WEIGH
 
 STAGES: dict[str, StageSpec] = {
     spec.name: spec
@@ -30,9 +33,12 @@ STAGES: dict[str, StageSpec] = {
         DEDUP,
         ANNOTATE,
         QUESTIONS,
+        SHUFFLE,
         CAPTION,
         RANK,
         FILTER,
+        WEIGH,
+        REPEATS,
         SELECT,
         MED,
         FINETUNE,

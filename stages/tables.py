@@ -6,7 +6,13 @@ from typing import Final, Literal, get_args
 
 import pyarrow as pa
 
-Origin = Literal["web", "synthetic", "human"]
+Origin = Literal[
+    "web",  # the list's own text
+    "synthetic",  # a captioner's
+    "human",  # written by people for this image
+    "shuffled",  # written by people for another image: what filters are tried on, and nothing else
+]
+"""Where a candidate comes from."""
 
 ANSWERS = pa.list_(
     pa.struct(
@@ -85,7 +91,7 @@ CAPTIONS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("writer", pa.string(), nullable=False),  # the fingerprint of the step that wrote it
-        pa.field("candidate", pa.int16(), nullable=False),  # 0 = the web text, 1..n = synthetic, or human
+        pa.field("candidate", pa.int16(), nullable=False),  # 0 = the web text, or shuffled; 1..n = synthetic, or human
         pa.field("origin", pa.string(), nullable=False),  # Origin
         pa.field("caption", pa.string(), nullable=False),  # "" where the web text is empty
         pa.field("logprob", pa.float32()),  # sum over the sampled tokens incl. the end token; None unless synthetic
@@ -141,6 +147,29 @@ MATCHES = pa.schema(
     ]
 )
 
+WEIGHTS = pa.schema(
+    [
+        pa.field("filter", pa.int16(), nullable=False),  # its place among the filters that were read; 0 = the intercept
+        pa.field("weight", pa.float64(), nullable=False),  # of the log-odds of its score
+        pa.field("auc", pa.float64(), nullable=False),  # of it alone; of the intercept's row, of all together
+        pa.field("own_texts", pa.int64(), nullable=False),  # texts of the images' own that the weights were fitted on
+        pa.field("shuffled_texts", pa.int64(), nullable=False),  # those of other images
+        pa.field("held_out_texts", pa.int64(), nullable=False),  # texts of both sorts that the area was measured on
+    ]
+)
+"""How the scores of several filters tell own texts from other images' together: one row per filter, and one more."""
+
+REPEATS = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("writer", pa.string(), nullable=False),
+        pa.field("candidate", pa.int16(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),  # how many have this text
+    ]
+)
+"""One row per candidate whose text too many images have and that is not to be kept, ordered by shard and key."""
+
 SELECTION = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -175,6 +204,8 @@ ALL: Final = (
     PREDICTIONS,
     SIMILARITIES,
     MATCHES,
+    WEIGHTS,
+    REPEATS,
     SELECTION,
     TRAINING,
 )
@@ -182,9 +213,11 @@ ALL: Final = (
 Reason = Literal[
     "kept",  # among the best k
     "human",  # a human annotation: kept as it is
-    "outranked",  # allowed, but k better ones exist
+    "shuffled",  # another image's text, which only tries the filters
+    "outranked",  # allowed, but k better ones exist, or enough of the same writer
     "below_threshold",  # the ITM filter calls it noise
     "unscored",  # a text without the score that decides: its row in the rank or filter table has an error
+    "common",  # a text that too many images have, and that others keep
     "duplicate",  # the same text as an earlier candidate of the image
     "empty",  # no text
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dag.digests import Digests
-from stages.contract import FROM, Recipe, StageSpec, model_fields, models_from, path_of
+from stages.contract import FROM, Recipe, StageSpec, WhichSources, model_fields, models_from, path_of
 
 
 def fingerprint(identity: Any) -> str:
@@ -41,7 +41,9 @@ def recipe_identity(recipe: Recipe, digests: Digests) -> dict[str, Any]:
         for name, path in _local_models(recipe).items()
     }
     made = dict.fromkeys(models_from(recipe))  # it is an input, known by its fingerprint
-    return {**recipe.model_dump(mode="json"), **local, **made}
+    fields = type(recipe).model_fields.items()
+    passing = {name for name, field in fields if any(isinstance(mark, WhichSources) for mark in field.metadata)}
+    return {**recipe.model_dump(mode="json", exclude=passing), **local, **made}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.dag.lineage import descendants
 from pipeline.store import Store
+from stages.candidates import CANDIDATE
 
 if TYPE_CHECKING:
     from pipeline.dag.graph import Node
@@ -47,6 +48,7 @@ def is_current(store: Store, node: Node, name: str) -> bool:
 
 
 def changed_shards(before: pa.Table, now: pa.Table) -> list[str]:
-    """The shards of which two tables with the columns key and shard do not name the same keys."""
-    named = [set(zip(table["shard"].to_pylist(), table["key"].to_pylist(), strict=True)) for table in (before, now)]
-    return sorted({shard for shard, _ in named[0] ^ named[1]})
+    """The shards of which two tables do not name the same rows: the same keys, or of these the same candidates."""
+    known = [name for name in ("shard", *CANDIDATE) if name in now.column_names]
+    named = [set(zip(*(table[name].to_pylist() for name in known), strict=True)) for table in (before, now)]
+    return sorted({row[0] for row in named[0] ^ named[1]})

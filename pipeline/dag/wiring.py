@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from pipeline.dag.steps import Step, visible
@@ -151,18 +151,28 @@ def _uneven(own: Wire, wires: Mapping[str, Wire]) -> Iterator[str]:
     """What is wrong with results that a step reads, and that are about more or less than it reads."""
     abouts = {role: port.of for role, port in own.step.spec.reads.items() if port.of}
     for role, about in abouts.items():
-        read = {wires[name].step.section for name in own.reads.get(about, ())}
-        for maker in (wires[name] for name in own.reads.get(role, ()) if read):
-            theirs = {wires[name].step.section for name in maker.reads.get(about, ())}
-            name = maker.step.section
-            if more := sorted(theirs - read):
-                yield f"reads '{name}', which also reads {_listed(more)}; add it to 'reads:' here or leave it out there"
-            if less := sorted(read - theirs):
-                yield f"reads {_listed(less)}, which '{name}' does not; leave it out of 'reads:' here, or add it there"
+        for maker in (wires[name] for name in own.reads.get(role, ())):
+            names = own.reads.get(about, ())
+            read = {wires[name].step.name for name in names if maker.source in {None, wires[name].source}}
+            theirs = {wires[name].step.name for name in maker.reads.get(about, ())}
+            if read:
+                yield from _difference(maker.step.section, read, theirs)
+
+
+def _difference(maker: str, read: Set[str], theirs: Set[str]) -> Iterator[str]:
+    """What is wrong where a step reads some steps, and what is about these was made of others."""
+    more, less = (_listed(name.partition("@")[0] for name in found) for found in (theirs - read, read - theirs))
+    if more == less != "":
+        yield f"reads {less} of its own round, and '{maker}' that of another one; let both stand in 'rounds:', or none"
+        return
+    if more:
+        yield f"reads '{maker}', which also reads {more}; add it to 'reads:' here or leave it out there"
+    if less:
+        yield f"reads {less}, which '{maker}' does not; leave it out of 'reads:' here, or add it there"
 
 
 def _listed(sections: Iterable[str]) -> str:
-    return " and ".join(f"'{name}'" for name in sections)
+    return " and ".join(f"'{name}'" for name in sorted(sections))
 
 
 def _first(steps: Iterable[Step], kind: str) -> Step | None:

@@ -93,7 +93,7 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         inputs={
             role: tuple(Place(store.folder_of(found), found.whole if found.spec.at_once else None) for found in before)
             for role, before in by_role.items()
-            if role not in whole and not node.spec.at_once
+            if role in node.spec.reads and not node.spec.at_once  # a model that the recipe names is none of these
         },
         metadata=_metadata(node),
         parts=node.parts_by_name,

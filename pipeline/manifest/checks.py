@@ -64,7 +64,7 @@ def _of_step(step: Step, wiring: Wiring, sources: Mapping[str, SourceSettings]) 
     if step.spec.check is None:
         return
     passing = {name: source.used for name, source in sources.items() if step.takes(source.used)}
-    wired = {name: Wired(use, _roles(step, name, wiring)) for name, use in passing.items()}
+    wired = {name: Wired(use, _reads(step, name, wiring)) for name, use in passing.items()}
     for key, words in step.spec.check(step.recipe, wired):
         yield Problem((*step.place, *key) if step.place else (), step.told(words))
 
@@ -115,15 +115,16 @@ def _takes(step: Step, kind: str) -> bool:
     return any(port.kind == kind for port in step.spec.reads.values())
 
 
-def _roles(step: Step, source: str, wiring: Wiring) -> frozenset[str]:
-    """The roles for which a step finds something of a source."""
-    wires = [found for found in wiring.wires.values() if found.step is step and found.source in {None, source}]
-    return frozenset(
-        role
-        for found in wires
-        for role, names in found.reads.items()
-        if any(wiring.wires[name].source in {None, source} for name in names)
-    )
+def _reads(step: Step, source: str, wiring: Wiring) -> dict[str, dict[str, str]]:
+    """By role for which a step finds something of a source: the sections that it reads, and the stage of each."""
+    found: dict[str, dict[str, str]] = {}
+    own = [each for each in wiring.wires.values() if each.step is step and each.source in {None, source}]
+    for each in own:
+        for role, names in each.reads.items():
+            for before in (wiring.wires[name] for name in names):
+                if before.source in {None, source}:
+                    found.setdefault(role, {})[before.step.section] = before.step.spec.name
+    return found
 
 
 def _unpassed(sources: Mapping[str, SourceSettings], steps: Sequence[Step]) -> Iterator[Problem]:

@@ -34,11 +34,13 @@ _JOINED: Final = {
         SELECT step, images, r1_image_to_text, r1_text_to_image, chance FROM pretraining WHERE phase = 'holdout'
     """,
     "uncaptioned": """
-        SELECT source, shard, key, split_part(error, ':', 1) AS reason, error FROM raw_captions WHERE error IS NOT NULL
+        SELECT source, shard, key, split_part(error, ':', 1) AS reason, error
+        FROM raw_captions WHERE error IS NOT NULL AND origin <> 'shuffled'
     """,
     "unselected": """
         SELECT source, any_value(shard) AS shard, key,
                CASE WHEN bool_or(reason = 'unscored') THEN 'unscored'
+                    WHEN bool_or(reason = 'common') THEN 'all_common'
                     WHEN bool_or(reason = 'below_threshold') THEN 'all_below_threshold' ELSE 'no_text' END AS reason
         FROM selected GROUP BY source, key HAVING NOT bool_or(kept)
     """,
@@ -116,6 +118,7 @@ def views(graph: Graph, left_out: Iterable[tuple[str, LeftOut]] = ()) -> Iterato
     yield "left_out", _left_out(left_out)
     last = _steps(graph, "selection")[-1:]
     yield "selected", f"SELECT * FROM raw_select WHERE {MADE_BY} IN ({', '.join(map(text, last)) or 'NULL'})"
+    yield "weights", _weights(graph)
     yield "captions", _captions({kind: _steps(graph, kind) for kind in _SCORES})
     yield from _JOINED.items()
 
@@ -130,6 +133,22 @@ def _left_out(found: Iterable[tuple[str, LeftOut]]) -> str:
 def _steps(graph: Graph, kind: str) -> list[str]:
     """The steps that write a kind, in their order."""
     return list(dict.fromkeys(node.step for node in graph.writing(kind)))
+
+
+def _weights(graph: Graph) -> str:
+    """What was fitted of filters, each by the name of its step."""
+    names = [
+        f"({text(node.step)}, {place}, {text(step)})"
+        for node in graph.writing("weights")
+        for place, step in enumerate(dict.fromkeys(graph.nodes[name].step for name in node.reads["matches"]), start=1)
+    ]
+    named = ", ".join(["(NULL::VARCHAR, NULL::SMALLINT, NULL::VARCHAR)", *names])
+    return f"""
+        SELECT {MADE_BY} AS step, coalesce(name, 'intercept') AS filter, weight, auc,
+               own_texts, shuffled_texts, held_out_texts
+        FROM raw_weights LEFT JOIN (VALUES {named}) AS named({MADE_BY}, filter, name) USING ({MADE_BY}, filter)
+        ORDER BY {MADE_BY}, raw_weights.filter
+    """
 
 
 def _captions(scorers: Mapping[str, Sequence[str]]) -> str:

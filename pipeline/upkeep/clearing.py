@@ -59,23 +59,36 @@ class Cleared:
     """Tars of the sources' own, in which such images still lie."""
 
 
-def clear(store: Store, folder: Folder, shard: str, keys: pa.Array, done: Cleared) -> None:
+def clear(  # noqa: PLR0913 - what is cleared of what
+    store: Store, folder: Folder, shard: str, keys: pa.Array, done: Cleared, *, texts: Collection[str] = ()
+) -> None:
     """Take rows out of a shard's table and tars, and remove what killed attempts have left of it.
+
+    Args:
+        store: the output.
+        folder: where they lie.
+        shard: its name.
+        keys: of the rows.
+        done: takes note of it.
+        texts: what people said of these images, which other images of the shard may have been given.
 
     Raises:
         BROKEN: something there is gone or broken; it is what it was.
     """
     if shard in folder.shards:
-        _rewrite(store, folder, shard, keys, done)
+        _rewrite(store, folder, shard, keys, done, texts)
     store.remove_strays(folder.url, shard, folder.names.get(shard, ()))
 
 
-def _rewrite(store: Store, folder: Folder, shard: str, keys: pa.Array, done: Cleared) -> None:
+def _rewrite(  # noqa: PLR0913, PLR0917 - as `clear`
+    store: Store, folder: Folder, shard: str, keys: pa.Array, done: Cleared, texts: Collection[str]
+) -> None:
     artifact = store.artifact(folder.url, shard)
     before, metadata = artifact.table(), artifact.metadata()
     hit = pc.is_in(before["key"], keys)
     kept = KINDS[folder.kind].kept
     after = before.filter(pc.invert(hit)) if kept is None else _blank(before, hit, kept)
+    after = _without_texts(after, texts) if folder.kind == "captions" else after
     if after.equals(before):
         return
     links = _sides(metadata, linked=True)
@@ -100,7 +113,7 @@ def _blank(table: pa.Table, hit: pa.ChunkedArray, kept: Sequence[str]) -> pa.Tab
 
     Of an image that never came it stays known why: it was lost for that reason before anybody asked to forget it.
     """
-    marks: dict[str, Any] = {"error": _ERROR}
+    marks: dict[str, Any] = {"error": _ERROR, "caption": ""}
     if "status" in table.column_names:
         came = pc.equal(table["status"], "success")
         marks["status"] = pc.if_else(came, pa.scalar("removed", pa.string()), table["status"])
@@ -111,6 +124,14 @@ def _blank(table: pa.Table, hit: pa.ChunkedArray, kept: Sequence[str]) -> pa.Tab
         for field in table.schema
     ]
     return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _without_texts(captions: pa.Table, texts: Collection[str]) -> pa.Table:
+    """The table with nothing left of texts that other images were given: the candidate stays, as its scores do."""
+    hit = pc.and_(
+        pc.equal(captions["origin"], "shuffled"), pc.is_in(captions["caption"], pa.array(sorted(texts), pa.string()))
+    )
+    return _blank(captions, hit, [name for name in captions.column_names if name not in {"caption", "error"}])
 
 
 def _mark(value: Any, sort: pa.DataType) -> Any:

@@ -5,8 +5,9 @@ What it promises, once it has ended without an error and if no run of the same o
 * Their URLs and hashes are on the removal list; a download refuses them (`removed`), redirects to them included.
 * Under every fingerprint of the output, not only the manifest's present one: no tar holds the image, the images table
   holds neither its size nor its member, the urls table neither its text nor its source's own columns, and no table of
-  captions or scores has a row of it. Its key, URL and hash stay, with the status `removed`, or the one that says why it
-  never came; what was found of a whole source names its key until that is made anew.
+  captions or scores has a row of it, nor has another image its text (`shuffle`). Its key, URL and hash stay, with the
+  status `removed`, or the one that says why it never came; what was found of a whole source names its key until that is
+  made anew.
 * Every other row, and every other file in a tar, is what it was, byte for byte.
 
 Each file is replaced whole, so a reader sees the old or the new one. Stopped at any point, the same command goes on. A
@@ -42,6 +43,7 @@ from stages.kinds import KINDS
 from stages.registry import STAGES
 from stages.removal_files import without_blanks
 from stages.removals import BLANKS, Removals, add_entries, is_entry, read_list, without_remark
+from stages.texts import distinct
 
 READERS: Final = 8
 """Shards that are looked through at once."""
@@ -243,6 +245,13 @@ def _stored(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: F
     return sorted(set(keys.to_pylist()).intersection(key for own in there for key in own.to_pylist()))
 
 
+def _texts(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: Forgotten) -> set[str]:
+    """What people said of some images of a shard, as candidates have it."""
+    table = _read(store, lineage.urls, shard, ["key", "texts"], done)
+    said = [] if table is None else table["texts"].filter(pc.is_in(table["key"], keys)).to_pylist()
+    return {text for texts in said for text in distinct(texts or ())}
+
+
 def _read(store: Store, folder: Folder, shard: str, columns: Sequence[str], done: Forgotten) -> pa.Table | None:
     """Columns of a table; None where there is none, or where it is told what is amiss with it."""
     if shard not in folder.shards:
@@ -256,8 +265,9 @@ def _read(store: Store, folder: Folder, shard: str, columns: Sequence[str], done
 
 def _clear(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: Forgotten) -> None:
     """Take rows out of every artifact of a shard."""
-    for folder in (*lineage.made, lineage.urls):
+    texts = _texts(store, lineage, shard, keys, done)
+    for folder in (*lineage.made, lineage.urls):  # that of the texts last, so that whoever is stopped finds them again
         try:
-            clear(store, folder, shard, keys, done)
+            clear(store, folder, shard, keys, done, texts=texts)
         except BROKEN as error:
             done.note(folder.table(shard), error)

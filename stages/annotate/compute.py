@@ -11,6 +11,7 @@ from stages.annotate.spec import AnnotateRecipe
 from stages.contract import Output, RunOptions, Shard
 from stages.io.shards import duplicates
 from stages.tables import CAPTIONS
+from stages.texts import distinct
 
 
 class Annotate:
@@ -60,9 +61,3 @@ def _candidates(text: str | None, texts: Sequence[str | None] | None) -> Iterato
         yield "web", 0, (text or "").strip()
     else:
         yield from (("human", number, said) for number, said in enumerate(distinct(texts), start=1))
-
-
-def distinct(texts: Sequence[str | None]) -> list[str]:
-    """The texts without surrounding whitespace; empty ones and exact repetitions are dropped."""
-    stripped = ((text or "").strip() for text in texts)
-    return list(dict.fromkeys(text for text in stripped if text))

@@ -18,9 +18,10 @@ from stages.contract.models import (
     models_from,
     path_of,
 )
-from stages.contract.ports import ASKED, CAPTIONED, EVERY_USE, LEARNT_FROM, MEASURED, Port, Use
+from stages.contract.ports import ASKED, CAPTIONED, DESCRIBED, EVERY_USE, LEARNT_FROM, MEASURED, Port, Use
 from stages.contract.settings import (
     MAX_BYTES,
+    AtOnceRunOptions,
     Count,
     Dtype,
     GroupRunOptions,
@@ -31,6 +32,7 @@ from stages.contract.settings import (
     Seed,
     Settings,
     Threads,
+    WhichSources,
 )
 from stages.contract.stage import Check, Compute, Grain, Problems, StageSpec, Trainer, Wired, Workers
 from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result, Shard
@@ -38,12 +40,14 @@ from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result,
 __all__ = [
     "ASKED",
     "CAPTIONED",
+    "DESCRIBED",
     "EVERY_USE",
     "FROM",
     "HUB_NAME",
     "LEARNT_FROM",
     "MAX_BYTES",
     "MEASURED",
+    "AtOnceRunOptions",
     "Check",
     "Compute",
     "CorpusJob",
@@ -74,6 +78,7 @@ __all__ = [
     "Threads",
     "Trainer",
     "Use",
+    "WhichSources",
     "Wired",
     "Workers",
     "absent_models",

@@ -17,6 +17,8 @@ MEASURED: Final[frozenset[Use]] = frozenset({"measure", "measure_questions"})
 """Uses from which nothing learns."""
 CAPTIONED: Final[frozenset[Use]] = frozenset({"web", "both"})
 """Uses in which captions are written for images."""
+DESCRIBED: Final[frozenset[Use]] = frozenset({"pairs", "both"})
+"""Uses of images that people have described, and that are learnt from."""
 LEARNT_FROM: Final[frozenset[Use]] = EVERY_USE - MEASURED - ASKED
 """Uses whose captions are learnt from."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -24,7 +25,12 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Recipe(Settings):
-    """What changes a stage's result. It is fingerprinted whole."""
+    """What changes a stage's result. It is fingerprinted whole, but for fields marked by `WhichSources`."""
+
+
+@dataclass(frozen=True)
+class WhichSources:
+    """Marks a recipe field that says which sources pass through a step, and changes nothing of what it makes of one."""
 
 
 class RunOptions(Settings):
@@ -56,6 +62,15 @@ class GroupRunOptions(RunOptions):
     """Processes that work together (Ray executor)."""
     deadline: Seconds = 30 * 86_400.0
     """Seconds that one attempt may take; then all workers are replaced and the attempt counts as failed."""
+
+
+class AtOnceRunOptions(RunOptions):
+    """What it may take to lay all rows of a source beside one another."""
+
+    deadline: Seconds = 24 * 3600.0
+    """Seconds that one attempt may take: a source of hundreds of millions of images takes hours."""
+    memory: Annotated[float, Field(ge=0.01, le=100_000)] = 4.0
+    """GB of tables in memory; beyond it DuckDB goes on on the scratch disk."""
 
 
 MAX_BYTES = 2**31

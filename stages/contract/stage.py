@@ -30,8 +30,13 @@ class Wired:
     """What a step finds of a source."""
 
     use: Use
-    roles: frozenset[str]
-    """Those of its ports for which there is something to read."""
+    reads: Mapping[str, Mapping[str, str]]
+    """By role for which there is something to read, the sections that it is read of, and the stage of each."""
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Those of its ports for which there is something to read."""
+        return frozenset(self.reads)
 
 
 class Check(Protocol):

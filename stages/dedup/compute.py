@@ -22,8 +22,8 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from stages.contract import CorpusJob, CorpusShard, Output
-from stages.dedup.spec import DedupRecipe, DedupRun
+from stages.contract import AtOnceRunOptions, CorpusJob, CorpusShard, Output
+from stages.dedup.spec import DedupRecipe
 from stages.io.side_by_side import side_by_side
 from stages.tables import DUPLICATES
 
@@ -81,7 +81,7 @@ _VERDICTS = """
 class Dedup:
     """The dedup stage's compute."""
 
-    def __init__(self, recipe: DedupRecipe, run: DedupRun) -> None:
+    def __init__(self, recipe: DedupRecipe, run: AtOnceRunOptions) -> None:
         self._recipe = recipe
         self._memory = run.memory
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.contract import CAPTIONED, Port, Problems, Recipe, RunOptions, Seconds, StageSpec, Wired
+from stages.contract import CAPTIONED, AtOnceRunOptions, Port, Problems, Recipe, StageSpec, Wired
 
 
 class DedupRecipe(Recipe):
@@ -25,15 +25,6 @@ class DedupRecipe(Recipe):
     near: Annotated[int, Field(ge=0, le=7)] | None = None
     """It looks alike: its perceptual hash (section `hash`) differs in at most so many of 64 bits. 0 finds other sizes
     and compressions of a picture; from about 4 on, pictures of one series are taken for copies. None looks at none."""
-
-
-class DedupRun(RunOptions):
-    """What finding them may take."""
-
-    deadline: Seconds = 24 * 3600.0
-    """Seconds that one attempt may take: a source of hundreds of millions of images takes hours."""
-    memory: Annotated[float, Field(ge=0.01, le=100_000)] = 4.0
-    """GB of tables in memory; beyond it DuckDB goes on on the scratch disk."""
 
 
 def check(recipe: DedupRecipe, wired: Mapping[str, Wired]) -> Problems:
@@ -51,7 +42,7 @@ SPEC = StageSpec(
     reads={"images": Port("images", above=True), "hashes": Port("hashes", optional=True, above=True)},
     writes="duplicates",
     recipe=DedupRecipe,
-    run=DedupRun,
+    run=AtOnceRunOptions,
     compute="stages.dedup.compute:Dedup",
     grain="source",
     check=check,

@@ -20,8 +20,8 @@ from stages.demo import tokenizer
 from stages.demo.alt_text import AltText, alt_text_at
 from stages.demo.language import is_right
 from stages.demo.render import opened
-from stages.demo.report import roc_auc
 from stages.demo.scene import Place, Scene, Stream, scene_at
+from stages.metrics.roc import roc_auc
 
 SAMPLES = 10
 KEPT = 2

@@ -7,15 +7,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from stages.demo.language import is_right
 from stages.demo.scene import Scene
+from stages.metrics.roc import roc_auc
 
 Numbers = dict[str, float]
 
@@ -109,15 +108,6 @@ def of_pretraining(tables: duckdb.DuckDBPyConnection) -> Numbers:
     columns = "step, images, r1_image_to_text, r1_text_to_image, chance"
     last = tables.execute(f"SELECT {columns} FROM evaluation ORDER BY step DESC").fetchone()  # noqa: S608
     return {f"Q-Former {name}": float(value) for name, value in zip(columns.split(", "), last or (), strict=False)}
-
-
-def roc_auc(scores: NDArray[Any], right: NDArray[np.bool_]) -> float:
-    """Probability that a right text scores above a wrong one, a tie counting half; from ranks, in O(n log n)."""
-    positives, negatives = int(right.sum()), int((~right).sum())
-    if not positives or not negatives:
-        return float("nan")
-    ranks = pd.Series(scores).rank().to_numpy()
-    return float((ranks[right].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def as_lines(numbers: Numbers) -> str:

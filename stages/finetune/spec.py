@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stages.contract import MEASURED, Count, ModelRef, Port, Problems, StageSpec, Use, Wired
+from stages.contract import DESCRIBED, MEASURED, Count, ModelRef, Port, Problems, StageSpec, Use, Wired
 from stages.metrics.captions import can_score
 from stages.training.blip_settings import BlipRecipe, BlipRun
 from stages.training.settings import Rate, check_sources
@@ -89,12 +89,9 @@ class FinetuneRun(BlipRun):
     """Where and how fast it is fine-tuned."""
 
 
-LEARNT: Final[frozenset[Use]] = frozenset({"pairs", "both"})
-
-
 def _uses(recipe: FinetuneRecipe) -> frozenset[Use]:
     """Human pairs, or questions."""
-    return frozenset({"questions"}) if recipe.task == ("vqa",) else LEARNT
+    return frozenset({"questions"}) if recipe.task == ("vqa",) else DESCRIBED
 
 
 def check(recipe: FinetuneRecipe, wired: Mapping[str, Wired]) -> Problems:
@@ -124,6 +121,6 @@ SPEC = StageSpec(
     grain="run",
     check=check,
     workers="group",
-    uses=LEARNT | {"questions"},
+    uses=DESCRIBED | {"questions"},
     narrow=_uses,
 )

@@ -130,13 +130,18 @@ def damaged_table(url: str, error: object) -> DamagedError:
 def duplicates(shard: Shard) -> frozenset[str]:
     """The keys of the shard's images that are copies of others; nothing is to be computed for them."""
     verdicts = shard.maybe("duplicates")
-    if verdicts is None:
-        return frozenset()
-    with (
-        whole_table(verdicts.url),
-        open_bytes(verdicts.url) as file,
-    ):  # of all shards, ordered by them: little of it is read
-        return frozenset(pq.read_table(file, columns=["key"], filters=[("shard", "=", shard.name)])["key"].to_pylist())
+    return frozenset() if verdicts is None else frozenset(part_of(verdicts, shard.name, ["key"])["key"].to_pylist())
+
+
+def part_of(verdicts: Artifact, shard: str, columns: Sequence[str]) -> pa.Table:
+    """What a table of all shards of a source, which is ordered by them, says of one: little else of it is read.
+
+    Raises:
+        DamagedError: it is none.
+        OSError: it is not there, or storage is out of order.
+    """
+    with whole_table(verdicts.url), open_bytes(verdicts.url) as file:
+        return pq.read_table(file, columns=list(columns), filters=[("shard", "=", shard)])
 
 
 def read_images(images: Artifact, without: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:

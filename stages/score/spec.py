@@ -5,9 +5,18 @@ Both run a model that compares images with texts, and share their compute; each 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from stages.contract import CAPTIONED, ModelRunOptions, PairModelRecipe, Port, StageSpec
+from stages.contract import (
+    CAPTIONED,
+    DESCRIBED,
+    ModelRunOptions,
+    PairModelRecipe,
+    Port,
+    StageSpec,
+    Use,
+    WhichSources,
+)
 
 
 class RankRecipe(PairModelRecipe):
@@ -19,6 +28,14 @@ class FilterRecipe(PairModelRecipe):
 
     The threshold is the select stage's, so that another one costs no GPU.
     """
+
+    pairs: Annotated[bool, WhichSources()] = False
+    """Whether what people wrote of sources with `use: pairs` is judged, too. Nothing of it is left out for that: it is
+    what `weigh` reads."""
+
+
+def _uses(recipe: FilterRecipe) -> frozenset[Use]:
+    return CAPTIONED | DESCRIBED if recipe.pairs else CAPTIONED
 
 
 _READS: Final = {
@@ -48,5 +65,6 @@ FILTER = StageSpec(
     run=ModelRunOptions,
     model="filter",
     compute="stages.score.compute:Filter",
-    uses=CAPTIONED,
+    uses=CAPTIONED | DESCRIBED,
+    narrow=_uses,
 )

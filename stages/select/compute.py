@@ -7,13 +7,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stages.candidates import CANDIDATE, read_candidates
+from stages.candidates import CANDIDATE, are_among, candidate_ids, read_candidates, scores_of, writers_of
 from stages.contract import Output, RunOptions, Shard
-from stages.select.join import candidate_ids, joined, scores_of
+from stages.io.shards import part_of
+from stages.select.join import joined
 from stages.select.rules import REASONS, Candidates, Verdicts, keep_best
 from stages.select.spec import SelectRecipe
-from stages.select.texts import text_codes
 from stages.tables import SELECTION
+from stages.texts import EMPTY, text_codes, word_counts
+from stages.weights import weighted
 
 
 class Select:
@@ -31,24 +33,44 @@ class Select:
         """
         table = read_candidates(shard, ["origin", "caption"])
         image, place = candidate_ids(table)
+        captions, shuffled = table["caption"].to_pylist(), pc.equal(table["origin"], "shuffled").to_numpy()
         candidates = Candidates(
             image=image,
             candidate=place,
-            text=text_codes(table["caption"].to_pylist()),
+            writer=writers_of(place),
+            text=np.where(shuffled, EMPTY, text_codes(captions)),
             human=pc.equal(table["origin"], "human").to_numpy(),
-            clip=self._similarities(table, shard),
+            shuffled=shuffled,
+            common=_common(table, shard),
+            clip=self._ranking(table, shard),
             itm=self._matches(table, shard),
         )
-        verdicts = keep_best(candidates, k=self._recipe.k, itm_threshold=self._recipe.itm_threshold)
+        recipe = self._recipe
+        verdicts = keep_best(candidates, k=recipe.k, itm_threshold=recipe.itm_threshold, per_writer=recipe.per_writer)
         return _output(table, image, verdicts)
 
-    def _similarities(self, table: pa.Table, shard: Shard) -> NDArray[np.float32] | None:
+    def _ranking(self, table: pa.Table, shard: Shard) -> NDArray[np.float64] | None:
+        """What candidates are ranked by."""
         scores = shard.maybe("similarities")
-        return None if scores is None else scores_of(table, scores.table(), "clip_score")
+        if scores is None:
+            return None
+        cosines = scores_of(table, scores.table(), "clip_score").astype(np.float64)
+        return cosines - self._recipe.length_penalty * word_counts(table["caption"].to_pylist())
 
     def _matches(self, table: pa.Table, shard: Shard) -> NDArray[np.float32] | None:
+        """What the threshold is compared with."""
         found = [scores_of(table, scores.table(), "itm_score") for scores in shard.all("matches")]
-        return joined(found, self._recipe.join) if found else None
+        if not found or self._recipe.join != "fitted":
+            return joined(found, self._recipe.join) if found else None
+        weights = shard.one("weights").table(["filter", "weight"]).sort_by("filter")
+        return weighted(found, weights["weight"].to_numpy())
+
+
+def _common(table: pa.Table, shard: Shard) -> NDArray[np.bool_]:
+    repeats = shard.maybe("repeats")
+    if repeats is None:
+        return np.zeros(table.num_rows, np.bool_)
+    return are_among(table, part_of(repeats, shard.name, CANDIDATE))
 
 
 def _output(table: pa.Table, image: NDArray[np.int64], verdicts: Verdicts) -> Output:

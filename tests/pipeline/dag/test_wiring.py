@@ -120,7 +120,7 @@ def test_a_port_takes_the_latest_step_of_each_name_above_that_writes_its_kind(
                 for before, other in enumerate(steps[:at]):
                     is_latest = not any(later.section == other.section for later in steps[before + 1 : at])
                     is_wanted = step.reads is None or other.section in step.reads
-                    passes = uses[source] in other.spec.uses
+                    passes = other.takes(uses[source])
                     if is_latest and is_wanted and passes and other.spec.writes == kind:
                         expected.append(f"{other.name}/{source}")
                 assert list(wires[f"{step.name}/{source}"].reads.get(kind, ())) == expected

@@ -64,8 +64,8 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, questions, caption, rank, filter, select, med, finetune, pretrain, evaluate, predict, "
-        "evaluate_captions, answer, evaluate_answers, rounds",
+        "annotate, questions, shuffle, caption, rank, filter, weigh, repeats, select, med, finetune, pretrain, "
+        "evaluate, predict, evaluate_captions, answer, evaluate_answers, rounds",
     ),
     "a section with a name of its own that says no stage": (
         GOOD + "second: {model: x, top_p: 0.5}\n",
@@ -75,7 +75,8 @@ WRONG = {
     "a section of no stage": (
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
-        "'questions', 'caption', 'rank', 'filter', 'select', 'med', 'finetune', 'pretrain', 'evaluate', 'predict', "
+        "'questions', 'shuffle', 'caption', 'rank', 'filter', 'weigh', 'repeats', 'select', 'med', 'finetune', "
+        "'pretrain', 'evaluate', 'predict', "
         "'evaluate_captions', 'answer' or 'evaluate_answers'",
     ),
     "a section called like what is none": (

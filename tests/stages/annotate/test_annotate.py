@@ -8,10 +8,11 @@ from committed import WRITER, only, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.annotate.compute import Annotate, distinct
+from stages.annotate.compute import Annotate
 from stages.annotate.spec import AnnotateRecipe
 from stages.contract import Output, RunOptions, Shard
 from stages.tables import CAPTIONS, DUPLICATES, IMAGES, URLS
+from stages.texts import distinct
 
 
 def annotate(

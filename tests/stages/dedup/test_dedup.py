@@ -14,9 +14,9 @@ from committed import only, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.contract import CorpusJob, CorpusShard, Shard
+from stages.contract import AtOnceRunOptions, CorpusJob, CorpusShard, Shard
 from stages.dedup.compute import Dedup
-from stages.dedup.spec import DedupRecipe, DedupRun
+from stages.dedup.spec import DedupRecipe
 from stages.io.shards import Artifact, duplicates
 from stages.tables import DUPLICATES, HASHES, IMAGES
 
@@ -126,7 +126,7 @@ def _apart(one: int | None, other: int | None) -> int:
 def test_copies_are_those_of_the_definition(images, url, content, near):
     recipe = DedupRecipe(url=url, content=content, near=near)
     with tempfile.TemporaryDirectory() as folder:
-        output = Dedup(recipe, DedupRun())(job(images, Path(folder), with_looks=near is not None))
+        output = Dedup(recipe, AtOnceRunOptions())(job(images, Path(folder), with_looks=near is not None))
     expected = as_defined(images, recipe)
     assert output.table.schema == DUPLICATES
     assert output.table.to_pylist() == expected
@@ -138,7 +138,7 @@ def test_copies_are_those_of_the_definition(images, url, content, near):
 
 def test_a_source_without_a_row_has_no_copies_and_is_not_taken_for_the_one_above(tmp_path):
     twins = [Image("above", "above-0", f"above-0-{number}", "http://x/1", "a", 1, 0, "success") for number in range(2)]
-    output = Dedup(DedupRecipe(near=1), DedupRun())(job(twins, tmp_path, with_looks=True))
+    output = Dedup(DedupRecipe(near=1), AtOnceRunOptions())(job(twins, tmp_path, with_looks=True))
     assert output.table.num_rows == 0
     assert output.counts["images"] == 0
 
@@ -158,7 +158,7 @@ def test_a_larger_source_whatever_the_memory(memory, tmp_path):
         )
         for number in range(4000)
     ]
-    output = Dedup(DedupRecipe(near=3), DedupRun(memory=memory))(job(images, tmp_path, with_looks=True))
+    output = Dedup(DedupRecipe(near=3), AtOnceRunOptions(memory=memory))(job(images, tmp_path, with_looks=True))
     by_address = [row for row in output.table.to_pylist() if row["rule"] == "url"]
     assert [row["key"][-5:] for row in by_address] == [f"{number:05d}" for number in range(3000, 4000)]
     assert [row["original"][-5:] for row in by_address] == [f"{number:05d}" for number in range(1000)]

@@ -12,7 +12,7 @@ import stages.demo
 from stages.demo import tokenizer
 from stages.demo.language import is_right, parse
 from stages.demo.measure import Captioner, Exam, Matcher, Ranker, best
-from stages.demo.report import roc_auc
+from stages.metrics.roc import roc_auc
 
 CHECKPOINTS = Path(stages.demo.__file__).parent / "checkpoints"
 

@@ -3,13 +3,11 @@
 import json
 
 import duckdb
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
-from stages.demo.report import main, report, roc_auc
+from stages.demo.report import main, report
 from stages.demo.scene import Scene, Shape
 
 UNHURRIED = settings(deadline=None, max_examples=60)
@@ -97,12 +95,3 @@ def test_a_run_over_another_world_is_refused(run, tmp_path):
     pd.DataFrame({"url": ["http://else"], "scene": ['{"aspect": 1, "shapes": []}']}).to_parquet(other / "truth.parquet")
     with pytest.raises(SystemExit, match="knows nothing of 1 urls"):
         main([str(other), str(run[1])])
-
-
-@UNHURRIED
-@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=60))
-def test_roc_auc_counts_pairs(rows):
-    scores, right = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    pairs = [np.sign(one - two) / 2 + 0.5 for one in scores[right] for two in scores[~right]]
-    counted = np.mean(pairs) if pairs else float("nan")
-    assert roc_auc(scores, right) == pytest.approx(counted, nan_ok=True)

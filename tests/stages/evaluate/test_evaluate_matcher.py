@@ -90,7 +90,7 @@ def test_numbers_that_are_not_finite_measure_nothing(shards, itm_folder, tmp_pat
 
 
 def test_nothing_to_measure_is_told_before_anything_runs():
-    without, with_it = Wired("measure", frozenset({"images"})), Wired("measure", frozenset({"images", "qformer"}))
+    without, with_it = Wired("measure", {"images": {}}), Wired("measure", {"images": {}, "qformer": {}})
     said = "has no model to measure; name a `matcher`, or add a section 'pretrain' above it"
     assert list(check(EvaluateRecipe(), {"people": without})) == [((), said)]
     assert list(check(EvaluateRecipe(), {"people": with_it})) == []

@@ -147,7 +147,7 @@ def test_the_defaults_are_blips(published):
 def test_each_task_takes_its_own_sources(make):
     assert SPEC.narrow(make()) == {"questions"}
     assert SPEC.narrow(make(task="captioning")) == {"pairs", "both"}
-    wired = {"asked": Wired("questions", frozenset({"images"}))}
+    wired = {"asked": Wired("questions", {"images": {}})}
     assert [words for _, words in SPEC.check(make(), wired)] == [
         "reads questions of the source 'asked', and finds none; let its 'reads:' name who writes them"
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from stages.contract import CorpusShard
@@ -122,6 +123,16 @@ def test_without_a_selection_all_captions_are_read(make_corpus_shard):
     shard = make_corpus_shard({"a": b"1"}, [("a", 0, "Web text.", None, False), ("a", 1, "one", 1, True)])
     bare = replace(shard, inputs={role: found for role, found in shard.inputs.items() if role != "selection"})
     assert read_shard(bare, ALL).training[0].captions == ("web text", "one")
+
+
+def test_what_people_said_of_another_image_is_never_read(make_corpus_shard):
+    shard = make_corpus_shard({"a": b"1"}, [("a", 0, "other", None, False), ("a", 1, "one", 1, True)])
+    captions = shard.one("captions").table()
+    shuffled = captions.set_column(captions.schema.get_field_index("origin"), "origin", [["shuffled", "human"]])
+    pq.write_table(shuffled, shard.one("captions").url)
+    bare = replace(shard, inputs={role: found for role, found in shard.inputs.items() if role != "selection"})
+    for origin in (None, "human"):
+        assert read_shard(bare, Choice(0, origin=origin)).training[0].captions == ("one",)
 
 
 def test_images_that_others_measure_on_and_those_without_a_word_are_left_out_and_counted(make_corpus_shard):

@@ -79,9 +79,11 @@ def test_the_best_by_clip_are_kept_among_those_that_pass() -> None:
         "kept": 2,
         "images_kept": 1,
         "human": 0,
+        "shuffled": 0,
         "outranked": 1,
         "below_threshold": 2,
         "unscored": 0,
+        "common": 0,
         "duplicate": 0,
         "empty": 0,
     }
