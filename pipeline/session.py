@@ -23,8 +23,9 @@ from pipeline.demo import prepare
 from pipeline.manifest.changes import label
 from pipeline.manifest.document import Demo
 from pipeline.manifest.load import Manifest, load_manifest, output_of
+from pipeline.manifest.model_names import doubts, refuse_absent
 from pipeline.store import Store
-from stages.contract import Use, absent_models
+from stages.contract import Use
 from stages.errors import UserError
 from stages.urls.check import check
 from stages.urls.digest import digest
@@ -112,7 +113,7 @@ def open_session(  # noqa: PLR0913 - the options of a run
         UserError: the manifest, a source or the output is wrong.
     """
     manifest = load_manifest(path, changes)
-    _refuse_absent(path, manifest)
+    refuse_absent(path, manifest)
     store = Store.open(manifest.output)
     store.reach()
     before = graph_of(store, path, changes)
@@ -136,23 +137,12 @@ def open_session(  # noqa: PLR0913 - the options of a run
         removed=removed,
         demo=manifest.demo,
         digests=digests.asked,
-        notes=tuple(notes),
+        notes=(*notes, *doubts(manifest)),
         before=before.graph if before else None,
         path=location_of(path),
         behind=behind,
     )
     return found.until(until)
-
-
-def _refuse_absent(path: Path, manifest: Manifest) -> None:
-    """See that the models are there that are paths; those of the hub are looked for by who loads them."""
-    told = [
-        f"{path}: {step.section}.{field}: no folder or file '{name}' here; name one that is, or a hub name ('org/name')"
-        for step in manifest.steps
-        for field, name in absent_models(step.recipe)
-    ]
-    if told:
-        raise UserError("\n".join(dict.fromkeys(told)))
 
 
 def graph_alone(path: Path, changes: Sequence[str] = ()) -> tuple[Graph, Mapping[str, Use]]:

@@ -94,7 +94,7 @@ def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | 
 
     stop_at_sigterm()
     try:
-        outcome = run_session(opened(), executor=executor.value, address=address, console=Console(stderr=True))
+        outcome = run_session(told(opened()), executor=executor.value, address=address, console=Console(stderr=True))
     except KeyboardInterrupt as stop:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED) from None

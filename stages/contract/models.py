@@ -89,6 +89,15 @@ def absent_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield field, name
 
 
+def doubtful_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The fields of a recipe whose name is one of the hub's, though its first part is a folder here; and the names."""
+    for field, name in model_fields(recipe):
+        mark, path = _mark(recipe, field), Path(name)
+        is_hubs = mark is not None and mark.on_hub and "/" in name and HUB_NAME.fullmatch(name)
+        if is_hubs and path.parent.is_dir() and not path.exists():
+            yield field, name
+
+
 def models_from(recipe: Recipe) -> dict[str, str]:
     """The steps that a recipe takes models from, by its field."""
     return {name: value.removeprefix(FROM) for name, value in model_fields(recipe) if value.startswith(FROM)}

@@ -139,6 +139,17 @@ def test_a_path_at_which_nothing_lies_is_told_before_anything_is_done(
     assert not Path("out").exists()
 
 
+def test_a_hub_name_that_may_be_meant_for_a_folder_here_is_told(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("models/other").mkdir(parents=True)
+    write(manifest, RIGHT | {"filter": "model: models/itm", "rank": "model: org/clip"})
+    Path("list.csv").write_text("URL,TEXT\nhttp://127.0.0.1/1,a dog\n")
+    _, _, err = capfilt(capsys, "plan", "m.yaml")
+    told = "'models/itm' is taken for a name on the hub: there is a folder 'models' here, but no 'itm' in it"
+    assert err == f"filter.model: {told}\n"
+
+
 def test_a_file_within_the_folder_of_a_model_is_there(manifest: Path) -> None:
     (manifest.parent / "blip/weights").mkdir()
     (manifest.parent / "blip/weights/3.pt").touch()
