@@ -218,7 +218,10 @@ def capfilt(command: str, changes: Sequence[str], *more: str) -> str:
     """Run a command of an arm; what it says goes on to the terminal, what it prints comes back."""
     sets = (word for change in changes for word in ("--set", change))
     line = [sys.executable, "-m", "pipeline.cli", command, str(MANIFEST), *more, *sets]
-    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(line, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:  # it has said why
+        sys.exit(done.returncode)
+    return done.stdout
 
 
 def say(words: str) -> None:
