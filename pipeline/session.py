@@ -22,6 +22,7 @@ from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.there import Listings, Trained, plan
 from pipeline.demo import prepare
 from pipeline.manifest.document import Demo
+from pipeline.manifest.flagged_words import read_words
 from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.store import Store
 from stages.contract import Use, absent_models
@@ -260,7 +261,8 @@ def _graph(  # noqa: PLR0913, PLR0917 - what there is to know
 
     shown = Listings(store)
     lists = Lists(parts_of, up_to, shown, trained, digests)
-    return build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
+    graph = build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
+    return replace(graph, flagged=read_words(manifest.flagged_words))
 
 
 def write_session(session: Session) -> None:
