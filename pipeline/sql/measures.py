@@ -14,7 +14,7 @@ from stages.evaluate.spec import TOLD
 
 # ruff: noqa: S608 - the SQL is this project's own
 _CHOSEN: Final = """
-    SELECT steps.step, steps.round, source, key, origin, caption, kept, reason
+    SELECT steps.step, steps.round, source, key, origin, caption, kept
     FROM raw_select JOIN steps USING (made_by, source) JOIN raw_captions USING (key, writer, candidate, source)
 """
 _WORDS: Final = r"regexp_extract_all(lower(caption), '[\p{L}\p{M}\p{N}]+')"
@@ -55,14 +55,14 @@ MEASURES: Final = {
         FROM alike GROUP BY ALL
     """,
     "captioning": "SELECT * EXCLUDE (key) FROM raw_captioning WHERE key IS NULL",
-    "noise": f"""
-        SELECT step, round, source, origin, count(*) AS texts, count(*) FILTER (judged) AS judged,
-               count(*) FILTER (rejected) AS rejected, count(*) FILTER (kept) AS kept,
-               count(*) FILTER (rejected) / nullif(count(*) FILTER (judged), 0) AS noise_ratio
-        FROM (
-            SELECT *, reason = 'below_threshold' AS rejected,
-                   reason IN ('below_threshold', 'kept', 'outranked') AS judged FROM ({_CHOSEN})
-        ) WHERE origin <> 'human' GROUP BY ALL
+    # the web's text is candidate 0 and nothing else with words is, so nobody has to join the captions
+    "noise": """
+        SELECT step, round, source, CASE candidate WHEN 0 THEN 'web' ELSE 'synthetic' END AS origin, count(*) AS texts,
+               count(*) FILTER (reason IN ('below_threshold', 'kept', 'outranked')) AS judged,
+               count(*) FILTER (reason = 'below_threshold') AS rejected, count(*) FILTER (kept) AS kept,
+               rejected / nullif(judged, 0) AS noise_ratio
+        FROM raw_select JOIN steps USING (made_by, source) WHERE reason NOT IN ('human', 'empty')
+        GROUP BY step, round, source, origin
     """,
     "diversity": f"""
         WITH split AS (SELECT step, round, source, origin, kept, {_WORDS} AS words FROM ({_CHOSEN})),
