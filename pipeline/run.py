@@ -42,8 +42,8 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         console: where progress goes.
 
     Returns:
-        The outcome: summary, funnel, retrieval, captioning, answering, rounds and their gains, failed and blocked shards,
-        where the tables lie, and for who goes on from there the session and its `views`.
+        The outcome: summary, funnel, retrieval, captioning, answering, rounds and their gains, failed and blocked
+        shards, where the tables lie, and for who goes on from there the session and its `views`.
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.

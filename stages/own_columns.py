@@ -23,7 +23,20 @@ OURS = frozenset(
         *("judged", "rejected", "noise_ratio", "captions", "distinct_captions", "distinct_words", "distinct_bigrams"),
         *("distinct_trigrams", "distinct_1", "distinct_2", "distinct_3", "web_words", "web_words_kept"),
         # of the views
-        *("shard", "host", "text_tag", "text_flags", "stage", "count", "urls", "failed", "rows", "without", "made_by", "round"),
+        *(
+            "shard",
+            "host",
+            "text_tag",
+            "text_flags",
+            "stage",
+            "count",
+            "urls",
+            "failed",
+            "rows",
+            "without",
+            "made_by",
+            "round",
+        ),
         "table_path",  # while tables are read
     }
 )

@@ -1,9 +1,9 @@
 r"""What was measured, and what a selection keeps and loses, as SQL over the tables of all steps.
 
-`noise` counts what a filter rejects (BLIP, Li et al. 2022, table 2: the noise ratio is the share of texts that are filtered
-out). `diversity` counts the different words and n-grams of what is kept, by themselves and over all that there are
-(distinct-n of Li et al. 2016, arXiv 1510.03055). A word is a run of letters, marks and digits of any script in lower case,
-`[\p{L}\p{M}\p{N}]+`; n-grams end with their caption.
+`noise` counts what a filter rejects (BLIP, Li et al. 2022, table 2: the noise ratio is the share of texts that are
+filtered out). `diversity` counts the different words and n-grams of what is kept, by themselves and over all that there
+are (distinct-n of Li et al. 2016, arXiv 1510.03055). A word is a run of letters, marks and digits of any script in
+lower case, `[\p{L}\p{M}\p{N}]+`; n-grams end with their caption.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 r"""What of a text should not stand in a corpus unseen, as SQL: tags in the views, by which nobody's row is dropped.
 
-`email`, `phone`: an address or a number by which somebody can be reached; of phone numbers those with a `+` in front, and
-those of North America as it writes them. `ip_address`: four numbers up to 255. `social_security`: a number of the form that
-the USA's has, but for those that were never given out. `card`: 13 to 19 digits that begin as payment cards do and pass
-Luhn's check (ISO/IEC 7812-1, annex B), which one in ten of other numbers passes as well. `offensive`: a word or phrase of
-the manifest's own list (`flagged_words`), whole and in any case; without a list nothing is.
+`email`, `phone`: an address or a number by which somebody can be reached; of phone numbers those with a `+` in front,
+and those of North America as it writes them. `ip_address`: four numbers up to 255. `social_security`: a number of the
+form that the USA's has, but for those that were never given out. `card`: 13 to 19 digits that begin as payment cards do
+and pass Luhn's check (ISO/IEC 7812-1, annex B), which one in ten of other numbers passes as well. `offensive`: a word
+or phrase of the manifest's own list (`flagged_words`), whole and in any case; without a list nothing is.
 """
 
 from __future__ import annotations

@@ -142,8 +142,8 @@ def _images(flagged: Sequence[str]) -> str:
         flagged: words that are offensive.
     """
     return f"""
-        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text, {text_tag("urls.text")} AS text_tag,
-               {text_flags("urls.text", flagged)} AS text_flags
+        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text,
+               {text_tag("urls.text")} AS text_tag, {text_flags("urls.text", flagged)} AS text_flags
         FROM raw_images AS images JOIN urls USING (key)
     """
 

@@ -43,7 +43,7 @@ def worst_hosts(catalog: Catalog, most: int = 5) -> list[dict[str, Any]]:
 
 
 def retrieval(catalog: Catalog) -> list[dict[str, Any]]:
-    """What `evaluate` measured: step, source, model, direction, and the recall at every k; nothing before it has run."""
+    """What `evaluate` measured: step, source, model, direction, recalls at every k; nothing before it has run."""
     sql = """
         SELECT made_by AS step, source, any_value(images) AS images, any_value(texts) AS texts, model, direction,
                max(recall) FILTER (k = 1) AS r1, max(recall) FILTER (k = 5) AS r5, max(recall) FILTER (k = 10) AS r10

@@ -1,4 +1,4 @@
-"""What each round of a manifest came to: what its filters rejected and kept, what its models lost, and were measured at."""
+"""What each round of a manifest came to: what its filters rejected and kept, its losses, and what was measured."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def rounds(graph: Graph, catalog: Catalog) -> dict[str, Any]:
     for rows in found.values():
         rows.sort(key=lambda row: order.index(row["step"]))
     told = [
-        {"round": number, **{kind: [row for row in rows if numbers[row["step"]] == number] for kind, rows in found.items()}}
+        {
+            "round": number,
+            **{kind: [row for row in rows if numbers[row["step"]] == number] for kind, rows in found.items()},
+        }
         for number in dict.fromkeys(numbers.values())
     ]
     return {"rounds": [row for row in told if any(row[kind] for kind in found)], "gains": gains(numbers, catalog)}

@@ -1,4 +1,4 @@
-"""Scores seen block by block, so that no table of all of them is ever held: the rank of what is right, and the best k."""
+"""Scores seen block by block, so that no table of them is ever held: the rank of what is right, and the best k."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Images are drawn with replacement, as many as there are, and each with all that was measured of it by both models: what
 makes an image hard makes it so for both, and its texts are no further witnesses. The interval is that of percentiles
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3). It says what other images of the kind would
-show; that another training with another seed would differ, too, it does not say.
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3). It says what other images of the kind
+would show; that another training with another seed would differ, too, it does not say.
 """
 
 from __future__ import annotations

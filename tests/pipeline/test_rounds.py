@@ -65,7 +65,8 @@ def folder(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(4):
         Path(f"pictures/{number}.png").write_bytes(picture(number))
         sentences = [{"raw": f"what people said of {number}"}]
-        images.append({"filename": f"{number}.png", "split": "test" if number > 1 else "train", "cocoid": number, "sentences": sentences})
+        split = "test" if number > 1 else "train"
+        images.append({"filename": f"{number}.png", "split": split, "cocoid": number, "sentences": sentences})
     Path("people.json").write_text(json.dumps({"images": images}))
     Path("m.yaml").write_text(MANIFEST)
     return tmp_path
