@@ -55,13 +55,13 @@ MEASURES: Final = {
         FROM alike GROUP BY ALL
     """,
     "captioning": "SELECT * EXCLUDE (key) FROM raw_captioning WHERE key IS NULL",
-    # the web's text is candidate 0 and nothing else with words is, so nobody has to join the captions
+    # of what a filter judges the web's text alone is candidate 0, so nobody has to join the captions
     "noise": """
         SELECT step, round, source, CASE candidate WHEN 0 THEN 'web' ELSE 'synthetic' END AS origin, count(*) AS texts,
                count(*) FILTER (reason IN ('below_threshold', 'kept', 'outranked')) AS judged,
                count(*) FILTER (reason = 'below_threshold') AS rejected, count(*) FILTER (kept) AS kept,
                rejected / nullif(judged, 0) AS noise_ratio
-        FROM raw_select JOIN steps USING (made_by, source) WHERE reason NOT IN ('human', 'empty')
+        FROM raw_select JOIN steps USING (made_by, source) WHERE reason NOT IN ('human', 'empty', 'shuffled')
         GROUP BY step, round, source, origin
     """,
     "diversity": f"""

@@ -78,8 +78,8 @@ class _Lineage:
 
     urls: Folder
     made: tuple[Folder, ...]
-    whole: tuple[Folder, ...]
-    """What was measured of all rows at once, and says of which."""
+    measured: tuple[Folder, ...]
+    """What was measured of all shards at once, and has a row for a key."""
     models: tuple[Folder, ...]
 
     @property
@@ -152,12 +152,9 @@ def _forget_rows(
     listed.write_down(stored)  # before anything goes, so that it is known of what is trained on the rest
     for shard, keys in rows.items():
         done.rows += len(keys)
-        _clear(store, (*lineage.made, lineage.urls), shard, keys, done)
+        _clear(store, lineage, shard, keys, done)
     if rows:
-        all_keys = pa.concat_arrays(list(rows.values()))
-        for folder in lineage.whole:
-            for shard in sorted(folder.shards):
-                _clear(store, (folder,), shard, all_keys, done)
+        _clear_measured(store, lineage, pa.concat_arrays(list(rows.values())), done)
     return listed.taught(lineage.models, {shard: keys.to_pylist() for shard, keys in rows.items()}, steps)
 
 
@@ -267,9 +264,19 @@ def _read(store: Store, folder: Folder, shard: str, columns: Sequence[str], done
         return None
 
 
-def _clear(store: Store, folders: Sequence[Folder], shard: str, keys: pa.Array, done: Forgotten) -> None:
-    """Take rows out of the artifacts of a shard."""
-    for folder in folders:
+def _clear_measured(store: Store, lineage: _Lineage, keys: pa.Array, done: Forgotten) -> None:
+    """Take rows out of what was measured of all shards at once."""
+    for folder in lineage.measured:
+        for shard in sorted(folder.shards):
+            try:
+                clear(store, folder, shard, keys, done)
+            except BROKEN as error:
+                done.note(folder.table(shard), error)
+
+
+def _clear(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: Forgotten) -> None:
+    """Take rows out of every artifact of a shard."""
+    for folder in (*lineage.made, lineage.urls):
         try:
             clear(store, folder, shard, keys, done)
         except BROKEN as error:
