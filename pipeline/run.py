@@ -26,6 +26,7 @@ from pipeline.watch.console import Console
 from pipeline.watch.display import make_display
 from pipeline.watch.monitor import Monitor
 from pipeline.watch.report import failed_shards, funnel, retrieval
+from pipeline.watch.rounds import rounds
 from pipeline.watch.words import duration
 from stages.io import outages
 from stages.io.outages import hurry, patience, patiently
@@ -41,8 +42,8 @@ def run_session(session: Session, *, executor: str, address: str | None, console
         console: where progress goes.
 
     Returns:
-        The outcome: summary, funnel, retrieval, captioning, answering, failed and blocked shards, where the tables lie,
-        and for who goes on from there the session and its `views`.
+        The outcome: summary, funnel, retrieval, captioning, answering, rounds and their gains, failed and blocked
+        shards, where the tables lie, and for who goes on from there the session and its `views`.
 
     Raises:
         UserError: a stage cannot be set up, or the output cannot be written.
@@ -97,6 +98,7 @@ def _run(session: Session, *, executor: str, address: str | None, console: Conso
         "retrieval": retrieval(catalog),
         "captioning": captioning(catalog),
         "answering": answering(catalog),
+        **rounds(session.graph, catalog),
         "output": session.store.root,
         "catalog": patiently(lambda: write_catalog(session.graph, session.store, session.others())),
     }

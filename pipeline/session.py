@@ -22,6 +22,7 @@ from pipeline.dag.there import Listings, Trained, plan
 from pipeline.demo import prepare
 from pipeline.manifest.changes import label
 from pipeline.manifest.document import Demo
+from pipeline.manifest.flagged_words import read_words
 from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.manifest.model_names import doubts, refuse_absent
 from pipeline.store import Store
@@ -259,7 +260,8 @@ def _graph(  # noqa: PLR0913, PLR0917 - what there is to know
 
     shown = Listings(store)
     lists = Lists(parts_of, up_to, shown, trained, digests)
-    return build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
+    graph = build_graph(manifest.steps, manifest.sources, manifest.removed, lists)
+    return replace(graph, flagged=read_words(manifest.flagged_words))
 
 
 def write_session(session: Session) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from stages import tables
-from stages.evaluate.tables import ANSWERING, CAPTIONING, RETRIEVAL
+from stages.evaluate.tables import ANSWERING, CAPTIONING, RANKS
 from stages.pretrain.tables import METRICS
 from stages.results import coco_results, vqa_results
 
@@ -49,8 +49,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "selection": Kind(tables.SELECTION, "raw_select"),
     "qformer": Kind(METRICS, "pretraining", is_model=True),
     "checkpoint": Kind(tables.TRAINING, "training", is_model=True),
-    "retrieval": Kind(RETRIEVAL, "retrieval"),
-    "captioning": Kind(CAPTIONING, "captioning"),
+    "retrieval": Kind(RANKS, "ranks"),
+    "captioning": Kind(CAPTIONING, "raw_captioning"),
     "answering": Kind(ANSWERING, "answering"),
 }
 """By the name that the stages' ports have for it."""

@@ -18,9 +18,25 @@ OURS = frozenset(
         # of what a training and an evaluation leave
         *("phase", "step", "epochs", "lr", "loss", "itc", "itm", "itg", "itm_accuracy", "temperature", "grad_norm"),
         *("images_per_second", "images", "r1_image_to_text", "r1_text_to_image", "chance"),
-        *("model", "direction", "k", "recall", "texts", "tokenizer"),
+        *("model", "direction", "right", "k", "recall", "texts", "tokenizer"),
+        # of what a selection keeps
+        *("judged", "rejected", "noise_ratio", "captions", "distinct_captions", "distinct_words", "distinct_bigrams"),
+        *("distinct_trigrams", "distinct_1", "distinct_2", "distinct_3", "web_words", "web_words_kept"),
         # of the views
-        *("shard", "host", "text_tag", "stage", "count", "urls", "failed", "rows", "without", "made_by", "round"),
+        *(
+            "shard",
+            "host",
+            "text_tag",
+            "text_flags",
+            "stage",
+            "count",
+            "urls",
+            "failed",
+            "rows",
+            "without",
+            "made_by",
+            "round",
+        ),
         "table_path",  # while tables are read
     }
 )

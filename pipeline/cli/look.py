@@ -73,6 +73,7 @@ def _show(session: Session, *, as_json: bool) -> None:
     from pipeline.watch.answering import answering
     from pipeline.watch.captioning import captioning
     from pipeline.watch.outcome import print_status
+    from pipeline.watch.rounds import rounds
     from pipeline.watch.runs import runs
 
     catalog = connect(session.graph, session.store)
@@ -87,6 +88,7 @@ def _show(session: Session, *, as_json: bool) -> None:
                 "retrieval": report.retrieval(catalog),
                 "captioning": captioning(catalog),
                 "answering": answering(catalog),
+                **rounds(session.graph, catalog),
                 "failed": report.failed_shards(session),
                 "damaged": damaged_files(session.graph, session.store),
             }

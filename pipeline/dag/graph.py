@@ -93,6 +93,8 @@ class Graph:
     """The nodes by name, every node after its inputs."""
 
     nodes: Mapping[str, Node]
+    flagged: tuple[str, ...] = ()
+    """Words that the views tag as offensive; no part of any fingerprint."""
 
     def of_step(self, name: str) -> list[Node]:
         """The nodes of one step, a source each; by the name of its section, those of all rounds."""
@@ -117,7 +119,7 @@ class Graph:
     def until(self, step: str) -> Graph:
         """The part of the graph that a step needs, itself included."""
         wanted = self.needed_by({node.name for node in self.of_step(step)})
-        return Graph({name: node for name, node in self.nodes.items() if name in wanted})
+        return replace(self, nodes={name: node for name, node in self.nodes.items() if name in wanted})
 
     def needed_by(self, names: Collection[str]) -> set[str]:
         """What some nodes need, directly or through others, themselves included."""
@@ -182,7 +184,7 @@ def as_now(graph: Graph, lists: Lists) -> Graph:
         identity = {**node.identity, "inputs": _versions(node.spec, node.reads, nodes)}
         found = replace(node, identity=identity, fingerprint=fingerprint(identity))
         nodes[name] = _with_data(found, nodes, lists) if node.spec.at_once else found
-    return Graph(nodes)
+    return replace(graph, nodes=nodes)
 
 
 def _node(  # noqa: PLR0913, PLR0917 - what a node is made of

@@ -73,6 +73,7 @@ def store_graph(store: Store, stored: Stored) -> None:
         "uses": dict(stored.uses),
         "removed": stored.removed,
         "digests": dict(stored.digests),
+        "flagged": stored.graph.flagged,
         "nodes": [_as_json(node) for node in stored.graph.nodes.values()],
     }
     write_whole(f"{store.root}/{GRAPHS}/{stored.name}{_ENDING}", json.dumps(content).encode())
@@ -97,7 +98,8 @@ def stored_graph(store: Store, name: str) -> Stored | None:
         found = _as_it_lies_now(store, store.read_json(url))
         nodes = [_node(values) for values in found["nodes"]]
         rest = {key: found[key] for key in ("path", "manifest", "uses", "removed", "digests", "written")}
-        return Stored(name=name, graph=Graph({node.name: node for node in nodes}), **rest)
+        graph = Graph({node.name: node for node in nodes}, tuple(found["flagged"]))
+        return Stored(name=name, graph=graph, **rest)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(

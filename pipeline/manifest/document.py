@@ -41,6 +41,8 @@ class Top(Settings):
     demo: Demo | None = None
     removed: Annotated[str, Field(min_length=1)] | None = None
     """The removal list (`stages.removals`); no part of any fingerprint."""
+    flagged_words: Annotated[str, Field(min_length=1)] | None = None
+    """A file with the words that the views tag as offensive, one a line; no part of any fingerprint."""
     sources: Annotated[dict[SourceName, Source], Field(min_length=1)]
 
     @field_validator("output")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from pipeline.dag.steps import Step
 from pipeline.manifest.checks import contradictions, in_working_order
-from pipeline.manifest.document import ROUNDS, Demo, document_type
+from pipeline.manifest.document import ROUNDS, Demo, Top, document_type
 from pipeline.manifest.errors import Problem, describe_all, locate
 from pipeline.manifest.sections import steps_of, with_rounds
 from pipeline.manifest.yaml12 import parse
@@ -36,6 +36,8 @@ class Manifest:
     demo: Demo | None
     removed: str | None
     """The removal list (`stages.removals`); no part of any fingerprint."""
+    flagged_words: str | None
+    """The file of the words that the views tag as offensive; no part of any fingerprint."""
 
     @property
     def uses(self) -> dict[str, Use]:
@@ -65,7 +67,8 @@ def load_manifest(path: Path, changes: Sequence[str] = ()) -> Manifest:
     if problems := contradictions(document.sources, steps):
         problems += _of_order(values)
         raise UserError(locate(path, root, problems))
-    return Manifest(document.output, document.sources, steps, document.demo, document.removed)
+    top = {name: getattr(document, name) for name in Top.model_fields}
+    return Manifest(steps=steps, **top)
 
 
 def _of_order(values: Mapping[str, Any]) -> list[Problem]:

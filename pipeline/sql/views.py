@@ -7,7 +7,10 @@ from typing import Final
 
 from pipeline.dag.graph import Graph
 from pipeline.dag.left_out import LeftOut
+from pipeline.sql.measures import MEASURES
 from pipeline.sql.scan import identifier, text
+from pipeline.sql.steps import steps_view
+from pipeline.sql.text_flags import text_flags
 from pipeline.sql.text_tags import text_tag
 
 MADE_BY: Final = "made_by"
@@ -18,16 +21,13 @@ _SCORES: Final = {"similarities": ("raw_rank", "clip_score"), "matches": ("raw_f
 # ruff: noqa: S608 - the SQL is this project's own, its texts and paths too
 _HOST = r"lower(regexp_extract(url, '^\s*\w+://(?:[^/?#]*@)?(\[[^]]*\]|[^/?#:]*)', 1))"
 _JOINED: Final = {
-    "images": f"""
-        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text, {text_tag("urls.text")} AS text_tag
-        FROM raw_images AS images JOIN urls USING (key)
-    """,
     "corpus": """
         SELECT key, source, url, caption, origin, "rank", clip_score, itm_score, writer FROM captions WHERE kept
     """,
     "round": """
-        SELECT raw_select.made_by AS round, key, source, url, caption, origin, "rank", raw_captions.made_by AS writer
-        FROM raw_select JOIN raw_captions USING (key, writer, candidate, source) JOIN urls USING (key, source)
+        SELECT steps.step AS round, key, source, url, caption, origin, "rank", raw_captions.made_by AS writer
+        FROM raw_select JOIN steps USING (made_by, source) JOIN raw_captions USING (key, writer, candidate, source)
+        JOIN urls USING (key, source)
         WHERE kept
     """,
     "evaluation": """
@@ -119,8 +119,11 @@ def views(graph: Graph, left_out: Iterable[tuple[str, LeftOut]] = ()) -> Iterato
     last = _steps(graph, "selection")[-1:]
     yield "selected", f"SELECT * FROM raw_select WHERE {MADE_BY} IN ({', '.join(map(text, last)) or 'NULL'})"
     yield "weights", _weights(graph)
-    yield "captions", _captions({kind: _steps(graph, kind) for kind in _SCORES})
+    yield "steps", steps_view(graph)
+    yield "captions", _captions({kind: _steps(graph, kind) for kind in _SCORES}, graph.flagged)
+    yield "images", _images(graph.flagged)
     yield from _JOINED.items()
+    yield from MEASURES.items()
 
 
 def _left_out(found: Iterable[tuple[str, LeftOut]]) -> str:
@@ -151,12 +154,26 @@ def _weights(graph: Graph) -> str:
     """
 
 
-def _captions(scorers: Mapping[str, Sequence[str]]) -> str:
+def _images(flagged: Sequence[str]) -> str:
+    """Every input row with what became of its image.
+
+    Args:
+        flagged: words that are offensive.
+    """
+    return f"""
+        SELECT images.*, {_HOST.replace("url", "images.url", 1)} AS host, urls.text,
+               {text_tag("urls.text")} AS text_tag, {text_flags("urls.text", flagged)} AS text_flags
+        FROM raw_images AS images JOIN urls USING (key)
+    """
+
+
+def _captions(scorers: Mapping[str, Sequence[str]], flagged: Sequence[str]) -> str:
     """Every candidate with all that is said of it.
 
     Args:
         scorers: by kind of scores, the steps that write them. The only one of its kind is `clip_score` or `itm_score`;
             of several each has a column `score_<step>`.
+        flagged: words that are offensive.
     """
     joins, columns, errors = [], list[str](), ["captions.error"]
     for kind, steps in scorers.items():
@@ -175,7 +192,8 @@ def _captions(scorers: Mapping[str, Sequence[str]]) -> str:
     return f"""
         SELECT key, captions.{MADE_BY} AS writer, candidate, origin, caption, logprob, {", ".join(columns)},
                "rank", kept, reason, coalesce({", ".join(errors)}, NULL) AS error,
-               CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag, captions.shard,
+               CASE WHEN origin = 'web' THEN {text_tag("captions.caption")} END AS text_tag,
+               {text_flags("captions.caption", flagged)} AS text_flags, captions.shard,
                urls.* EXCLUDE (key, shard, text, texts, file, questions, {MADE_BY})
         FROM raw_captions AS captions JOIN urls USING (key)
         {" ".join(joins)}

@@ -7,7 +7,8 @@ What it promises, once it has ended without an error and if no run of the same o
   holds neither its size nor its member, the urls table neither its text nor its source's own columns, and no table of
   captions or scores has a row of it, nor has another image its text (`shuffle`). Its key, URL and hash stay, with the
   status `removed`, or the one that says why it never came; what was found of a whole source names its key until that is
-  made anew.
+  made anew. What was measured of all images at once loses this one's rows, and values of the whole set are made anew by
+  the next run.
 * Every other row, and every other file in a tar, is what it was, byte for byte.
 
 Each file is replaced whole, so a reader sees the old or the new one. Stopped at any point, the same command goes on. A
@@ -79,6 +80,8 @@ class _Lineage:
 
     urls: Folder
     made: tuple[Folder, ...]
+    measured: tuple[Folder, ...]
+    """What was measured of all shards at once, and has a row for a key."""
     models: tuple[Folder, ...]
 
     @property
@@ -152,6 +155,8 @@ def _forget_rows(
     for shard, keys in rows.items():
         done.rows += len(keys)
         _clear(store, lineage, shard, keys, done)
+    if rows:
+        _clear_measured(store, lineage, pa.concat_arrays(list(rows.values())), done)
     return listed.taught(lineage.models, {shard: keys.to_pylist() for shard, keys in rows.items()}, steps)
 
 
@@ -200,8 +205,13 @@ def _lineage(store: Store, stage: str, cut: str) -> _Lineage:
     made = descendants(store, cut)
     rows = [found for found in made if not found.at_once]
     models = [found for found in made if KINDS[STAGES[found.stage].writes].is_model]
-    shards, whole = (tuple(Folder.at(store, each.stage, each.url) for each in found) for found in (rows, models))
-    return _Lineage(Folder.at(store, stage, store.folder(stage, cut)), shards, whole)
+    measured = [found for found in made if STAGES[found.stage].grain == "run" and _has_keys(found.stage)]
+    folders = (tuple(Folder.at(store, each.stage, each.url) for each in found) for found in (rows, measured, models))
+    return _Lineage(Folder.at(store, stage, store.folder(stage, cut)), *folders)
+
+
+def _has_keys(stage: str) -> bool:
+    return "key" in KINDS[STAGES[stage].writes].schema.names
 
 
 def _of_shards(lineage: _Lineage, look: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
@@ -261,6 +271,16 @@ def _read(store: Store, folder: Folder, shard: str, columns: Sequence[str], done
     except BROKEN as error:
         done.note(folder.table(shard), error)
         return None
+
+
+def _clear_measured(store: Store, lineage: _Lineage, keys: pa.Array, done: Forgotten) -> None:
+    """Take rows out of what was measured of all shards at once."""
+    for folder in lineage.measured:
+        for shard in sorted(folder.shards):
+            try:
+                clear(store, folder, shard, keys, done)
+            except BROKEN as error:
+                done.note(folder.table(shard), error)
 
 
 def _clear(store: Store, lineage: _Lineage, shard: str, keys: pa.Array, done: Forgotten) -> None:

@@ -30,6 +30,7 @@ from pipeline.watch.report import (
     retrieval,
     worst_hosts,
 )
+from pipeline.watch.rounds import print_rounds, rounds
 from pipeline.watch.runs import runs
 from stages.contract import MEASURED
 
@@ -43,6 +44,7 @@ def print_outcome(outcome: dict[str, Any], session: Session, views: Catalog) -> 
     print_retrieval(console, outcome["retrieval"])
     print_captioning(console, outcome["captioning"])
     print_answering(console, outcome["answering"])
+    print_rounds(_wide(), outcome)
     print_damaged(Console(stderr=True), outcome["damaged"])
     print_failed_shards(Console(stderr=True), session)
     print_stopped(Console(stderr=True), outcome["stopped"])
@@ -63,6 +65,7 @@ def print_status(session: Session, catalog: Catalog) -> None:
     print_retrieval(console, retrieval(catalog))
     print_captioning(console, captioning(catalog))
     print_answering(console, answering(catalog))
+    print_rounds(_wide(), rounds(session.graph, catalog))
     print_damaged(console, damaged_files(session.graph, session.store))
     print_failed_shards(console, session)
 
@@ -89,8 +92,12 @@ def print_rows(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
         table.add_column(single_line(column), overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
-    # a terminal wraps at its own width; elsewhere a row is a line
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    _wide().print(table)
+
+
+def _wide() -> Console:
+    """A terminal wraps at its own width; elsewhere a row is a line."""
+    return Console(width=None if sys.stdout.isatty() else 10_000)
 
 
 def _cell(value: Any) -> str:

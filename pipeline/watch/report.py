@@ -43,11 +43,11 @@ def worst_hosts(catalog: Catalog, most: int = 5) -> list[dict[str, Any]]:
 
 
 def retrieval(catalog: Catalog) -> list[dict[str, Any]]:
-    """What `evaluate` measured: source, model, direction, and the recall at every k; nothing before it has run."""
+    """What `evaluate` measured: step, source, model, direction, recalls at every k; nothing before it has run."""
     sql = """
-        SELECT source, any_value(images) AS images, any_value(texts) AS texts, model, direction,
+        SELECT made_by AS step, source, any_value(images) AS images, any_value(texts) AS texts, model, direction,
                max(recall) FILTER (k = 1) AS r1, max(recall) FILTER (k = 5) AS r5, max(recall) FILTER (k = 10) AS r10
-        FROM retrieval GROUP BY source, model, direction ORDER BY source, direction, r1 DESC, model
+        FROM retrieval GROUP BY step, source, model, direction ORDER BY step, source, direction, r1 DESC, model
     """
     return _rows(catalog, sql)
 
@@ -118,11 +118,14 @@ def print_retrieval(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """What `retrieval` found, in percent, if anything."""
     if not rows:
         return
-    table = _table("retrieval", "source", "direction", "images", "texts", "R@1", "R@5", "R@10", left=3)
+    several = len({row["step"] for row in rows}) > 1
+    first = ("retrieval", "step") if several else ("retrieval",)
+    table = _table(*first, "source", "direction", "images", "texts", "R@1", "R@5", "R@10", left=len(first) + 2)
     for row in rows:
         recalls = (f"{100 * row[name]:.1f}" for name in ("r1", "r5", "r10"))
+        named = (row["model"], row["step"]) if several else (row["model"],)
         direction = row["direction"].replace("_", " ")
-        table.add_row(row["model"], row["source"], direction, f"{row['images']:,}", f"{row['texts']:,}", *recalls)
+        table.add_row(*named, row["source"], direction, f"{row['images']:,}", f"{row['texts']:,}", *recalls)
     console.print()
     console.print(table)
 

@@ -78,8 +78,12 @@ class EvaluateCaptions:
         with_references = {**row, **_size(described)}
         if described and can_score():
             said = {key: image.caption for key, image in described.items()}
-            for measure, value in score(said, {key: image.references for key, image in described.items()}).items():
+            found = score(said, {key: image.references for key, image in described.items()})
+            for measure, value in found.measures.items():
                 yield {**with_references, "measure": measure, "value": value, "tokenizer": TOKENIZER}
+            for key, value in found.cider.items() if subset == WHOLE else ():
+                size = _size({key: described[key]})
+                yield {**row, **size, "key": key, "measure": "CIDEr-D", "value": value, "tokenizer": TOKENIZER}
         elif described:
             yield from ({**with_references, "measure": measure, "error": MISSING} for measure in CAPTION_METRICS)
         for place, (measure, asked) in enumerate(zip(CLIP_METRICS, (images, described), strict=True)):

@@ -1,6 +1,6 @@
 """The evaluate stage's compute: image-text retrieval, and what to hold it against.
 
-On every set, image to text and text to image, recall at 1, 5 and 10 of
+On every set, image to text and text to image, the rank of every query's best right answer by
 
 - the Q-Former as BLIP-2 measures it: ITC over all pairs, the best `top_k` ranked anew by ITM logit + ITC cosine,
 - the Q-Former's ITC alone,
@@ -8,12 +8,12 @@ On every set, image to text and text to image, recall at 1, 5 and 10 of
 - the same features without a Q-Former: the mean over the tokens that it reads, through the tower's own last norm and
   projection, against CLIP's text embeddings. Features have no text of their own to be compared with; CLIP's is the one
   space that they share with texts untrained, and an untrained Q-Former in its place would measure nothing but chance,
-- a matching model in the same two ways, as BLIP measures it,
-- chance.
+- a matching model in the same two ways, as BLIP measures it.
 
 Of a tower that has no text tower beside it, such as DINOv2, the third and the fourth are left out.
 
-An image's rank is that of the best of its captions. Memory grows with the images and the texts, not with the pairs: see
+The view `retrieval` makes recalls of the ranks, and adds those of chance. An image's rank is that of the best of its
+captions. Memory grows with the images and the texts, not with the pairs: see
 `similarity.compare`. One model is in memory at a time.
 """
 
@@ -30,15 +30,14 @@ from stages.contract import CorpusJob, CorpusShard, Output
 from stages.evaluate.benchmark import Benchmark, read_benchmark
 from stages.evaluate.embed import embed, read_images
 from stages.evaluate.models import Models, load_models
-from stages.evaluate.ranking import chance
 from stages.evaluate.readable import find_broken
 from stages.evaluate.rerank import rerank
 from stages.evaluate.similarity import BothWays, compare, find_candidates
-from stages.evaluate.spec import RANKS, EvaluateRecipe, EvaluateRun
-from stages.evaluate.tables import RETRIEVAL
+from stages.evaluate.spec import EvaluateRecipe, EvaluateRun
+from stages.evaluate.tables import RANKS
 
 Row = dict[str, Any]
-"""A row of `tables.RETRIEVAL`."""
+"""A row of `tables.RANKS`."""
 
 
 class Evaluate:
@@ -69,7 +68,7 @@ class Evaluate:
         }
         if lost := sum(map(len, broken.values())):
             counts["not_an_image"] = lost
-        return Output(pa.Table.from_pylist(rows, schema=RETRIEVAL), counts=counts)
+        return Output(pa.Table.from_pylist(rows, schema=RANKS), counts=counts)
 
     def _measure(
         self, models: Models, shards: Sequence[CorpusShard], benchmark: Benchmark, broken: Collection[str]
@@ -87,21 +86,19 @@ class Evaluate:
 
 
 def _rows(source: str, benchmark: Benchmark, measured: Mapping[str, BothWays]) -> Iterator[Row]:
-    size = {"images": len(benchmark.images), "texts": len(benchmark.texts)}
-    for model, both_ways in measured.items():
-        for direction, hits in both_ways._asdict().items():
-            for k in RANKS:
-                yield {
-                    "source": source,
-                    "model": model,
-                    "direction": direction,
-                    "k": k,
-                    "recall": hits.recall(k),
-                    **size,
-                }
-    images, texts = benchmark.pairs
-    for direction, queries, answers in (("image_to_text", images, "texts"), ("text_to_image", texts, "images")):
-        right = Counter(queries.tolist()).values()
-        for k in RANKS:
-            recall = chance(right, size[answers], k)
-            yield {"source": source, "model": "chance", "direction": direction, "k": k, "recall": recall, **size}
+    asked = list(_queries(benchmark))
+    for model, ranks in measured.items():
+        found = [*ranks.image_to_text.ranks(), *ranks.text_to_image.ranks()]
+        for query, rank in zip(asked, found, strict=True):
+            yield {"source": source, "model": model, **query, "rank": rank}
+
+
+def _queries(benchmark: Benchmark) -> Iterator[Row]:
+    """The images and then the texts, each by its number; of each text the image is the first that it is right for."""
+    images, texts = (part.tolist() for part in benchmark.pairs)
+    keys, of_images, of_texts = list(benchmark.images), Counter(images), Counter(texts)
+    for number, key in enumerate(keys):
+        yield {"direction": "image_to_text", "key": key, "text": None, "right": of_images[number]}
+    first = dict(zip(reversed(texts), reversed(images), strict=True))  # pairs stand in the order of the images
+    for text in range(len(benchmark.texts)):
+        yield {"direction": "text_to_image", "key": keys[first[text]], "text": text, "right": of_texts[text]}

@@ -1,31 +1,25 @@
-"""Ranks seen block by block, so that no table of all scores is ever held: the best k, and how often they are right."""
+"""Scores seen block by block, so that no table of them is ever held: the rank of what is right, and the best k."""
 
 from __future__ import annotations
-
-from collections import Counter
-from collections.abc import Iterable
-from fractions import Fraction
-from math import comb
 
 import torch
 from torch import Tensor
 
-from stages.evaluate.spec import RANKS
 
+class Ranks:
+    """Where the best right answer of every query stands, in memory of two numbers a query.
 
-class Hits:
-    """How often a right answer is among the best k, in memory of queries x max(RANKS).
-
-    A query is a hit at k if its best right answer scores above its k-th best wrong one. Where both score the same it
-    is none: a model that cannot tell its answers apart knows nothing.
+    Its rank is one more than the number of wrong answers that score as high as it does, or higher: a model that cannot
+    tell its answers apart knows nothing. So all answers are seen twice, in `find` and then, with the same scores, in
+    `count`.
     """
 
     def __init__(self, queries: int, device: torch.device) -> None:
         self._right = torch.full((queries,), -torch.inf, device=device)
-        self._wrong = torch.full((queries, max(RANKS)), -torch.inf, device=device)
+        self._ahead = torch.zeros(queries, dtype=torch.int64, device=device)
 
-    def update(self, queries: slice, scores: Tensor, right: Tensor) -> None:
-        """Take in answers; each is seen once.
+    def find(self, queries: slice, scores: Tensor, right: Tensor) -> None:
+        """Take in answers, to find the best right ones.
 
         Args:
             queries: which ones, as many as there are rows.
@@ -34,12 +28,15 @@ class Hits:
         """
         best = scores.masked_fill(~right, -torch.inf).amax(dim=1)
         self._right[queries] = self._right[queries].maximum(best)
-        wrong = torch.cat([self._wrong[queries], scores.masked_fill(right, -torch.inf)], dim=1)
-        self._wrong[queries] = wrong.topk(max(RANKS), dim=1).values
 
-    def recall(self, k: int) -> float:
-        """The share of queries that are a hit at k, one of RANKS."""
-        return int((self._right > self._wrong[:, k - 1]).sum()) / len(self._right)
+    def count(self, queries: slice, scores: Tensor, right: Tensor) -> None:
+        """Take in the same answers, to count those that stand ahead."""
+        self._ahead[queries] += (~right & (scores >= self._right[queries, None])).sum(dim=1)
+
+    def ranks(self) -> list[int | None]:
+        """Of every query, from 1; None where no right answer was among those that it was given."""
+        found = zip(self._right.isfinite().tolist(), self._ahead.tolist(), strict=True)
+        return [ahead + 1 if is_there else None for is_there, ahead in found]
 
 
 class Nearest:
@@ -64,20 +61,3 @@ class Nearest:
         order = seen.sort(dim=1, descending=True, stable=True).indices[:, : self.scores.shape[1]]
         self.scores[queries] = seen.gather(1, order)
         self.answers[queries] = torch.cat([self.answers[queries], numbers], dim=1).gather(1, order)
-
-
-def chance(right: Iterable[int], answers: int, k: int) -> float:
-    """The expected recall at k of an order that is drawn at random.
-
-    Args:
-        right: of every query the number of its right answers.
-        answers: how many there are in all.
-        k: how many of them are looked at.
-    """
-    looked_at = min(k, answers)
-    queries = Counter(right)
-    missed = sum(
-        number * Fraction(comb(answers - found, looked_at), comb(answers, looked_at))
-        for found, number in queries.items()
-    )
-    return float(1 - missed / queries.total())

@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.embed import ImageBatch
 from stages.evaluate.models import Models
-from stages.evaluate.ranking import Hits
+from stages.evaluate.ranking import Ranks
 from stages.evaluate.similarity import BothWays, Candidates
 from stages.models.family import Retriever
 from stages.models.qformer.model import Text
@@ -80,10 +80,11 @@ def rerank(
     )
 
 
-def _judged(scores: Tensor, right: Tensor) -> Hits:
-    hits = Hits(len(scores), scores.device)
-    hits.update(slice(None), scores, right)
-    return hits
+def _judged(scores: Tensor, right: Tensor) -> Ranks:
+    ranks = Ranks(len(scores), scores.device)
+    ranks.find(slice(None), scores, right)
+    ranks.count(slice(None), scores, right)
+    return ranks
 
 
 def _match(retriever: Retriever, features: Tensor, text: Text, pairs_at_once: int) -> Tensor:

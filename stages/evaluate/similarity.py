@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.evaluate.benchmark import Benchmark
-from stages.evaluate.ranking import Hits, Nearest
+from stages.evaluate.ranking import Nearest, Ranks
 from stages.models.qformer.model import similarities
 
 BLOCK = (256, 1024)
@@ -30,8 +30,8 @@ class Embeddings:
 class BothWays(NamedTuple):
     """Of images among texts, and of texts among images."""
 
-    image_to_text: Hits
-    text_to_image: Hits
+    image_to_text: Ranks
+    text_to_image: Ranks
 
 
 class Candidates(NamedTuple):
@@ -74,17 +74,28 @@ def compare(
     and with the texts, never with their product.
     """
     images, texts, device = len(embeddings.images), len(embeddings.texts), embeddings.texts.device
-    hits = BothWays(Hits(images, device), Hits(texts, device))
-    for rows in _slices(images, block[0]):
-        for columns in _slices(texts, block[1]):
-            scores = similarities(embeddings.images[rows], embeddings.texts[columns])
+    ranks = BothWays(Ranks(images, device), Ranks(texts, device))
+    for rows, columns, scores, right in _blocks(embeddings, benchmark, block):
+        ranks.image_to_text.find(rows, scores, right)
+        ranks.text_to_image.find(columns, scores.T, right.T)
+        if nearest:
+            nearest.image_to_text.update(rows, scores, columns.start)
+            nearest.text_to_image.update(columns, scores.T, rows.start)
+    for rows, columns, scores, right in _blocks(embeddings, benchmark, block):
+        ranks.image_to_text.count(rows, scores, right)
+        ranks.text_to_image.count(columns, scores.T, right.T)
+    return ranks
+
+
+def _blocks(
+    embeddings: Embeddings, benchmark: Benchmark, block: tuple[int, int]
+) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+    """Some images and some texts at a time, their similarities and whether they belong together."""
+    device = embeddings.texts.device
+    for rows in _slices(len(embeddings.images), block[0]):
+        for columns in _slices(len(embeddings.texts), block[1]):
             right = benchmark.is_right(_numbers(rows, device)[:, None], _numbers(columns, device)[None])
-            hits.image_to_text.update(rows, scores, right)
-            hits.text_to_image.update(columns, scores.T, right.T)
-            if nearest:
-                nearest.image_to_text.update(rows, scores, columns.start)
-                nearest.text_to_image.update(columns, scores.T, rows.start)
-    return hits
+            yield rows, columns, similarities(embeddings.images[rows], embeddings.texts[columns]), right
 
 
 def _queries(answers: Tensor) -> Tensor:

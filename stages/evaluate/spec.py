@@ -20,9 +20,9 @@ from stages.contract import (
     Wired,
 )
 
-RANKS = (1, 5, 10)
+TOLD = (1, 5, 10)
 """The k of the recalls at k that are told."""
-Candidates = Annotated[int, Field(ge=max(RANKS), le=1_000_000)]
+Candidates = Annotated[int, Field(ge=max(TOLD), le=1_000_000)]
 """Per image, and per text."""
 
 
@@ -67,7 +67,7 @@ def check(recipe: EvaluateRecipe, wired: Mapping[str, Wired]) -> Problems:
 
 SPEC = StageSpec(
     name="evaluate",
-    version=2,
+    version=3,
     reads={
         "images": Port("images"),
         "captions": Port("captions", many=True),
@@ -112,7 +112,7 @@ class CaptionsRun(ModelRunOptions):
 
 CAPTIONS = StageSpec(
     name="evaluate_captions",
-    version=1,
+    version=2,
     reads={"urls": Port("urls"), "images": Port("images"), "predictions": Port("predictions")},
     writes="captioning",
     recipe=CaptionsRecipe,

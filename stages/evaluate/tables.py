@@ -13,22 +13,21 @@ Model = Literal[
     "mean_pooled",  # the features that the Q-Former reads, averaged, as CLIP's image embedding
     "matcher_itm",  # a matching model's, ranked anew likewise: what BLIP reports
     "matcher_itc",  # its embeddings alone
-    "chance",  # any order, as likely as any other
 ]
 Direction = Literal["image_to_text", "text_to_image"]
 
-RETRIEVAL = pa.schema(
+RANKS = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),  # Model
         pa.field("direction", pa.string(), nullable=False),  # Direction
-        pa.field("k", pa.int32(), nullable=False),
-        pa.field("recall", pa.float64(), nullable=False),  # share of queries with a right answer among the best k
-        pa.field("images", pa.int32(), nullable=False),  # different ones
-        pa.field("texts", pa.int32(), nullable=False),  # different ones
+        pa.field("key", pa.string(), nullable=False),  # the image; of a text the first one that it is right for
+        pa.field("text", pa.int32()),  # the text's number in its set; None where the image asks
+        pa.field("rank", pa.int32()),  # 1 = no wrong answer scores as high; None: nothing right among the candidates
+        pa.field("right", pa.int32(), nullable=False),  # how many answers are right, which is what chance depends on
     ]
 )
-"""One row per source, model, direction and k."""
+"""One row per source, model and query: different images ask for texts, different texts for images."""
 
 ANSWERING = pa.schema(
     [
@@ -47,6 +46,7 @@ CAPTIONING = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
         pa.field("subset", pa.string(), nullable=False),  # `all`, or a part of the source
+        pa.field("key", pa.string()),  # the image that it is the value of; None: of all
         pa.field("measure", pa.string(), nullable=False),  # Measure
         pa.field("value", pa.float64()),  # CIDEr-D in [0, 10], CLIPScore in [0, 2.5], the others in [0, 1]
         pa.field("images", pa.int32(), nullable=False),  # that it is the value of
@@ -56,4 +56,4 @@ CAPTIONING = pa.schema(
         pa.field("error", pa.string()),  # why there is no value
     ]
 )
-"""One row per source, part of it, and measure."""
+"""One row per source, part of it, and measure; and of a whole source one with the CIDEr-D of every image."""

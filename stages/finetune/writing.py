@@ -37,7 +37,7 @@ def cider(built: Built, held_out: HeldOut, prompt: str, dtype: Dtype, device: to
         captioner = load_captioner(ModelName("finetune", str(folder)), prompt, SEARCH, dtype, device)
         said = _write(captioner, held_out, device)
     references: Mapping[str, Sequence[str]] = dict(zip(said, held_out.references, strict=True))
-    return score(said, references)["CIDEr-D"]
+    return score(said, references).measures["CIDEr-D"]
 
 
 def _write(captioner: Captioner, held_out: HeldOut, device: torch.device) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, NamedTuple
 
 from stages.metrics.tokens import tokenize
 
@@ -25,7 +25,16 @@ def can_score() -> bool:
     return find_spec("pycocoevalcap") is not None
 
 
-def score(written: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
+class Scored(NamedTuple):
+    """What a set of captions is worth."""
+
+    measures: dict[str, float]
+    """By name of `CAPTION_METRICS`; CIDEr-D in [0, 10], the others in [0, 1]."""
+    cider: dict[str, float]
+    """CIDEr-D of every image, whose mean is that of the set; BLEU is no mean of anything."""
+
+
+def score(written: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Scored:
     """Score a set of captions, as coco-caption does but for who tokenises (`stages.metrics.tokens`).
 
     CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726) weighs n-grams by how rare they are in the references of this very
@@ -36,9 +45,6 @@ def score(written: Mapping[str, str], references: Mapping[str, Sequence[str]]) -
         written: one caption per image, by any name of the image.
         references: what people wrote of the same images, at least one text each; equal ones count as often as they
             stand there.
-
-    Returns:
-        By name of `CAPTION_METRICS`; CIDEr-D in [0, 10], the others in [0, 1].
 
     Raises:
         ImportError: `can_score` says no.
@@ -52,7 +58,8 @@ def score(written: Mapping[str, str], references: Mapping[str, Sequence[str]]) -
         raise ValueError("captions and references are not of the same images, or of none")
     said = {image: [tokenize(text)] for image, text in written.items()}
     wanted = {image: [tokenize(text) for text in references[image]] for image in said}
-    cider, _ = Cider().compute_score(wanted, said)
+    cider, of_images = Cider().compute_score(wanted, said)
     bleus, _ = Bleu(4).compute_score(wanted, said, verbose=0)
     rouge, _ = Rouge().compute_score(wanted, said)
-    return dict(zip(CAPTION_METRICS, map(float, (cider, *bleus, rouge)), strict=True))
+    measures = dict(zip(CAPTION_METRICS, map(float, (cider, *bleus, rouge)), strict=True))
+    return Scored(measures, dict(zip(wanted, map(float, of_images), strict=True)))

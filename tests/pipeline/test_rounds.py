@@ -25,11 +25,13 @@ MANIFEST = f"""\
 output: out
 sources:
   web: {{format: csv, path: web.csv}}
-  people: {{format: coco, path: people.json, images: pictures, use: both}}
+  people: {{format: coco, path: people.json, images: pictures, splits: [train], use: both}}
+  others: {{format: coco, path: people.json, images: pictures, splits: [test], use: measure}}
 download: {{allow_addresses: [127.0.0.1], retries: 0}}
 med: {{vision: {CHECKPOINTS}/itm, text: {CHECKPOINTS}/itm}}
 captioner: {{stage: finetune, task: captioning, init: {{from: med}}, reads: [download, annotate]}}
 matcher: {{stage: finetune, task: retrieval, init: {{from: med}}, reads: [download, annotate]}}
+evaluate: {{matcher: {{from: matcher}}, matcher_top_k: 10}}
 rounds:
   times: 2
   caption: {{model: {{from: captioner}}, candidates: 1}}
@@ -40,9 +42,11 @@ rounds:
   med: {{}}
   captioner: {{}}
   matcher: {{}}
+  evaluate: {{}}
 """
-STEPS = ["urls", "download", "annotate", "med", "captioner", "matcher"]
-ROUND = ["caption", "caption_b", "filter", "filter_b", "select", "med", "captioner", "matcher"]
+STEPS = ["urls", "download", "annotate", "med", "captioner", "matcher", "evaluate"]
+ROUND = ["caption", "caption_b", "filter", "filter_b", "select", "med", "captioner", "matcher", "evaluate"]
+MODELS = ["med", "captioner", "matcher"]
 CANDIDATES = 'SELECT key, writer, candidate, caption, kept, reason, "score_filter@2" FROM captions ORDER BY ALL'
 
 
@@ -58,10 +62,11 @@ def folder(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("web.csv").write_text("\n".join(["URL,TEXT", *rows]) + "\n")
     Path("pictures").mkdir()
     images = []
-    for number in range(2):
+    for number in range(4):
         Path(f"pictures/{number}.png").write_bytes(picture(number))
         sentences = [{"raw": f"what people said of {number}"}]
-        images.append({"filename": f"{number}.png", "split": "train", "cocoid": number, "sentences": sentences})
+        split = "test" if number > 1 else "train"
+        images.append({"filename": f"{number}.png", "split": split, "cocoid": number, "sentences": sentences})
     Path("people.json").write_text(json.dumps({"images": images}))
     Path("m.yaml").write_text(MANIFEST)
     return tmp_path
@@ -98,15 +103,16 @@ def test_it_goes_on_after_a_kill_in_every_kind_of_step_and_a_captioner_moves_wha
         while True:
             runs += 1
             try:
-                code, _, err = capfilt(capsys, *LOCAL, "--json")
+                code, out, err = capfilt(capsys, *LOCAL, "--json")
             except KilledError:
                 continue
             break
     assert code == 0, err
-    assert killed == {"urls", "download", "annotate", "med", "finetune", "caption", "filter", "select"}
+    assert killed == {"urls", "download", "annotate", "med", "finetune", "caption", "filter", "select", "evaluate"}
     assert runs == 1 + len(killed)
     assert list(done()) == [*STEPS, *(f"{step}@{number}" for number in (1, 2) for step in ROUND)]
-    assert set(done().values()) == {1, 2}
+    assert set(done().values()) == {1, 2, 3}
+    told_of_rounds(json.loads(out), ask(capsys, "SELECT * FROM round"))
     disturbed = ask(capsys, CANDIDATES)
     # the second round of the captioner that is not trained is the first one again
     assert {row["writer"] for row in disturbed} == {"annotate", "caption@1", "caption@2", "caption_b@2"}
@@ -119,6 +125,26 @@ def test_it_goes_on_after_a_kill_in_every_kind_of_step_and_a_captioner_moves_wha
     )
     now = done()
     assert {step for step in before if not now[step]} == {*before} - {*STEPS, "caption@1"}
+
+
+def told_of_rounds(outcome: dict[str, Any], kept: list[dict[str, Any]]) -> None:
+    """Every round has its own line, also where a step of two rounds did the same and has one result."""
+    first, *later = outcome["rounds"]
+    assert (first["round"], first["selections"]) == (0, [])
+    for number, line in enumerate(later, start=1):
+        (selection,) = line["selections"]
+        assert (line["round"], selection["step"]) == (number, f"select@{number}")
+        counted = Counter(row["origin"] for row in kept if row["round"] == f"select@{number}")
+        assert {each["origin"]: each["kept"] for each in selection["origins"]} == {
+            origin: counted[origin] for origin in ("web", "synthetic")
+        }
+        assert counted["human"] == 2
+        assert selection["judged"] == selection["rejected"] + counted["web"] + counted["synthetic"]
+        assert [each["model"] for each in line["retrieval"]] == ["chance", "matcher_itc", "matcher_itm"]
+        assert {each["step"] for each in line["retrieval"]} == {f"evaluate@{number}"}
+        assert [each["step"] for each in line["trainings"]] == [f"{name}@{number}" for name in MODELS]
+    compared = [(gain["round"], gain["measure"], gain["model"], gain["verdict"]) for gain in outcome["gains"]]
+    assert compared == [(number, "retrieval R@1", "matcher_itm", "none") for number in (1, 2)]
 
 
 PROGRAM = """\

@@ -6,6 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.sql.catalog import Catalog
+from pipeline.sql.measures import MEASURES
 from pipeline.store import Store
 from pipeline.watch.captioning import captioning, print_captioning
 from pipeline.watch.console import Console
@@ -21,7 +22,8 @@ def rows(*found: tuple[str, str, str, float | None, str | None]) -> pa.Table:
 
 def said(capsys, table: pa.Table) -> list[str]:
     connection = duckdb.connect()
-    connection.register("captioning", table)
+    connection.register("raw_captioning", table)
+    connection.sql(f"CREATE VIEW captioning AS {MEASURES['captioning']}")
     print_captioning(Console(), captioning(Catalog(connection, Store.open("out"), ())))
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 
 import open_clip
+import pyarrow as pa
 import pytest
+import shown
 import torch
 from committed import only, write
 from PIL import Image
@@ -55,6 +57,10 @@ def measure(shards, tmp_path, **recipe: object) -> list[dict]:
     return output.table.to_pylist()
 
 
+def of_sets(rows: list[dict]) -> list[dict]:
+    return shown.of_sets(pa.Table.from_pylist(rows, schema=CAPTIONING))
+
+
 def by_hand(shards, part: str | None = None) -> tuple[dict[str, str], dict[str, list[str]]]:
     said, texts = {}, {}
     for shard in shards:
@@ -67,15 +73,27 @@ def by_hand(shards, part: str | None = None) -> tuple[dict[str, str], dict[str, 
 
 @needs_extra
 def test_words_are_counted_over_the_whole_and_over_each_part(predicted, tmp_path):
-    rows = measure(predicted, tmp_path)
+    rows = of_sets(measure(predicted, tmp_path))
     assert {row["subset"] for row in rows} == {"all", "in-domain", "near-domain"}
     for part in (None, "in-domain", "near-domain"):
         said, texts = by_hand(predicted, part)
         found = {row["measure"]: row["value"] for row in rows if row["subset"] == (part or "all")}
-        assert found == score(said, texts)
+        assert found == score(said, texts).measures
     assert {(row["tokenizer"], row["model"], row["error"]) for row in rows} == {("ptb-python", None, None)}
     whole = rows[0]
     assert (whole["images"], whole["texts"]) == (25, sum(map(len, by_hand(predicted)[1].values())))
+
+
+@needs_extra
+def test_the_cider_of_every_image_is_that_of_the_whole_set(predicted, tmp_path):
+    rows = measure(predicted, tmp_path)
+    single = {row["key"]: row for row in rows if row["key"] is not None}
+    said, texts = by_hand(predicted)
+    assert {key: row["value"] for key, row in single.items()} == score(said, texts).cider
+    assert {(row["subset"], row["measure"], row["images"]) for row in single.values()} == {("all", "CIDEr-D", 1)}
+    assert {key: row["texts"] for key, row in single.items()} == {key: len(found) for key, found in texts.items()}
+    (whole,) = [row for row in of_sets(rows) if (row["subset"], row["measure"]) == ("all", "CIDEr-D")]
+    assert sum(row["value"] for row in single.values()) / 25 == pytest.approx(whole["value"])
 
 
 @torch.no_grad()

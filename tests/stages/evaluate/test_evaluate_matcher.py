@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+import shown
 import small_models
 import torch
 from PIL import Image
@@ -13,7 +14,7 @@ from transformers import BertTokenizer, BlipForImageTextRetrieval, BlipImageProc
 from stages.contract import CorpusJob, Wired
 from stages.errors import UserError
 from stages.evaluate.compute import Evaluate
-from stages.evaluate.spec import RANKS, EvaluateRecipe, EvaluateRun, check
+from stages.evaluate.spec import TOLD, EvaluateRecipe, EvaluateRun, check
 
 TOP_K = 10
 RUN = EvaluateRun(device="cpu", threads=1, batch_size=7)
@@ -21,7 +22,7 @@ RUN = EvaluateRun(device="cpu", threads=1, batch_size=7)
 
 def evaluate(shards, recipe: EvaluateRecipe, tmp_path, results=None) -> list[dict]:
     work = CorpusJob(tuple(shards), str(tmp_path), tmp_path, results or {}, ("people",))
-    return Evaluate(recipe, RUN)(work).table.to_pylist()
+    return shown.recalls(Evaluate(recipe, RUN)(work).table)
 
 
 @torch.no_grad()
@@ -50,7 +51,7 @@ def naive(described, folder) -> dict[tuple[str, str, int], float]:
     ):
         chosen = first.topk(TOP_K, dim=1).indices  # as BLIP's evaluation has it, everything outside is -100
         second = torch.full_like(first, -100).scatter(1, chosen, both.gather(1, chosen))
-        for k in RANKS:
+        for k in TOLD:
             for name, scores in (("matcher_itc", first), ("matcher_itm", second)):
                 hits = correct.gather(1, scores.topk(k, dim=1).indices).any(dim=1)
                 found[name, direction, k] = float(hits.double().mean())
@@ -62,7 +63,7 @@ def test_a_matcher_alone_is_every_pair_by_transformers(described, shards, itm_fo
     rows = evaluate(shards, recipe, tmp_path)
     found = {(row["model"], row["direction"], row["k"]): row["recall"] for row in rows if row["model"] != "chance"}
     assert found == pytest.approx(naive(described, itm_folder))
-    assert len(rows) == 3 * 2 * len(RANKS)
+    assert len(rows) == 3 * 2 * len(TOLD)
     assert {found["matcher_itc", *key] == found["matcher_itm", *key] for _, *key in found} == {True, False}
 
 

@@ -1,4 +1,4 @@
-"""Blocks against whole tables of scores: recall with ties, candidates, and chance."""
+"""Blocks against whole tables of scores: ranks with ties, candidates, and the chance that the view tells."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from fractions import Fraction
 from itertools import permutations
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
+import shown
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.evaluate.benchmark import Benchmark
 from stages.evaluate.embed import ImageBatch
-from stages.evaluate.ranking import chance
 from stages.evaluate.rerank import rerank
 from stages.evaluate.similarity import BothWays, Embeddings, compare, find_candidates
-from stages.evaluate.spec import RANKS
+from stages.evaluate.spec import TOLD
+from stages.evaluate.tables import RANKS
 from stages.models.finite import NumberFormat
 from stages.models.qformer.model import Text, similarities
 
@@ -62,16 +64,11 @@ def transposed(scores: Scores) -> Scores:
     return [list(column) for column in zip(*scores, strict=True)]
 
 
-def naive_recall(scores: Sequence[dict[int, float]], right: Sequence[set[int]], k: int) -> Fraction:
-    """The share of queries with fewer than k wrong answers that score as high as the best right one."""
-    hits = 0
-    for of_query, correct in zip(scores, right, strict=True):
-        found = [score for answer, score in of_query.items() if answer in correct]
-        ahead = [
-            answer for answer, score in of_query.items() if answer not in correct and found and score >= max(found)
-        ]
-        hits += bool(found) and len(ahead) < k
-    return Fraction(hits, len(scores))
+def naive_rank(of_query: dict[int, float], correct: set[int]) -> int | None:
+    """One more than the wrong answers that score as high as the best right one; None where there is no right one."""
+    found = [score for answer, score in of_query.items() if answer in correct]
+    ahead = [answer for answer, score in of_query.items() if answer not in correct and found and score >= max(found)]
+    return len(ahead) + 1 if found else None
 
 
 def whole(scores: Scores) -> list[dict[int, float]]:
@@ -83,20 +80,19 @@ def rights(pairs: set[tuple[int, int]], images: int, texts: int) -> tuple[list[s
     return of_images, [{image for image, other in pairs if other == text} for text in range(texts)]
 
 
-def assert_recalls(found: BothWays, expected: tuple[list[dict[int, float]], list[dict[int, float]]], right) -> None:
-    for hits, scores, correct in zip(found, expected, right, strict=True):
-        for k in RANKS:
-            assert hits.recall(k) == float(naive_recall(scores, correct, k))
+def assert_ranks(found: BothWays, expected: tuple[list[dict[int, float]], list[dict[int, float]]], right) -> None:
+    for ranks, scores, correct in zip(found, expected, right, strict=True):
+        assert ranks.ranks() == list(map(naive_rank, scores, correct))
 
 
 @UNHURRIED
 @given(sets(), st.integers(1, 7), st.integers(1, 7))
-def test_recall_in_blocks_is_recall_over_the_whole_table(given_set, rows, columns):
+def test_ranks_in_blocks_are_ranks_over_the_whole_table(given_set, rows, columns):
     benchmark, pairs, embeddings = given_set
     scores = table(embeddings)
     assert similarities(embeddings.images, embeddings.texts).tolist() == scores
     right = rights(pairs, len(embeddings.images), len(embeddings.texts))
-    assert_recalls(
+    assert_ranks(
         compare(embeddings, benchmark, block=(rows, columns)), (whole(scores), whole(transposed(scores))), right
     )
 
@@ -148,7 +144,7 @@ def test_reranking_candidates_is_reranking_the_whole_table(given_set, top_k, blo
     order = torch.randperm(images)
     batches = [ImageBatch(part, part, part[:, None].float()) for part in order.split(4)]
     found = rerank(models, batches, benchmark, candidates, pairs_at_once)
-    assert_recalls(found, tuple(expected), rights(pairs, images, texts))
+    assert_ranks(found, tuple(expected), rights(pairs, images, texts))
     wanted = {(i, t) for i, of_image in enumerate(best(itc, top_k)) for t in of_image}
     wanted |= {(i, t) for t, of_text in enumerate(best(transposed(itc), top_k)) for i in of_text}
     assert sorted(model.asked) == sorted(wanted), "a candidate was left out, or asked for twice"
@@ -162,7 +158,7 @@ def test_the_order_of_a_set_does_not_matter(given_set, rng):
     moved = benchmark_of(len(images), len(texts), {(images.index(i), texts.index(t)) for i, t in pairs})
     shuffled = Embeddings(embeddings.images[images], embeddings.texts[texts])
     for one, other in zip(compare(embeddings, benchmark), compare(shuffled, moved), strict=True):
-        assert [one.recall(k) for k in RANKS] == [other.recall(k) for k in RANKS]
+        assert sorted(one.ranks()) == sorted(other.ranks())
 
 
 def test_a_model_that_knows_finds_everything_and_one_that_cannot_tell_finds_nothing():
@@ -170,25 +166,40 @@ def test_a_model_that_knows_finds_everything_and_one_that_cannot_tell_finds_noth
     benchmark = benchmark_of(size, size, {(number, number) for number in range(size)})
     knows = Embeddings(torch.eye(size)[:, None], torch.eye(size))
     same = Embeddings(torch.ones(size, 1, 4), torch.ones(size, 4))
-    for k in RANKS:
-        assert [hits.recall(k) for hits in compare(knows, benchmark)] == [1, 1]
-        assert [hits.recall(k) for hits in compare(same, benchmark)] == [0, 0]
+    assert [ranks.ranks() for ranks in compare(knows, benchmark)] == [[1] * size] * 2
+    assert [ranks.ranks() for ranks in compare(same, benchmark)] == [[size] * size] * 2
 
 
-@given(
-    st.integers(1, 6).flatmap(
-        lambda answers: st.tuples(st.just(answers), st.lists(st.integers(1, answers), min_size=1, max_size=4))
-    ),
-    st.integers(1, 8),
-)
-@settings(deadline=None, max_examples=40)
-def test_chance_is_the_mean_over_all_orders(given_queries, k):
-    answers, right = given_queries
+def told(right: Sequence[int], others: int) -> dict[int, float]:
+    """The recalls of chance, of queries with so many right answers among so many."""
+    row = {"source": "a", "model": "m", "key": "a-0", "rank": None}
+    queries = [{**row, "direction": "image_to_text", "text": None, "right": number} for number in right]
+    answers = [{**row, "direction": "text_to_image", "text": number, "right": 1} for number in range(others)]
+    rows = shown.recalls(pa.Table.from_pylist(queries + answers, schema=RANKS))
+    chance = [row for row in rows if row["model"] == "chance" and row["direction"] == "image_to_text"]
+    return {row["k"]: row["recall"] for row in chance}
+
+
+@pytest.mark.parametrize(("answers", "right"), [(7, [1, 3, 7, 2]), (6, [2]), (3, [1, 1, 2]), (1, [1])])
+def test_chance_is_the_mean_over_all_orders(answers, right):
     orders = list(permutations(range(answers)))
-    hits = sum(any(answer < found for answer in order[:k]) for found in right for order in orders)
-    assert chance(right, answers, k) == float(Fraction(hits, len(orders) * len(right)))
+    for k, recall in told(right, answers).items():
+        hits = sum(any(answer < found for answer in order[:k]) for found in right for order in orders)
+        assert recall == pytest.approx(float(Fraction(hits, len(orders) * len(right))), rel=1e-12)
 
 
 def test_chance_of_cocos_test_set():
-    assert chance([5] * 5000, 25_000, 1) == pytest.approx(5 / 25_000, rel=1e-12)
-    assert chance([1] * 25_000, 5000, 10) == pytest.approx(10 / 5000, rel=1e-12)
+    found = told([5] * 5000, 25_000)
+    assert found[1] == pytest.approx(5 / 25_000, rel=1e-9)
+    misses = Fraction(1)
+    for place in range(10):
+        misses *= Fraction(25_000 - 5 - place, 25_000 - place)
+    assert found[10] == pytest.approx(float(1 - misses), rel=1e-9)
+
+
+def test_a_query_counts_at_every_k_from_its_rank_on_and_one_that_was_not_found_at_none():
+    row = {"source": "a", "model": "m", "direction": "image_to_text", "key": "a-0", "text": None, "right": 1}
+    table = pa.Table.from_pylist([{**row, "rank": rank} for rank in (1, 1, 2, 5, 6, 10, 11, None)], schema=RANKS)
+    found = {row["k"]: row["recall"] for row in shown.recalls(table) if row["model"] == "m"}
+    assert found == {1: 2 / 8, 5: 4 / 8, 10: 6 / 8}
+    assert set(found) == set(TOLD)

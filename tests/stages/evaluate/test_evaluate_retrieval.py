@@ -10,6 +10,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import shown
 import small_towers
 import torch
 from PIL import Image
@@ -19,8 +20,8 @@ from stages.contract import CorpusJob
 from stages.errors import UserError
 from stages.evaluate.benchmark import read_benchmark
 from stages.evaluate.compute import Evaluate
-from stages.evaluate.spec import RANKS, EvaluateRecipe, EvaluateRun
-from stages.evaluate.tables import RETRIEVAL
+from stages.evaluate.spec import TOLD, EvaluateRecipe, EvaluateRun
+from stages.evaluate.tables import RANKS
 from stages.models.qformer.model import Text
 
 TOP_K = 10
@@ -34,9 +35,10 @@ def evaluate(shards, pretrained, scratch: Path, **run: object) -> list[dict]:
     options = EvaluateRun.model_validate({"device": "cpu", "threads": 1, "batch_size": 5, **run})
     work = CorpusJob(tuple(shards), str(scratch), scratch, {"qformer": pretrained}, ("people",))
     output = Evaluate(recipe, options)(work)
-    assert output.table.schema == RETRIEVAL
-    assert dict(output.counts) == {"images": 22, "texts": output.table["texts"][0].as_py()}
-    return output.table.to_pylist()
+    assert output.table.schema == RANKS
+    rows = shown.recalls(output.table)
+    assert dict(output.counts) == {"images": 22, "texts": rows[0]["texts"]}
+    return rows
 
 
 def recalls(rows: list[dict]) -> Recalls:
@@ -87,7 +89,7 @@ def naive(described, qformer, clip_folder) -> Recalls:
         correct = turn(torch.tensor(right))
         ranked = {model: turn(table) for model, table in tables.items()}
         ranked["qformer_itm"] = only_the_best_of(turn(itc), turn(itm + itc))
-        for k in RANKS:
+        for k in TOLD:
             for model, table in ranked.items():
                 hits = [of_query[scores.topk(k).indices].any() for of_query, scores in zip(correct, table, strict=True)]
                 found[model, direction, k] = sum(map(bool, hits)) / len(hits)
@@ -102,7 +104,7 @@ def only_the_best_of(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 def test_it_is_every_pair_computed_by_itself(described, shards, qformer, pretrained, clip_folder, tmp_path):
     rows = evaluate(shards, pretrained, tmp_path)
-    assert len(rows) == 5 * 2 * len(RANKS)
+    assert len(rows) == 5 * 2 * len(TOLD)
     found, expected = recalls(rows), naive(described, qformer, clip_folder)
     assert {key: value for key, value in found.items() if key[0] != "chance"} == pytest.approx(expected)
     assert len({found[model, "text_to_image", 1] for model in ("qformer_itm", "qformer_itc", "clip_zero_shot")}) > 1
@@ -116,7 +118,7 @@ def test_a_tower_of_images_alone_is_compared_with_no_text(
     alone = replace(pretrained, recipe=pretrained.recipe.model_copy(update={"model": str(folder)}))
     rows = evaluate(shards, alone, tmp_path)
     assert {row["model"] for row in rows} == {"qformer_itm", "qformer_itc", "chance"}
-    assert len(rows) == 3 * 2 * len(RANKS)
+    assert len(rows) == 3 * 2 * len(TOLD)
     assert f"pretrain.model '{folder}' reads no text" in caplog.text
     assert recalls(rows) != recalls(evaluate(shards, pretrained, tmp_path))
     assert tower.num_prefix_tokens == 1
@@ -151,7 +153,7 @@ def test_sets_are_measured_each_by_itself(described, make_shard, shards, pretrai
     other = replace(make_shard(described[8:20], "0"), source="others")
     recipe = EvaluateRecipe(top_k=TOP_K)
     work = CorpusJob((*shards, other), str(tmp_path), tmp_path, {"qformer": pretrained}, ("others", "people"))
-    rows = Evaluate(recipe, EvaluateRun(device="cpu", threads=1))(work).table.to_pylist()
+    rows = shown.recalls(Evaluate(recipe, EvaluateRun(device="cpu", threads=1))(work).table)
     assert [row for row in rows if row["source"] == "people"] == evaluate(shards, pretrained, tmp_path)
     assert {row["images"] for row in rows if row["source"] == "others"} == {12}
 

@@ -41,10 +41,13 @@ def test_they_are_pycocoevalcaps_own_called_directly(seed, capsys):
         cider += (written[image], texts)
         bleu += (written[image], texts)
     rouge = [Rouge().calc_score([written[image]], texts) for image, texts in references.items()]
-    expected = [cider.compute_score()[0], *bleu.compute_score(option="closest", verbose=0)[0], sum(rouge) / len(rouge)]
-    found = captions.score(written, references)
+    of_set, each = cider.compute_score()
+    expected = [of_set, *bleu.compute_score(option="closest", verbose=0)[0], sum(rouge) / len(rouge)]
+    found, of_images = captions.score(written, references)
     assert list(found) == list(captions.CAPTION_METRICS)
     assert list(found.values()) == pytest.approx(expected, rel=1e-12)
+    assert list(of_images) == list(references)
+    assert list(of_images.values()) == pytest.approx(list(each), rel=1e-12)
     assert all(0.01 < value < 10 for value in expected)
     assert capsys.readouterr().out == ""
 
@@ -66,7 +69,8 @@ def test_by_hand_on_three_images():
     precisions = [5 / 7, 2 / 4]
     # ROUGE-L: longest common parts 2, 1, 2; precision and recall 1, 1; 1/2, 1/2; 2/3, 1
     longest = [1, 0.5, (1 + 1.2**2) * (2 / 3) / (1 + 1.2**2 * 2 / 3)]
-    found = captions.score(written, references)
+    found, of_images = captions.score(written, references)
+    assert of_images == pytest.approx({"1": 5, "2": 0, "3": third}, rel=1e-12)
     assert found["CIDEr-D"] == pytest.approx((5 + 0 + third) / 3, rel=1e-12)
     assert found["BLEU-1"] == pytest.approx(precisions[0], rel=1e-6)
     assert found["BLEU-2"] == pytest.approx(math.sqrt(precisions[0] * precisions[1]), rel=1e-6)
@@ -83,7 +87,7 @@ def test_marks_and_capitals_do_not_matter_and_equal_references_count_each():
     twice = {"1": ["a dog", "a dog", "the animal"], "2": ["two cats"]}
     once = {**twice, "1": ["a dog", "the animal"]}
     written = {"1": "a dog", "2": "cats"}
-    assert captions.score(written, twice)["CIDEr-D"] != captions.score(written, once)["CIDEr-D"]
+    assert captions.score(written, twice).cider != captions.score(written, once).cider
 
 
 def test_sets_that_do_not_fit_are_refused():
@@ -93,6 +97,6 @@ def test_sets_that_do_not_fit_are_refused():
 
 
 def test_an_empty_caption_scores_nothing():
-    found = captions.score({"1": "", "2": "a cat"}, {"1": ["a dog runs"], "2": ["a cat"]})
+    found, _ = captions.score({"1": "", "2": "a cat"}, {"1": ["a dog runs"], "2": ["a cat"]})
     assert found["ROUGE-L"] == pytest.approx(0.5)
     assert tokenize("...") == ""
