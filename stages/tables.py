@@ -164,6 +164,9 @@ TRAINING = pa.schema(
 CHECKPOINT: Final = "checkpoint"
 """The ending of the folder beside such a table."""
 
+WEIGHTS: Final = "model.safetensors"
+"""The file in that folder that holds the weights."""
+
 ALL: Final = (
     URLS,
     IMAGES,

@@ -19,8 +19,7 @@ from stages.models.finite import NumberFormat
 from stages.models.qformer.model import load_qformer
 from stages.models.qformer.retriever import QFormerRetriever
 from stages.models.qformer.tokens import Tokens
-from stages.tables import CHECKPOINT
-from stages.training.result import WEIGHTS
+from stages.tables import CHECKPOINT, WEIGHTS
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,14 @@ _MATCHER: Final[dict[Role, str]] = {
     "retriever": "stages.models.blip2.itm:load_retriever",
 }
 
+SECOND_STAGE: Final = "capfilt-blip-2"
+"""The `model_type` of what `align` leaves."""
+
+
+def trained(config: Config) -> Kind:  # noqa: ARG001 - nothing of it matters
+    """What the folder is that `align` leaves."""
+    return Kind("a BLIP-2 of the second stage", because={"captioner": "which cannot be run here yet"})
+
 
 def kind(config: Config) -> Kind:
     """What a `Blip2Config` says: whether it is of the first stage, which matches, or of the second, which writes."""

@@ -1,0 +1,70 @@
+"""A language model that reads a text and writes how it goes on: T5, FlanT5 and their like.
+
+Its encoder reads soft prompts and the first part of a text, its decoder learns to write the second (Li et al. 2023,
+arXiv 2301.12597, section 3.2, prefix language modelling; LAVIS, `blip2_t5.py`). The activation of its feed-forwards
+stays the model's own, where LAVIS puts another one (plain GELU) into FlanT5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.auto.modeling_auto import AutoModelForSeq2SeqLM
+
+from stages.contract import Dtype
+from stages.errors import UserError
+from stages.models.family import ModelName
+from stages.models.language.loading import load_parts
+from stages.models.language.model import IGNORED, Read
+from stages.models.source import key_of
+
+
+class PrefixModel:
+    """See `stages.models.language.model.LanguageModel`."""
+
+    divides = True
+    positions = None
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._embedding = model.get_input_embeddings()
+        self.width: int = self._embedding.embedding_dim
+
+    def read(self, given: Sequence[str], said: Sequence[str], limit: int) -> Read:
+        """See `LanguageModel`. Either part has so many tokens at most, and the end mark that the tokenizer gives it."""
+        read, told = (
+            self._tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+            for texts in (given, said)
+        )
+        labels = told["input_ids"].masked_fill(~told["attention_mask"].bool(), IGNORED)
+        return Read(read["input_ids"], read["attention_mask"].bool(), labels)
+
+    def logits(self, soft: Tensor, read: Read) -> Tensor:
+        """See `LanguageModel`. The model computes in its own number format."""
+        with torch.autocast(soft.device.type, enabled=False):
+            embeds = torch.cat([soft.to(self._embedding.weight.dtype), self._embedding(read.ids)], dim=1)
+            mask = torch.cat([read.real.new_ones(soft.shape[:2]), read.real], dim=1).long()
+            out = self._model(
+                inputs_embeds=embeds,
+                attention_mask=mask,
+                decoder_input_ids=self._model.prepare_decoder_input_ids_from_labels(read.labels),
+                decoder_attention_mask=(read.labels != IGNORED).long(),
+                use_cache=False,
+            )
+        found: Tensor = out.logits
+        return found
+
+
+def load_prefix(name: ModelName, dtype: Dtype, device: torch.device) -> PrefixModel:
+    """Load one.
+
+    Raises:
+        UserError: there is no such model, or it is broken, or was asked for in a format that overflows in it.
+    """
+    if dtype == "float16":
+        raise UserError(f"{key_of(name.key, 'dtype')}: T5's numbers overflow in float16; set it to bfloat16 or float32")
+    return PrefixModel(*load_parts(name, AutoModelForSeq2SeqLM, dtype, device))
