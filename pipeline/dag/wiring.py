@@ -140,15 +140,16 @@ class _Ports:
             why = "which stands below it; move that section above"
         else:
             made = ", ".join(step.name for step in self.above if step.spec.writes == kind) or "none"
-            why = _unfit(named[-1]) if named else "and there is no such step above it"
-            why = f"{why}; those above that make models: {made}"
+            why = _unfit(named[-1]) if named else "and there is no such step above it; those above that make models"
+            why = f"{why}: {made}"
         self.problems.append(f"takes its model from '{wanted}', {why}")
         return None
 
 
 def _unfit(step: Step) -> str:
-    makes = KINDS[step.spec.writes].is_model if step.spec.writes in KINDS else False
-    return "which makes a model of another kind" if makes else "which makes no model"
+    if step.spec.writes in KINDS and KINDS[step.spec.writes].is_model:
+        return "which makes a model of another kind; those above that make one of the kind"
+    return "which makes no model; those above that make models"
 
 
 def _uneven(own: Wire, wires: Mapping[str, Wire]) -> Iterator[str]:

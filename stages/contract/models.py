@@ -84,7 +84,7 @@ def _mark(recipe: Recipe, field: str) -> ModelField | None:
 
 def absent_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The fields of a recipe that name a path at which nothing lies, and the names."""
-    folder = path_of(getattr(recipe, "model", "")) or Path()
+    folder = path_of(getattr(recipe, "model", None) or "") or Path()
     for field, name in model_fields(recipe):
         mark, path = _mark(recipe, field), path_of(name)
         on_hub = mark is not None and mark.on_hub

@@ -27,7 +27,9 @@ WORDS = sorted({*TEXT.split(), "white", "pink", "cyan", "black"})
 
 def save_opt(folder: Path, **changes: Any) -> PreTrainedModel:
     """As OPT: every text begins with </s>, as its published tokenizer has it."""
-    tokenizer = _bytes({"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}, begin=True)
+    tokenizer = _bytes(
+        {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}, begin=True
+    )
     sizes = {"hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40, "num_hidden_layers": 2}
     config = OPTConfig(
         vocab_size=len(tokenizer),

@@ -53,7 +53,9 @@ def _of_blip2(source: Source, dtype: Dtype, device: torch.device) -> tuple[Tower
         raise source.error("a BLIP-2", error) from None
     model, info = loaded
     looking = ("missing_keys", "mismatched_keys")
-    check_weights(source, {key: [one for one in info[key] if "vision_model." in str(one)] for key in looking}, "a BLIP-2")
+    check_weights(
+        source, {key: [one for one in info[key] if "vision_model." in str(one)] for key in looking}, "a BLIP-2"
+    )
     size = model.config.vision_config.image_size
     preprocess = preparation(processor)
     check_pictures(source, preprocess, (size, size))

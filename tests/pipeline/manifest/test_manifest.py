@@ -63,7 +63,7 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, questions, caption, rank, filter, select, med, finetune, pretrain, evaluate, predict, "
+        "annotate, questions, caption, rank, filter, select, med, finetune, pretrain, align, evaluate, predict, "
         "evaluate_captions, answer, evaluate_answers, rounds",
     ),
     "a section with a name of its own that says no stage": (
@@ -74,8 +74,8 @@ WRONG = {
     "a section of no stage": (
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
-        "'questions', 'caption', 'rank', 'filter', 'select', 'med', 'finetune', 'pretrain', 'evaluate', 'predict', "
-        "'evaluate_captions', 'answer' or 'evaluate_answers'",
+        "'questions', 'caption', 'rank', 'filter', 'select', 'med', 'finetune', 'pretrain', 'align', 'evaluate', "
+        "'predict', 'evaluate_captions', 'answer' or 'evaluate_answers'",
     ),
     "a section called like what is none": (
         GOOD + "removed: {stage: caption, model: x}\n",
@@ -143,6 +143,16 @@ WRONG = {
     "a model of a step that makes none": (
         change("Salesforce/blip-itm-large-coco", "{from: caption}"),
         "14: filter: takes its model from 'caption', which makes no model; those above that make models: none",
+    ),
+    "a first stage of a step that makes another model": (
+        EVALUATED.replace("evaluate:", "med: {text: x}\nalign: {init: {from: med}, llm: x}\nevaluate:"),
+        "32: align: takes its model from 'med', which makes a model of another kind; "
+        "those above that make one of the kind: pretrain",
+    ),
+    "a captioner of a first stage": (
+        EVALUATED.replace("evaluate:", "again: {stage: caption, model: {from: pretrain}}\nevaluate:"),
+        "31: again: takes its model from 'pretrain', which makes a model of another kind; "
+        "those above that make one of the kind: none",
     ),
     "a model of a step below": (
         change("Salesforce/blip-itm-large-coco", "{from: select}"),
