@@ -46,7 +46,9 @@ def save_opt(folder: Path, **changes: Any) -> PreTrainedModel:
 def save_gpt2(folder: Path) -> PreTrainedModel:
     """As GPT-2: nothing begins a text."""
     tokenizer = _bytes({"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>"}, begin=False)
-    config = GPT2Config(vocab_size=len(tokenizer), n_positions=48, n_embd=24, n_layer=2, n_head=2)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=48, n_embd=24, n_layer=2, n_head=2, bos_token_id=2, eos_token_id=2
+    )
     return _save(GPT2LMHeadModel(config), tokenizer, folder)
 
 

@@ -24,6 +24,7 @@ from stages.models.vision.tower import View
 Tower = Callable[[Tensor], Tensor]
 """Pixels, (images, 3, height, width), on the device, to features, (images, tokens, width), without gradients."""
 MODEL_TYPE = "blip-2"
+_LOST = ("missing_keys", "mismatched_keys")
 
 
 def load_frozen_tower(name: ModelName, dtype: Dtype, device: torch.device) -> tuple[Tower, View]:
@@ -52,10 +53,8 @@ def _of_blip2(source: Source, dtype: Dtype, device: torch.device) -> tuple[Tower
     except LOADING_ERRORS as error:
         raise source.error("a BLIP-2", error) from None
     model, info = loaded
-    looking = ("missing_keys", "mismatched_keys")
-    check_weights(
-        source, {key: [one for one in info[key] if "vision_model." in str(one)] for key in looking}, "a BLIP-2"
-    )
+    of_tower = {key: [one for one in info[key] if "vision_model." in str(one)] for key in _LOST}
+    check_weights(source, of_tower, "a BLIP-2")
     size = model.config.vision_config.image_size
     preprocess = preparation(processor)
     check_pictures(source, preprocess, (size, size))

@@ -31,7 +31,7 @@ WRONG = {
     "pretrain": ("model: RN50", "pretrain.model: 'RN50' is a CLIP model of open_clip, whose image tower is a ResNet"),
     "align": (
         "model: ViT-L-14, llm: ./blip",
-        "align.llm: './blip' is a BLIP captioner; name a language model, such as",
+        "align.llm: './blip' is a BLIP captioner; name a language model",
     ),
 }
 CONFIGS = {

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from learnable import COLOURS, GROUNDS, SHAPES
 from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
 
-from stages.align.build import first_stage as read_first
 from stages.align.build import load_frozen, make_model
 from stages.align.compute import Align
 from stages.align.spec import AlignRecipe
 from stages.align.texts import split
 from stages.contract import CorpusJob, Output
 from stages.errors import UserError
-from stages.models.qformer.model import load_qformer
+from stages.models.families import load_language_model
+from stages.models.family import ModelName
 from stages.training.checkpoints import Checkpoints
 from stages.training.task import Row
 
@@ -99,39 +104,42 @@ def test_frozen_models_stay_as_they_are_and_are_not_in_what_is_left(make_recipe,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("llm", ["opt", "t5"])
-def test_it_learns_to_say_what_an_image_shows(llm, corpus, make_recipe, run, tmp_path):
-    recipe = make_recipe(llm=llm, steps=300, batch_size=16, warmup=20, lr=5e-3, min_lr=2e-3, dropout=0.0, width=48)
+def test_it_learns_to_say_what_an_image_shows(llm, corpus, make_recipe, run, language_folders, tmp_path):
+    speaks = teach(language_folders[llm], tmp_path / "llm")
+    recipe = make_recipe(llm=str(speaks), steps=300, batch_size=16, warmup=20, lr=5e-3, dropout=0.0, width=48)
     learnt = Align(recipe, run)(CorpusJob(corpus, str(tmp_path / "checkpoints"), tmp_path))
     told = course(learnt, "loss")
-    assert sum(told[-10:]) < 0.6 * sum(told[:10])
+    assert sum(told[-10:]) < 0.8 * sum(told[:10])
     (own,), (other,) = (course(learnt, f"holdout_{name}") for name in ("lm", "lm_of_another_image"))
-    assert own < 0.95 * other
+    assert own < 0.8 * other
 
 
-def test_the_queries_and_the_tower_of_a_first_stage_are_taken_over(make_recipe, make_job, run, first_stage):
-    recipe = make_recipe(init=str(first_stage), model=None, heads=12, steps=1, lr=1e-9, min_lr=0)
-    recipe = recipe.model_copy(update={"model": None})
-    before, output = load_qformer(first_stage / "model.safetensors").state_dict(), Align(recipe, run)(make_job())
-    own = weights(output)
-    taken = {name.removeprefix("qformer.") for name in own if name.startswith("qformer.")}
-    assert {name.removeprefix("language_projection.") for name in own if name.startswith("language")} == {
-        "weight",
-        "bias",
-    }
-    for name in taken:
-        torch.testing.assert_close(own[f"qformer.{name}"], before[name], rtol=1e-5, atol=1e-7)
-    left = {name.split(".")[0] for name in before.keys() - taken if ".text_feed_forward." not in name}
-    assert left == {
-        "words",
-        "positions",
-        "image_projection",
-        "text_projection",
-        "match_head",
-        "word_transform",
-        "word_norm",
-        "word_bias",
-        "temperature",
-    }
+def teach(folder: Path, target: Path) -> Path:
+    """A copy of a small language model that has learnt, from text alone, to say a caption that fits the words before.
+
+    So what stands before a caption means something to it, as to a large one.
+    """
+    shutil.copytree(folder, target)
+    language: Any = load_language_model(ModelName("align.llm", str(folder)), "float32", torch.device("cpu"))
+    scenes = list(product(("small", "large"), COLOURS, SHAPES, GROUNDS))
+    model, tokenizer = language._model.requires_grad_(), language._tokenizer
+    words = torch.tensor(
+        [[tokenizer(f" {word}", add_special_tokens=False)["input_ids"][-1] for word in scene] for scene in scenes]
+    )
+    optimiser, generator = torch.optim.AdamW(model.parameters(), lr=5e-3), torch.Generator().manual_seed(1)
+    for step in range(300):
+        captions = [f"a {size} {colour} {shape} on {ground}" for size, colour, shape, ground in scenes]
+        given, said = zip(
+            *(split(caption, step) if language.divides else ("", caption) for caption in captions), strict=True
+        )
+        read = language.read(given, said, 32)
+        soft = model.get_input_embeddings()(words[:, torch.randperm(4, generator=generator)])
+        loss = cross_entropy(language.logits(soft, read).flatten(0, 1), read.labels.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.save_pretrained(target)
+    return target
 
 
 def test_weights_and_rates_are_moved_as_published(make_recipe, make_job, run):
@@ -167,13 +175,6 @@ def test_what_does_not_fit_is_told_in_one_line(changes, told, make_recipe, make_
     with pytest.raises(UserError, match=told) as caught:
         Align(make_recipe(**changes), run)(make_job())
     assert "\n" not in str(caught.value)
-
-
-def test_another_tower_than_that_of_the_first_stage_is_told(make_recipe, language_folders, first_stage):
-    recipe = make_recipe(init=str(first_stage))
-    language = load_frozen(recipe, None, torch.device("cpu")).language
-    with pytest.raises(UserError, match=r"align\.model: the image tower's features are 20 wide, .* trained on 32"):
-        make_model(recipe, read_first(recipe), 20, language)
 
 
 def test_a_recipe_that_contradicts_itself_is_refused():
