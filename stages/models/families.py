@@ -116,8 +116,10 @@ def check(name: ModelName, role: Role) -> Kind:
     return kind
 
 
-def load_captioner(name: ModelName, prompt: str, sampling: Sampling, dtype: Dtype, device: torch.device) -> Captioner:
-    """Load a captioner.
+def load_captioner(
+    name: ModelName, prompt: str | None, sampling: Sampling, dtype: Dtype, device: torch.device
+) -> Captioner:
+    """Load a captioner; without a prompt it has its own.
 
     Raises:
         UserError: there is no such model, it is broken or none, or it cannot write captions of that length.

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_models import TEXT
+from small_models import IMAGE_SIZE, TEXT, roughen
 from tokenizers import pre_tokenizers
 from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    BlipImageProcessor,
     GPT2Config,
     GPT2LMHeadModel,
     GPT2Tokenizer,
@@ -21,6 +27,8 @@ from transformers import (
     T5Tokenizer,
 )
 
+UNSAID = {"opt": 3, "t5": 58}
+"""A token that no text has, by the small model's name: it stands where an image is read."""
 MARKS = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = sorted({*TEXT.split(), "white", "pink", "cyan", "black"})
 
@@ -67,7 +75,9 @@ def save_t5(folder: Path, **changes: Any) -> PreTrainedModel:
         eos_token_id=1,
         **(sizes | changes),
     )
-    return _save(T5ForConditionalGeneration(config), tokenizer, folder)
+    model = T5ForConditionalGeneration(config)
+    model.lm_head.weight.data.mul_(0.2)  # else it is sure of what it says
+    return _save(model, tokenizer, folder)
 
 
 def _bytes(marks: dict[str, str], *, begin: bool) -> GPT2Tokenizer:
@@ -92,4 +102,25 @@ def _save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> PreTrainedMod
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text())["architectures"] == [type(model).__name__]
+    return model.eval()
+
+
+def save_blip2_captioner(folder: Path, llm: Path) -> Blip2ForConditionalGeneration:
+    """As `Salesforce/blip2-opt-2.7b` and its like, on a small language model."""
+    language: Any = (AutoModelForSeq2SeqLM if llm.name == "t5" else AutoModelForCausalLM).from_pretrained(llm)
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    qformer = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 100}
+    config = Blip2Config(
+        vision_config=vision | {"image_size": IMAGE_SIZE, "patch_size": 8},
+        qformer_config=qformer | {"encoder_hidden_size": 32},
+        text_config=language.config.to_dict(),
+        num_query_tokens=5,
+        image_token_index=UNSAID[llm.name],
+    )
+    model = Blip2ForConditionalGeneration(config)
+    roughen(model, seed=8)
+    model.language_model.load_state_dict(language.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(llm).save_pretrained(folder)
+    BlipImageProcessor(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}).save_pretrained(folder)
     return model.eval()

@@ -17,7 +17,8 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from stages.contract import Dtype
 from stages.models.family import ModelName
 from stages.models.language.loading import load_parts, positions_of
-from stages.models.language.model import IGNORED, Read, joined
+from stages.models.language.model import IGNORED, Opening, Read, joined, text_of
+from stages.models.language.writing import DecoderWriter
 
 NEW_LINE = "\n"
 
@@ -63,6 +64,14 @@ class DecoderModel:
             out = self._model(inputs_embeds=embeds, attention_mask=mask, use_cache=False, logits_to_keep=places)
             found: Tensor = out.logits[:, -places:-1]
         return found
+
+    def opening(self, given: str) -> Opening:
+        """See `LanguageModel`."""
+        return Opening(DecoderWriter(self._model), self.tokens(given.rstrip()), self.end, self.end)
+
+    def text(self, tokens: list[int]) -> str:
+        """See `LanguageModel`."""
+        return text_of(self._tokenizer, tokens, self.end)
 
 
 def load_decoder(name: ModelName, dtype: Dtype, device: torch.device) -> DecoderModel:

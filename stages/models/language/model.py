@@ -7,10 +7,12 @@ model like T5 reads what it is given with its encoder and writes the rest with i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from stages.models.writing import Writer
 
 IGNORED = -100
 """The label of what is not to be said."""
@@ -59,6 +61,33 @@ class LanguageModel(Protocol):
             read: the texts.
         """
         ...
+
+    def opening(self, given: str) -> Opening:
+        """How it goes on from soft prompts and a text."""
+        ...
+
+    def text(self, tokens: list[int]) -> str:
+        """Tokens that it has said, as a text; what stands behind the end is none of it."""
+        ...
+
+
+class Opening(NamedTuple):
+    """A language model that is about to speak."""
+
+    writer: Writer
+    tokens: list[int]
+    """What it begins with, behind the soft prompts."""
+    end: int
+    """The token that ends a text."""
+    pad: int
+    """What stands behind it."""
+
+
+def text_of(tokenizer: Any, tokens: list[int], end: int) -> str:
+    """The text of tokens up to the end, without marks."""
+    said = tokens[: tokens.index(end)] if end in tokens else tokens
+    text: str = tokenizer.decode(said, skip_special_tokens=True)
+    return text.strip()
 
 
 def joined(given: str, said: str) -> str:

@@ -18,7 +18,8 @@ from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.family import ModelName
 from stages.models.language.loading import load_parts
-from stages.models.language.model import IGNORED, Read
+from stages.models.language.model import IGNORED, Opening, Read, text_of
+from stages.models.language.writing import PrefixWriter
 from stages.models.source import key_of
 
 
@@ -58,6 +59,16 @@ class PrefixModel:
         found: Tensor = out.logits
         return found
 
+    def opening(self, given: str) -> Opening:
+        """See `LanguageModel`."""
+        config, read = self._model.config, self._tokenizer(given.rstrip())["input_ids"]
+        writer = PrefixWriter(self._model, read)
+        return Opening(writer, [config.decoder_start_token_id], self._tokenizer.eos_token_id, config.pad_token_id)
+
+    def text(self, tokens: list[int]) -> str:
+        """See `LanguageModel`."""
+        return text_of(self._tokenizer, tokens, self._tokenizer.eos_token_id)
+
 
 def load_prefix(name: ModelName, dtype: Dtype, device: torch.device) -> PrefixModel:
     """Load one.
@@ -65,6 +76,15 @@ def load_prefix(name: ModelName, dtype: Dtype, device: torch.device) -> PrefixMo
     Raises:
         UserError: there is no such model, or it is broken, or was asked for in a format that overflows in it.
     """
+    check_format(name, dtype)
+    return PrefixModel(*load_parts(name, AutoModelForSeq2SeqLM, dtype, device))
+
+
+def check_format(name: ModelName, dtype: Dtype) -> None:
+    """See that a T5 is not asked for in half precision.
+
+    Raises:
+        UserError: it is.
+    """
     if dtype == "float16":
         raise UserError(f"{key_of(name.key, 'dtype')}: T5's numbers overflow in float16; set it to bfloat16 or float32")
-    return PrefixModel(*load_parts(name, AutoModelForSeq2SeqLM, dtype, device))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from naive_stage2 import NaiveStage2, decoder_logits, loss_of, prefix_logits, theirs
-from small_language import save_gpt2, save_opt, save_t5
+from small_language import UNSAID, save_gpt2, save_opt, save_t5
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
@@ -24,8 +24,6 @@ GIVEN = ["", "a photo of", "", "the"]
 SAID = ["a red circle on white", "two dogs", "cat", "small blue square at the large green circle with one dog"]
 END, BEGIN = 202, 2
 """Of the small OPT: the new line, and what every text begins with."""
-UNSAID = {"opt": 3, "t5": 58}
-"""A token that no text has."""
 
 
 @pytest.fixture(scope="module")
