@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from stages.contract import Dtype
 from stages.models.family import ModelName
 from stages.models.language.loading import load_parts, positions_of
-from stages.models.language.model import IGNORED, Opening, Read, joined, text_of
+from stages.models.language.model import IGNORED, Opening, Read, joined, padded, text_of
 from stages.models.language.writing import DecoderWriter
 
 NEW_LINE = "\n"
@@ -26,7 +26,7 @@ NEW_LINE = "\n"
 class DecoderModel:
     """See `stages.models.language.model.LanguageModel`."""
 
-    divides = False
+    divides: bool = False
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
@@ -47,13 +47,8 @@ class DecoderModel:
         """See `LanguageModel`. Where nothing is given, the mark that a text begins with is learnt too, as in LAVIS."""
         rows = [[*self.tokens(joined(*pair)), self.end][:limit] for pair in zip(given, said, strict=True)]
         before = [len(self.tokens(text.rstrip())) if text else 0 for text in given]
-        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
-        real, labels = torch.zeros_like(ids, dtype=torch.bool), torch.full_like(ids, IGNORED)
-        for place, (row, known) in enumerate(zip(rows, before, strict=True)):
-            ids[place, : len(row)] = torch.tensor(row)
-            real[place, : len(row)] = True
-            labels[place, known : len(row)] = ids[place, known : len(row)]
-        return Read(ids, real, labels)
+        labels = [[IGNORED] * min(known, len(row)) + row[known:] for known, row in zip(before, rows, strict=True)]
+        return Read(padded(rows, 0), padded([[1] * len(row) for row in rows], 0).bool(), padded(labels, IGNORED))
 
     def logits(self, soft: Tensor, read: Read) -> Tensor:
         """See `LanguageModel`. The model computes in its own number format."""

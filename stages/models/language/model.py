@@ -90,6 +90,12 @@ def text_of(tokenizer: Any, tokens: list[int], end: int) -> str:
     return text.strip()
 
 
+def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Rows of different lengths as one, (rows, longest), int64, with a value on the right of the shorter ones."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+
 def joined(given: str, said: str) -> str:
     """Both as one text, with a space between them."""
     given = given.rstrip()

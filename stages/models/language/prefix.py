@@ -18,7 +18,7 @@ from stages.contract import Dtype
 from stages.errors import UserError
 from stages.models.family import ModelName
 from stages.models.language.loading import load_parts
-from stages.models.language.model import IGNORED, Opening, Read, text_of
+from stages.models.language.model import IGNORED, Opening, Read, padded, text_of
 from stages.models.language.writing import PrefixWriter
 from stages.models.source import key_of
 
@@ -26,8 +26,8 @@ from stages.models.source import key_of
 class PrefixModel:
     """See `stages.models.language.model.LanguageModel`."""
 
-    divides = True
-    positions = None
+    divides: bool = True
+    positions: int | None = None
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
@@ -37,12 +37,13 @@ class PrefixModel:
 
     def read(self, given: Sequence[str], said: Sequence[str], limit: int) -> Read:
         """See `LanguageModel`. Either part has so many tokens at most, and the end mark that the tokenizer gives it."""
-        read, told = (
-            self._tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
-            for texts in (given, said)
-        )
-        labels = told["input_ids"].masked_fill(~told["attention_mask"].bool(), IGNORED)
-        return Read(read["input_ids"], read["attention_mask"].bool(), labels)
+        read, labels = ([self._tokens(text, limit) for text in texts] for texts in (given, said))
+        return Read(padded(read, 0), padded([[1] * len(row) for row in read], 0).bool(), padded(labels, IGNORED))
+
+    def _tokens(self, text: str, limit: int) -> list[int]:
+        """Cut here, for a tokenizer that is told to cut by two threads at once refuses."""
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids if len(ids) <= limit else [*ids[: limit - 1], self._tokenizer.eos_token_id]
 
     def logits(self, soft: Tensor, read: Read) -> Tensor:
         """See `LanguageModel`. The model computes in its own number format."""

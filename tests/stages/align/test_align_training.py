@@ -142,6 +142,13 @@ def teach(folder: Path, target: Path) -> Path:
     return target
 
 
+def test_half_precision_learns_alike(make_recipe, make_job, run):
+    changes = ({}, {"dtype": "bfloat16", "llm_dtype": "bfloat16"})
+    full, half = (course(Align(make_recipe(steps=3, **more), run)(make_job()), "loss") for more in changes)
+    assert half == pytest.approx(full, rel=0.05)
+    assert half != full
+
+
 def test_weights_and_rates_are_moved_as_published(make_recipe, make_job, run):
     found = Align(make_recipe(steps=4, warmup=2), run)(make_job())
     assert course(found, "lr") == pytest.approx([1e-3, 2e-3, 1.5e-3, 1e-3])
