@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.align.spec import SPEC as ALIGN
 from stages.annotate.spec import QUESTIONS
 from stages.annotate.spec import SPEC as ANNOTATE
 from stages.answer.spec import SPEC as ANSWER
@@ -43,6 +44,7 @@ STAGES: dict[str, StageSpec] = {
         MED,
         FINETUNE,
         PRETRAIN,
+        ALIGN,
         EVALUATE,
         PREDICT,
         EVALUATE_CAPTIONS,

@@ -193,6 +193,9 @@ TRAINING = pa.schema(
 CHECKPOINT: Final = "checkpoint"
 """The ending of the folder beside such a table."""
 
+WEIGHTS_FILE: Final = "model.safetensors"
+"""The file in that folder that holds the weights."""
+
 ALL: Final = (
     URLS,
     IMAGES,

@@ -20,6 +20,7 @@ GROUPS = {
         "test_torture",
     ),
     "pair": (
+        "test_align_workers",
         "test_blip_workers",
         "test_room",
         "test_pretrain_objective",

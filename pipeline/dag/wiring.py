@@ -5,7 +5,8 @@
 3. One that finds none is a mistake, unless it is optional; so is one that may have one and finds several.
 4. `reads:` narrows what a step's ports see, and never widens it.
 5. What is about another thing that a step reads, as scores are, is about all of that, and about nothing else.
-6. A model that is `{from: STEP}` is read of the nearest step of that name above; `STEP@2` names a round.
+6. A model that is `{from: STEP}` is read of the nearest step of that name above; `STEP@2` names a round. It has to be
+   of the kind that the field takes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from pipeline.dag.steps import Step, visible
-from stages.contract import Port, Use, models_from
+from stages.contract import Port, Use, kind_of_model, models_from
+from stages.kinds import KINDS
 from stages.registry import STAGES
-
-CHECKPOINT = "checkpoint"
-"""The kind of a model that other steps load."""
 
 
 def place(step: str, source: str | None) -> str:
@@ -130,21 +129,27 @@ class _Ports:
     def models(self) -> dict[str, tuple[str, ...]]:
         """The steps that a recipe names as models, by the recipe's field."""
         wanted = models_from(self.step.recipe)
-        found = {key: self._model(name) for key, name in wanted.items()}
+        found = {key: self._model(name, kind_of_model(self.step.recipe, key)) for key, name in wanted.items()}
         return {key: (step.name,) for key, step in found.items() if step}
 
-    def _model(self, wanted: str) -> Step | None:
+    def _model(self, wanted: str, kind: str) -> Step | None:
         named = [step for step in self.above if wanted in {step.name, step.section}]
-        if named and named[-1].spec.writes == CHECKPOINT:
+        if named and named[-1].spec.writes == kind:
             return named[-1]
         if not named and any(wanted in {step.name, step.section} for step in self.below):
             why = "which stands below it; move that section above"
         else:
-            made = ", ".join(step.name for step in self.above if step.spec.writes == CHECKPOINT) or "none"
-            why = "which makes no model" if named else "and there is no such step above it"
-            why = f"{why}; those above that make models: {made}"
+            made = ", ".join(step.name for step in self.above if step.spec.writes == kind) or "none"
+            why = _unfit(named[-1]) if named else "and there is no such step above it; those above that make models"
+            why = f"{why}: {made}"
         self.problems.append(f"takes its model from '{wanted}', {why}")
         return None
+
+
+def _unfit(step: Step) -> str:
+    if step.spec.writes in KINDS and KINDS[step.spec.writes].is_model:
+        return "which makes a model of another kind; those above that make one of the kind"
+    return "which makes no model; those above that make models"
 
 
 def _uneven(own: Wire, wires: Mapping[str, Wire]) -> Iterator[str]:

@@ -18,8 +18,7 @@ from pipeline.watch.console import Console
 from stages.errors import UserError
 from stages.export.job import NoPlaceError, TrainedFolder, TrainedModel
 from stages.pretrain.spec import PretrainRecipe
-from stages.tables import CHECKPOINT
-from stages.training.result import WEIGHTS
+from stages.tables import CHECKPOINT, WEIGHTS
 
 _MODELS: Final[Mapping[str, Mapping[str, str]]] = {
     "qformer": {"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"},

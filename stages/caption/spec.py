@@ -19,8 +19,9 @@ class CaptionRecipe(PretrainedRecipe):
     `max_new_tokens` does. BLIP's own max_length 20 and min_length 5 count [DEC] and "a picture of" too: here 16 and 1.
     """
 
-    prompt: str = "a picture of "
-    """What the captions begin with; it is not part of them."""
+    prompt: str | None = None
+    """What the captions begin with; it is not part of them. None: what the captioner was trained with, of BLIP "a
+    picture of ", of a published BLIP-2 nothing."""
     candidates: Annotated[int, Field(ge=1, le=1000)] = 10
     """Captions per image."""
     top_p: Annotated[float, Field(ge=1e-6, le=1)] = 0.9
@@ -79,8 +80,9 @@ class PredictRecipe(PretrainedRecipe):
     Lengths are counted as in `CaptionRecipe`: BLIP's 20 and 5, less the four tokens that a caption begins with.
     """
 
-    prompt: str = "a picture of "
-    """What the captions begin with; it is not part of them."""
+    prompt: str | None = None
+    """What the captions begin with; it is not part of them. None: what the captioner was trained with, of BLIP "a
+    picture of ", of a published BLIP-2 nothing."""
     beams: Annotated[int, Field(ge=1, le=1000)] = 3
     """Texts that are followed; the best one is taken. 1 is greedy."""
     max_length: Annotated[int, Field(ge=1, le=1024)] = 16

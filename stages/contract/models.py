@@ -27,6 +27,8 @@ class ModelField:
 
     on_hub: bool = True
     """Whether the name may be one of the hub; else it may be that of a file in the folder that `model` names."""
+    kind: str = "checkpoint"
+    """Of what kind (`stages.kinds`) a model of another step has to be."""
 
 
 _MARKS: Final = ("*config.json", "tokenizer.json", "vocab.txt", "*.safetensors", "*.bin", "*.pt", "*.pth")
@@ -64,6 +66,9 @@ manifest, which is a folder when a compute gets the recipe."""
 OptionalModelRef = Annotated[str | None, BeforeValidator(_reference), ModelField()]
 """The same, or None."""
 
+OptionalQFormerRef = Annotated[str | None, BeforeValidator(_reference), ModelField(kind="qformer")]
+"""The same of a Q-Former: what `{from: STEP}` names is a training of BLIP-2's first stage."""
+
 
 def model_fields(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The fields of a recipe that name a model, and the models."""
@@ -79,7 +84,7 @@ def _mark(recipe: Recipe, field: str) -> ModelField | None:
 
 def absent_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The fields of a recipe that name a path at which nothing lies, and the names."""
-    folder = path_of(getattr(recipe, "model", "")) or Path()
+    folder = path_of(getattr(recipe, "model", None) or "") or Path()
     for field, name in model_fields(recipe):
         mark, path = _mark(recipe, field), path_of(name)
         on_hub = mark is not None and mark.on_hub
@@ -101,6 +106,13 @@ def doubtful_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
 def models_from(recipe: Recipe) -> dict[str, str]:
     """The steps that a recipe takes models from, by its field."""
     return {name: value.removeprefix(FROM) for name, value in model_fields(recipe) if value.startswith(FROM)}
+
+
+def kind_of_model(recipe: Recipe, field: str) -> str:
+    """Of what kind the model of another step has to be that a field names."""
+    mark = _mark(recipe, field)
+    assert mark is not None, f"{field} names no model"
+    return mark.kind
 
 
 class PretrainedRecipe(Recipe):

@@ -19,8 +19,7 @@ from stages.models.finite import NumberFormat
 from stages.models.qformer.model import load_qformer
 from stages.models.qformer.retriever import QFormerRetriever
 from stages.models.qformer.tokens import Tokens
-from stages.tables import CHECKPOINT
-from stages.training.result import WEIGHTS
+from stages.tables import CHECKPOINT, WEIGHTS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def _load_qformer(pretrained: Result, top_k: int, device: torch.device) -> Model
     clip = load_encoder(name, recipe.dtype, device)
     if clip is None:
         logger.warning("%s '%s' reads no text: nothing is measured without the Q-Former", name.key, name.model)
-    qformer = load_qformer(f"{pretrained.artifact.side(CHECKPOINT)}/{WEIGHTS}").to(device)
+    qformer = load_qformer(f"{pretrained.artifact.side(CHECKPOINT)}/{WEIGHTS_FILE}").to(device)
     retriever = QFormerRetriever(qformer, tower, tokens, view.preprocess, recipe.dtype)
     beside = Beside(clip, tower.pool) if clip is not None else None
     return Models("qformer", "the Q-Former", retriever, top_k, beside, device, NumberFormat("pretrain", recipe.dtype))

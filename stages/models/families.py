@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from stages.contract import path_of
 from stages.errors import UserError
 from stages.models.blip.kind import kind as blip
+from stages.models.blip2.kind import SECOND_STAGE
 from stages.models.blip2.kind import kind as blip2
+from stages.models.blip2.kind import trained as second_stage
 from stages.models.clip.kind import kind as open_clip
 from stages.models.dual.kind import clip, siglip
 from stages.models.family import Answerer, Captioner, Config, DualEncoder, Kind, ModelName, PairScorer, Role
+from stages.models.language.kind import kind as language
+from stages.models.qformer.kind import MODEL_TYPE as QFORMER
+from stages.models.qformer.kind import kind as qformer
 from stages.models.timm.kind import dinov2
 from stages.models.timm.kind import kind as timm
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from stages.models.blip.answering import Answering
     from stages.models.blip.sampling import Sampling
     from stages.models.family import Retriever
+    from stages.models.language.model import LanguageModel
     from stages.models.vision.tower import View, VisionTower
 
 FAMILIES: Final[dict[str, Callable[[Config], Kind]]] = {
@@ -41,6 +47,8 @@ FAMILIES: Final[dict[str, Callable[[Config], Kind]]] = {
     "siglip": siglip,
     "dinov2": dinov2,
     "dinov2_with_registers": dinov2,
+    QFORMER: qformer,
+    SECOND_STAGE: second_stage,
 }
 """By `model_type` of transformers' config.json; open_clip and timm, whose files have none, by their own names."""
 
@@ -52,6 +60,7 @@ WANTED: Final[dict[Role, str]] = {
     "retriever": "a model of matching, such as 'Salesforce/blip-itm-large-coco'",
     "answerer": "a model that answers questions, such as 'Salesforce/blip-vqa-base'",
     "encoder": "a model that embeds images and texts, such as 'ViT-L-14-quickgelu' with pretrained: openai",
+    "llm": "a language model, such as 'facebook/opt-2.7b' or 'google/flan-t5-xl'",
 }
 
 
@@ -107,8 +116,10 @@ def check(name: ModelName, role: Role) -> Kind:
     return kind
 
 
-def load_captioner(name: ModelName, prompt: str, sampling: Sampling, dtype: Dtype, device: torch.device) -> Captioner:
-    """Load a captioner.
+def load_captioner(
+    name: ModelName, prompt: str | None, sampling: Sampling, dtype: Dtype, device: torch.device
+) -> Captioner:
+    """Load a captioner; without a prompt it has its own.
 
     Raises:
         UserError: there is no such model, it is broken or none, or it cannot write captions of that length.
@@ -157,6 +168,16 @@ def load_answerer(name: ModelName, how: Answering, dtype: Dtype, device: torch.d
     return answerer
 
 
+def load_language_model(name: ModelName, dtype: Dtype, device: torch.device) -> LanguageModel:
+    """Load a language model, frozen.
+
+    Raises:
+        UserError: there is no such model, it is broken or of another kind.
+    """
+    model: LanguageModel = _loader(name, "llm")(name, dtype, device)
+    return model
+
+
 def load_encoder(name: ModelName, dtype: Dtype, device: torch.device) -> DualEncoder | None:
     """Load the model that an image tower belongs to, with its text tower; None for a model of images alone.
 
@@ -182,6 +203,8 @@ def _of_config(config: Config) -> Kind:
     model_type = str(config.get("model_type", ""))
     if model_type in FAMILIES:
         return FAMILIES[model_type](config)
+    if (found := language(config)) is not None:
+        return found
     classes = config.get("architectures") or []
     named = f" ({classes[0]})" if classes else ""
     return Kind(f"a model of transformers of type '{model_type}'{named}, which is not known here")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from stages.models.source import Source, find_source, key_of
 
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
     from stages.models.qformer.model import Text
 
-Role = Literal["captioner", "ranker", "filter", "tower", "encoder", "retriever", "answerer"]
+Role = Literal["captioner", "ranker", "filter", "tower", "encoder", "retriever", "answerer", "llm"]
 """What a model may be asked for: captions; scores to order the captions of an image by; the probability that a text
 describes an image; the tokens of an image, for a Q-Former; embeddings of images and texts in one space; retrieval by
-such embeddings and then by a closer look; answers to questions about images."""
+such embeddings and then by a closer look; answers to questions about images; texts that go on from what it is given,
+as a language model does."""
 
 Config = Mapping[str, Any]
 """A model's configuration file."""
+CONFIG_FILE: Final = "config.json"
+"""The file, as transformers calls it."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import safetensors.torch
 import torch
 
 from stages.models.blip.text import QFORMER_MAX_WORDS
 from stages.models.families import check, load_tower
 from stages.models.family import ModelName
-from stages.models.qformer.model import QFormer, QFormerConfig, config_metadata
+from stages.models.qformer.folder import write_qformer
+from stages.models.qformer.model import QFormer, QFormerConfig
 from stages.models.qformer.tokens import Tokens
 from stages.pretrain.data import Data
 from stages.pretrain.initialise import initialise
@@ -25,7 +25,6 @@ from stages.training.gather import all_or_none
 from stages.training.order import mix
 from stages.training.place import Place
 from stages.training.reading import Reader
-from stages.training.result import WEIGHTS
 from stages.training.task import Row
 from stages.training.told import tell_drawn
 from stages.training.trainer import Trainer, check_parts
@@ -57,9 +56,10 @@ class Pretrain(Trainer[QFormerTask]):
         return QFormerTask(recipe, model, tokens.start, data, place.device)
 
     def write_model(self, task: QFormerTask, folder: Path) -> None:
-        """The Q-Former's weights; the sizes stand in the file."""
-        tensors = {name: value.contiguous().cpu() for name, value in task.model.state_dict().items()}
-        safetensors.torch.save_file(tensors, folder / WEIGHTS, config_metadata(task.model.config))
+        """The Q-Former's weights, and the names of tower and tokenizer."""
+        recipe = self.recipe
+        tokenizer = ModelName("pretrain.tokenizer", recipe.tokenizer, revision=recipe.tokenizer_revision)
+        write_qformer(task.model, self._tower, tokenizer, folder)
 
     def make_table(self, rows: list[Row]) -> pa.Table:
         """One row per step and measurement."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.errors import UserError
 from stages.models.qformer.checkpoint import read_checkpoint
 from stages.models.qformer.model import QFormer, QFormerConfig
+from stages.models.qformer.sizes import sizes_of
 from stages.training.told import tell_drawn
 
 KEY = "pretrain.init"
@@ -64,25 +65,6 @@ def _check_looks(place: str, found: Collection[str], own: Collection[str]) -> No
 def _with_own_rows(table: Tensor, own: Tensor) -> Tensor:
     """The checkpoint's rows as far as the model has them, then the model's own."""
     return torch.cat([table[: len(own)], own[len(table) :]])
-
-
-def sizes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """The sizes that weights show, by the fields of `QFormerConfig`; those that they do not show are absent."""
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("layers.")}
-    looking = sorted({int(name.split(".")[1]) for name in shapes if ".image_attention." in name})
-    shown = {
-        "vocabulary": ("words.weight", 0),
-        "width": ("words.weight", 1),
-        "max_text_tokens": ("positions.weight", 0),
-        "queries": ("queries", 1),
-        "projection": ("image_projection.weight", 0),
-        "vision_width": ("vision_norm.weight", 0),
-    }
-    sizes = {field: shapes[name][axis] for field, (name, axis) in shown.items() if name in shapes}
-    if looking:
-        sizes["image_every"] = looking[1] if len(looking) > 1 else len(layers)
-    return sizes | {"layers": len(layers)}
 
 
 def _differences(config: QFormerConfig, sizes: Mapping[str, int]) -> list[str]:

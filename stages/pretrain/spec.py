@@ -6,16 +6,17 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import LEARNT_FROM, MEASURED, Count, OptionalModelRef, Port, QFormerRecipe, StageSpec
+from stages.contract import LEARNT_FROM, MEASURED, Count, OptionalQFormerRef, Port, QFormerRecipe, StageSpec
 from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
 
 
 class PretrainRecipe(QFormerRecipe, TrainingRecipe):
     """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L."""
 
-    init: OptionalModelRef = None
-    """What the Q-Former begins with: BERT, or a first stage that transformers (`Blip2ForImageTextRetrieval`) or LAVIS
-    (a `.pth` file) has saved; a hub name, a local folder or a local file. None: nothing, all weights are drawn."""
+    init: OptionalQFormerRef = None
+    """What the Q-Former begins with: BERT, or a first stage that transformers (`Blip2ForImageTextRetrieval`), LAVIS
+    (a `.pth` file) or another `pretrain` step has saved; a hub name, a local folder or a local file, or `{from: STEP}`.
+    None: nothing, all weights are drawn."""
     init_revision: str | None = None
     """The hub commit (or tag) of `init`; None for what is local."""
     queries: Size = 32
@@ -66,7 +67,7 @@ class PretrainRun(CachingRun):
 
 SPEC = StageSpec(
     name="pretrain",
-    version=2,
+    version=3,
     reads={
         "images": Port("images"),
         "captions": Port("captions", many=True),

@@ -20,8 +20,6 @@ MODEL: Final = "model"
 """The folder with the trained model, as it is written."""
 HISTORY: Final = "history.parquet"
 """The file that says that the training has come to its end."""
-WEIGHTS: Final = "model.safetensors"
-"""The file in it that holds the weights."""
 
 
 def write_result(work: CorpusJob, history: pa.Table, model: Path) -> None:

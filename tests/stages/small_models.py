@@ -105,7 +105,7 @@ def save_clip(folder: Path, *, quick_gelu: bool = False) -> Path:
         config["quick_gelu"] = True
     folder.mkdir()
     model = open_clip.CLIP(**config)
-    _roughen(model, seed=3)
+    roughen(model, seed=3)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, folder / "model.safetensors")
     preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
@@ -114,14 +114,14 @@ def save_clip(folder: Path, *, quick_gelu: bool = False) -> Path:
 
 
 def _save_blip(model: PreTrainedModel, folder: Path) -> Path:
-    _roughen(model, seed=1)
+    roughen(model, seed=1)
     model.save_pretrained(folder)
     save_tokenizer(folder)
     BlipImageProcessor(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}).save_pretrained(folder)
     return folder
 
 
-def _roughen(model: torch.nn.Module, seed: int) -> None:
+def roughen(model: torch.nn.Module, seed: int) -> None:
     """Weights large enough that image and text change the output visibly, and the same ones every time."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def save_open_clip(folder: Path, vision: dict[str, Any], **more: Any) -> torch.n
     config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text | {"hf_tokenizer_name": "local"}} | more
     folder.mkdir()
     model = open_clip.CustomTextCLIP(**config)
-    _roughen(model, seed=4)
+    roughen(model, seed=4)
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, folder / "model.safetensors")
     document = {"model_cfg": config | {"custom_text": True}, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(document))
@@ -181,7 +181,7 @@ def save_blip2_itm(folder: Path, **qformer: Any) -> Blip2ForImageTextRetrieval:
         vision_config=vision, qformer_config=words | qformer, num_query_tokens=5, image_text_hidden_size=16
     )
     model = Blip2ForImageTextRetrieval(config)
-    _roughen(model, seed=5)
+    roughen(model, seed=5)
     model.save_pretrained(folder)
     save_tokenizer(folder)
     BlipImageProcessor(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}).save_pretrained(folder)
@@ -204,7 +204,7 @@ def save_dual(folder: Path, kind: Literal["clip", "siglip"]) -> PreTrainedModel:
         processor = SiglipImageProcessor(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
         torch.nn.init.constant_(model.logit_bias, -1.5)
         torch.nn.init.constant_(model.logit_scale, 1.2)
-    _roughen(model, seed=6)
+    roughen(model, seed=6)
     model.save_pretrained(folder)
     save_tokenizer(folder)
     processor.save_pretrained(folder)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.models.blip.decoding import Decoder, Drawn, Prompt
+from stages.models.blip.decoding import Drawn, Prompt
 from stages.models.blip.sampling import Sampling, penalise
+from stages.models.writing import Writer
 
 NEVER = -1e9
 """The score of what may not be chosen; finite, so that sums of it stay numbers."""
@@ -49,12 +50,12 @@ class Beams:
 
 
 @torch.inference_mode()
-def search(decoder: Decoder, embeds: Tensor, prompt: Prompt, sampling: Sampling) -> Drawn:
+def search(decoder: Writer, embeds: Tensor, prompt: Prompt, sampling: Sampling) -> Drawn:
     """Find the best captions of each image.
 
     Args:
-        decoder: BLIP's text decoder.
-        embeds: (images, patches + 1, width), in the decoder's number format.
+        decoder: BLIP's text decoder, or another model that writes.
+        embeds: what it looks at, (images, rows, width), in the decoder's number format.
         prompt: what every caption begins with.
         sampling: `beams` says how many texts are followed, and as many are returned, best first; of the rest,
             repetition penalty and lengths have a meaning here.

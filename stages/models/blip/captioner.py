@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,13 +12,16 @@ from transformers import BlipForConditionalGeneration
 
 from stages.contract import Dtype
 from stages.errors import UserError
-from stages.models.blip.beam import search
 from stages.models.blip.checkpoint import Blip, load_blip
-from stages.models.blip.decoding import Decoder, Drawn, Prompt, sample
+from stages.models.blip.decoding import Decoder, Prompt
 from stages.models.blip.sampling import Sampling
 from stages.models.blip.vision import BlipVision
+from stages.models.blip.writing import write
 from stages.models.family import Caption, ModelName
 from stages.models.source import Source
+
+PROMPT = "a picture of "
+"""What BLIP's captions begin with (its configs/caption_coco.yaml)."""
 
 
 class Captioner:
@@ -47,23 +49,13 @@ class Captioner:
         """
         embeds = pixels if pixels.ndim == 3 else self._vision(pixels)
         numbers = torch.from_numpy(uniforms).to(embeds.device)
-        drawn = self._decode(embeds, numbers)
+        drawn = write(self._decoder, embeds, self._prompt, numbers, self._sampling)
         found = zip(drawn.tokens.tolist(), drawn.logprobs.tolist(), strict=True)
         return [self._read(rows, logprobs) if all(map(math.isfinite, logprobs)) else None for rows, logprobs in found]
 
     def _read(self, rows: list[list[int]], logprobs: list[float]) -> list[Caption]:
         """The captions of one image."""
         return [Caption(self._strip_prompt(row), logprob) for row, logprob in zip(rows, logprobs, strict=True)]
-
-    def _decode(self, embeds: Tensor, uniforms: Tensor) -> Drawn:
-        sampling, candidates = self._sampling, uniforms.shape[1]
-        if sampling.beams is None:
-            return sample(self._decoder, embeds, self._prompt, uniforms, sampling)
-        if sampling.beams == 1:  # greedy: of one token, or of several that are equally likely the first
-            likeliest = replace(sampling, top_k=1, top_p=1.0, temperature=1.0)
-            return sample(self._decoder, embeds, self._prompt, torch.zeros_like(uniforms), likeliest)
-        found = search(self._decoder, embeds, self._prompt, sampling)
-        return Drawn(found.tokens[:, :candidates], found.logprobs[:, :candidates])
 
     def _strip_prompt(self, drawn: list[int]) -> str:
         """The text of drawn tokens, decoded behind the prompt so that a word piece joins what it continues."""
@@ -75,8 +67,10 @@ class Captioner:
         return text.strip()
 
 
-def load_captioner(name: ModelName, prompt: str, sampling: Sampling, dtype: Dtype, device: torch.device) -> Captioner:
-    """Load a BLIP captioner.
+def load_captioner(
+    name: ModelName, prompt: str | None, sampling: Sampling, dtype: Dtype, device: torch.device
+) -> Captioner:
+    """Load a BLIP captioner; without a prompt it has BLIP's own.
 
     Raises:
         UserError: there is no such model, or the captions asked for are longer than it can write.
@@ -84,7 +78,7 @@ def load_captioner(name: ModelName, prompt: str, sampling: Sampling, dtype: Dtyp
     source = name.source()
     blip = load_blip(BlipForConditionalGeneration, source, "a BLIP captioner", dtype, device)
     limit = blip.text_config.max_position_embeddings
-    opening = _encode_prompt(blip, prompt, source)
+    opening = _encode_prompt(blip, PROMPT if prompt is None else prompt, source)
     length = len(opening.tokens) + sampling.max_length - 1  # the last token that is drawn is not read again
     if length > limit:
         raise UserError(

@@ -18,6 +18,7 @@ from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 from stages.models.blip.med import ImageKeys, Med
 from stages.models.blip.sampling import Sampling, draw_next
 from stages.models.ragged import Ragged
+from stages.models.writing import Writer
 
 RETIRE_EVERY = {"cpu": 1, "cuda": 4}
 """Steps between two looks at which captions have ended. On a GPU each look waits for all work that was queued."""
@@ -136,12 +137,12 @@ class Reading:
 
 
 @torch.inference_mode()
-def sample(decoder: Decoder, embeds: Tensor, prompt: Prompt, uniforms: Tensor, sampling: Sampling) -> Drawn:
+def sample(decoder: Writer, embeds: Tensor, prompt: Prompt, uniforms: Tensor, sampling: Sampling) -> Drawn:
     """Draw captions until each has ended or has `max_length` tokens.
 
     Args:
-        decoder: BLIP's text decoder.
-        embeds: (images, patches + 1, width), in the decoder's number format.
+        decoder: BLIP's text decoder, or another model that writes.
+        embeds: what it looks at, (images, rows, width), in the decoder's number format.
         prompt: what every caption begins with.
         uniforms: (images, candidates, at least max_length), float64, on the decoder's device.
         sampling: how to draw.

@@ -12,6 +12,14 @@ _MATCHER: Final[dict[Role, str]] = {
     "retriever": "stages.models.blip2.itm:load_retriever",
 }
 
+SECOND_STAGE: Final = "capfilt-blip-2"
+"""The `model_type` of what `align` leaves."""
+
+
+def trained(config: Config) -> Kind:  # noqa: ARG001 - nothing of it matters
+    """What the folder is that `align` leaves."""
+    return Kind("a BLIP-2 of the second stage", {"captioner": "stages.models.blip2.captioner:load_trained"})
+
 
 def kind(config: Config) -> Kind:
     """What a `Blip2Config` says: whether it is of the first stage, which matches, or of the second, which writes."""
@@ -22,6 +30,5 @@ def kind(config: Config) -> Kind:
     if named == "Blip2ForImageTextRetrieval" or (not named and qformer.get("use_qformer_text_input")):
         return Kind("a BLIP-2 matching model", _MATCHER, sizes)
     if named in {"", "Blip2ForConditionalGeneration"}:
-        because = "which cannot be run here yet"
-        return Kind("a BLIP-2 captioner", sizes=sizes, because={"captioner": because})
+        return Kind("a BLIP-2 captioner", {"captioner": "stages.models.blip2.captioner:load_published"}, sizes)
     return Kind(f"a part of BLIP-2 ({named})", sizes=sizes)

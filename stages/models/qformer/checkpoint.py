@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,14 @@ from transformers import BertForMaskedLM, Blip2ForImageTextRetrieval, Pretrained
 from transformers.utils.hub import cached_file
 
 from stages.errors import UserError
+from stages.models.family import CONFIG_FILE, ModelName
 from stages.models.loading import LOADING_ERRORS, quiet
+from stages.models.qformer.folder import named
+from stages.models.qformer.kind import MODEL_TYPE
+from stages.models.qformer.model import load_qformer
 from stages.models.qformer.names import from_bert, from_lavis, from_transformers
 from stages.models.source import Source, find_file, find_source
+from stages.tables import WEIGHTS_FILE
 
 HEADS_FILE = "pretraining_heads.safetensors"
 """Beside a `Blip2ForImageTextRetrieval` that was exported here: what that class has no place for, under our names."""
@@ -31,13 +37,15 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     heads: int | None
     """Attention heads, which no weight shows; None where the checkpoint does not say."""
+    tower: ModelName | None = None
+    """The frozen image tower that it was trained on; None where the checkpoint does not say."""
 
 
 def read_checkpoint(name: str, revision: str | None, key: str) -> Checkpoint:
     """Read a checkpoint to begin with.
 
     Args:
-        name: a hub name, a folder, or a file as LAVIS saves them (`.pth`).
+        name: a hub name, a folder (that `pretrain` has left, too), or a file as LAVIS saves them (`.pth`).
         revision: the hub commit; None for what is local.
         key: the manifest key that names it, for messages.
 
@@ -71,10 +79,18 @@ def _read_blip2(source: Source) -> Checkpoint:
         source.location, HEADS_FILE, revision=source.revision, _raise_exceptions_for_missing_entries=False
     )
     rest = load_file(heads) if heads else {}
-    return Checkpoint(from_transformers(state) | rest, config.qformer_config.num_attention_heads)
+    tower = ModelName(source.key, source.location, revision=source.revision)
+    return Checkpoint(from_transformers(state) | rest, config.qformer_config.num_attention_heads, tower)
 
 
-_READERS = {"bert": _read_bert, "blip-2": _read_blip2}
+def _read_own(source: Source) -> Checkpoint:
+    config = source.config(CONFIG_FILE)
+    assert config is not None
+    model = load_qformer(Path(source.location) / WEIGHTS_FILE)
+    return Checkpoint(model.state_dict(), model.config.heads, named(config["tower"], source.key))
+
+
+_READERS = {"bert": _read_bert, "blip-2": _read_blip2, MODEL_TYPE: _read_own}
 
 
 def _load(model_class: Any, source: Source) -> tuple[dict[str, Tensor], Any]:

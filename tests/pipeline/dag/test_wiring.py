@@ -325,6 +325,14 @@ def test_two_rounds_with_several_captioners_and_filters(build: Build) -> None:
 
 
 @pytest.mark.usefixtures("_trainers")
+def test_the_second_stage_begins_with_the_first(build: Build) -> None:
+    found = edges(build(f"{ROUNDS}align: {{init: {{from: pretrain}}, llm: facebook/opt-2.7b}}\n"))
+    assert found["align"] == found["pretrain"] | {"init": "pretrain"}
+    again = edges(build(f"{ROUNDS}more: {{stage: pretrain, model: RN, init: {{from: pretrain}}}}\n"))
+    assert again["more"] == again["pretrain"] | {"init": "pretrain"}
+
+
+@pytest.mark.usefixtures("_trainers")
 def test_a_round_costs_what_changes_in_it_and_what_follows(build: Build) -> None:
     before = build(ROUNDS)
     again = moved(before, build(ROUNDS.replace("stage: caption, model", "stage: caption, top_p: 0.8, model")))

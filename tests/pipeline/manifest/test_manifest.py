@@ -65,7 +65,7 @@ WRONG = {
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
         "annotate, questions, shuffle, caption, rank, filter, weigh, repeats, select, med, finetune, pretrain, "
-        "evaluate, predict, evaluate_captions, answer, evaluate_answers, rounds",
+        "align, evaluate, predict, evaluate_captions, answer, evaluate_answers, rounds",
     ),
     "a section with a name of its own that says no stage": (
         GOOD + "second: {model: x, top_p: 0.5}\n",
@@ -76,7 +76,7 @@ WRONG = {
         GOOD + "second: {stage: captoin}\n",
         "18: second.stage: found \"captoin\"; must be one of 'urls', 'download', 'hash', 'dedup', 'annotate', "
         "'questions', 'shuffle', 'caption', 'rank', 'filter', 'weigh', 'repeats', 'select', 'med', 'finetune', "
-        "'pretrain', 'evaluate', 'predict', "
+        "'pretrain', 'align', 'evaluate', 'predict', "
         "'evaluate_captions', 'answer' or 'evaluate_answers'",
     ),
     "a section called like what is none": (
@@ -145,6 +145,16 @@ WRONG = {
     "a model of a step that makes none": (
         change("Salesforce/blip-itm-large-coco", "{from: caption}"),
         "14: filter: takes its model from 'caption', which makes no model; those above that make models: none",
+    ),
+    "a first stage of a step that makes another model": (
+        EVALUATED.replace("evaluate:", "med: {text: x}\nalign: {init: {from: med}, llm: x}\nevaluate:"),
+        "32: align: takes its model from 'med', which makes a model of another kind; "
+        "those above that make one of the kind: pretrain",
+    ),
+    "a captioner of a first stage": (
+        EVALUATED.replace("evaluate:", "again: {stage: caption, model: {from: pretrain}}\nevaluate:"),
+        "31: again: takes its model from 'pretrain', which makes a model of another kind; "
+        "those above that make one of the kind: none",
     ),
     "a model of a step below": (
         change("Salesforce/blip-itm-large-coco", "{from: select}"),

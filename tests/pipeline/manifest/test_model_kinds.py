@@ -22,14 +22,20 @@ RIGHT = {
     "rank": "model: ViT-B-32, pretrained: openai",
     "filter": "model: ./siglip",
     "pretrain": "model: ViT-L-14",
+    "align": "init: {from: pretrain}, llm: ./opt",
 }
 WRONG = {
     "caption": ("model: ./siglip", "caption.model: './siglip' is transformers' SigLIP"),
     "rank": ("model: ./blip", "rank.model: './blip' is a BLIP captioner"),
     "filter": ("model: ViT-B-32, pretrained: openai", "filter.model: 'ViT-B-32' is a CLIP model of open_clip, whose"),
     "pretrain": ("model: RN50", "pretrain.model: 'RN50' is a CLIP model of open_clip, whose image tower is a ResNet"),
+    "align": (
+        "model: ViT-L-14, llm: ./blip",
+        "align.llm: './blip' is a BLIP captioner; name a language model",
+    ),
 }
 CONFIGS = {
+    "opt": {"model_type": "opt", "architectures": ["OPTForCausalLM"]},
     "blip": {"model_type": "blip", "architectures": ["BlipForConditionalGeneration"]},
     "siglip": {"model_type": "siglip"},
 }
@@ -52,7 +58,7 @@ def write(manifest: Path, models: dict[str, str]) -> None:
 def test_models_of_the_right_kind_and_those_that_the_hub_has(manifest: Path) -> None:
     write(manifest, RIGHT)
     load_manifest(manifest)
-    write(manifest, dict.fromkeys(RIGHT, "model: nowhere/model"))
+    write(manifest, dict.fromkeys(RIGHT, "model: nowhere/model") | {"align": "model: nowhere/model, llm: nowhere/llm"})
     load_manifest(manifest)
 
 
