@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, create_model, field_validator
 
-from stages.contract import Recipe, Seed, Settings, StageSpec
+from stages.contract import AS_TUPLE, Recipe, Seed, Settings, StageSpec
 from stages.io.places import why_no_place
 from stages.registry import STAGES
 from stages.urls.spec import Source
@@ -57,7 +57,7 @@ def section(spec: StageSpec) -> type[Recipe]:
     """A step's section as it stands in the file: its recipe, its run options under `run:`, and how it is put in."""
     run: Any = (spec.run, Field(default_factory=spec.run))
     stage: Any = (Literal[tuple(STAGES)] | None, None)
-    reads: Any = (tuple[str, ...] | None, None)
+    reads: Any = (Annotated[tuple[str, ...], AS_TUPLE] | None, None)
     return create_model(f"{spec.name}_section", __base__=spec.recipe, run=run, stage=stage, reads=reads)
 
 

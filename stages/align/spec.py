@@ -17,7 +17,7 @@ from stages.contract import (
     Port,
     StageSpec,
 )
-from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
+from stages.training.settings import Betas, CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
 
 SIZES: Final = ("queries", "width", "layers", "image_every")
 """What a first stage says itself."""
@@ -70,7 +70,7 @@ class AlignRecipe(TrainingRecipe):
     """What the learning rate falls to, along a cosine."""
     warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2000
     """Steps in which the learning rate rises."""
-    betas: tuple[Share, Share] = (0.9, 0.98)
+    betas: Betas = (0.9, 0.98)
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.05
     """AdamW's; biases and norms are exempt."""
     augment: bool = True

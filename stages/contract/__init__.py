@@ -23,6 +23,7 @@ from stages.contract.models import (
 )
 from stages.contract.ports import ASKED, CAPTIONED, DESCRIBED, EVERY_USE, LEARNT_FROM, MEASURED, Port, Use
 from stages.contract.settings import (
+    AS_TUPLE,
     MAX_BYTES,
     AtOnceRunOptions,
     Count,
@@ -42,6 +43,7 @@ from stages.contract.work import CorpusJob, CorpusShard, Inputs, Output, Result,
 
 __all__ = [
     "ASKED",
+    "AS_TUPLE",
     "CAPTIONED",
     "DESCRIBED",
     "EVERY_USE",

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, MEASURED, Count, OptionalQFormerRef, Port, QFormerRecipe, StageSpec
-from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
+from stages.training.settings import Betas, CachingRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
 
 
 class PretrainRecipe(QFormerRecipe, TrainingRecipe):
@@ -40,7 +40,7 @@ class PretrainRecipe(QFormerRecipe, TrainingRecipe):
     """What the learning rate falls to, along a cosine."""
     warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2000
     """Steps in which the learning rate rises."""
-    betas: tuple[Share, Share] = (0.9, 0.98)
+    betas: Betas = (0.9, 0.98)
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.05
     """AdamW's; biases, norms, the temperature and the queries are exempt."""
     augment: bool = True

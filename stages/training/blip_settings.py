@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stages.contract import Count, Dtype, OptionalModelRef
-from stages.training.settings import CachingRun, Share, TrainingRecipe
+from stages.training.settings import Betas, CachingRun, Share, TrainingRecipe
 
 
 class BlipRecipe(TrainingRecipe):
@@ -38,7 +38,7 @@ class BlipRecipe(TrainingRecipe):
     Captions that tell left from right want `none`."""
     epochs: Count = 20
     """An epoch has every caption of every image once."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: Betas = (0.9, 0.999)
     dtype: Dtype = "float32"
     """What is computed in; `bfloat16` is autocast, the weights stay float32."""
 

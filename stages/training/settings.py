@@ -7,12 +7,14 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from stages.contract import Count, GroupRunOptions, Problems, Recipe, Seed, Threads, Wired
+from stages.contract import AS_TUPLE, Count, GroupRunOptions, Problems, Recipe, Seed, Threads, Wired
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=65_536)]
 """Of a part of a model."""
+Betas = Annotated[tuple[Share, Share], AS_TUPLE]
+"""AdamW's."""
 Weight = Annotated[float, Field(ge=0, le=1000)]
 """What a loss counts beside the others."""
 Layers = Annotated[int, Field(ge=1, le=1000)]

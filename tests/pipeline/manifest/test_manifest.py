@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from pipeline.dag.steps import Step
 from pipeline.dag.wiring import wire
-from pipeline.manifest.document import document_type, stage_of
+from pipeline.manifest.document import document_type, section, stage_of
 from pipeline.manifest.load import Manifest, load_manifest
 from stages.errors import UserError
 from stages.registry import STAGES
@@ -63,8 +65,8 @@ WRONG = {
     "mistyped section": (change("select:", "selct:"), "16: selct: unknown key; did you mean 'select'?"),
     "unknown stage": (
         GOOD + "translate: {}\n",
-        "18: translate: unknown key; the keys here are output, demo, removed, sources, urls, download, hash, dedup, "
-        "annotate, questions, shuffle, caption, rank, filter, weigh, repeats, select, med, finetune, pretrain, "
+        "18: translate: unknown key; the keys here are output, demo, removed, flagged_words, sources, urls, download, "
+        "hash, dedup, annotate, questions, shuffle, caption, rank, filter, weigh, repeats, select, med, finetune, pretrain, "
         "align, evaluate, predict, evaluate_captions, answer, evaluate_answers, rounds",
     ),
     "a section with a name of its own that says no stage": (
@@ -507,6 +509,25 @@ def test_a_right_manifest_has_its_recipes_apart_from_its_run_options(tmp_path):
     assert (step.run.model_dump()["actors"], step.run.gpus) == (4, 0.5)
     assert type(step.recipe) is step.spec.recipe
     assert not {"run", "stage", "reads"} & set(step.recipe.model_dump())
+
+
+def listed(recipe: type[BaseModel]) -> dict[str, list[object]]:
+    """The keys of a recipe that take several values, with such values."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in recipe.model_fields.items()}
+    return {name: list(value) for name, value in defaults.items() if isinstance(value, tuple) and value}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_list_stands_in_every_section_where_several_values_may(name):
+    spec, needed = (
+        STAGES[name],
+        {"model": "a/b", "init": "a/b", "llm": "a/b", "task": "captioning", "tokenizer": "a/b", "most": 9},
+    )
+    values = {key: value for key, value in needed.items() if key in spec.recipe.model_fields}
+    values |= {"reads": ["urls", "download"], **listed(spec.recipe)}
+    found = section(spec).model_validate_json(json.dumps(values), strict=True)
+    assert found.reads == ("urls", "download")
+    assert {key: list(getattr(found, key)) for key in listed(spec.recipe)} == listed(spec.recipe)
 
 
 def test_a_web_source_needs_no_captioner(tmp_path):
