@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 AS_TUPLE: Final = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
-"""Of a tuple in a section: where a recipe fills in defaults first, pydantic takes its lists for Python's, which strictly
-are none."""
+"""Of a tuple in a section: where a recipe fills in defaults first, pydantic takes its lists for Python's, which are no
+tuples to it."""
 
 
 class Settings(BaseModel):
