@@ -36,7 +36,7 @@ def manifest(tmp_path) -> Path:
     """The quickstart's manifest, made small, with its world below `tmp_path`."""
     content = yaml.safe_load((ROOT / "manifests/quickstart.yaml").read_text())
     world = tmp_path / "world"
-    content["demo"] |= {"folder": str(world), "images": 40, "human": 24, "port": free_port()}
+    content["demo"] |= {"folder": str(world), "images": 16, "human": 20, "port": free_port()}
     content["sources"]["web"]["path"] = str(world / "laion.parquet")
     for human in ("human", "human_test"):
         content["sources"][human] |= {"path": str(world / "human/dataset_coco.json"), "images": str(world / "human")}

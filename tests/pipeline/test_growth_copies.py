@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from stages.urls.keys import file_id
 from tests.pipeline.command import capfilt
 from tests.pipeline.conftest import ROOT
 from tests.pipeline.test_cli import LOCAL
-from tests.pipeline.test_growth import nearly
+from tests.pipeline.test_growth import nearly, rows_of_views
 
 MODELS = ROOT / "stages/demo/checkpoints"
 MANIFEST = f"""\
@@ -70,16 +69,10 @@ def shards_of(*paths: str) -> set[str]:
     return {shard for shard, urls in tables.items() if any(url.endswith(paths) for url in urls)}
 
 
-def views(capsys: pytest.CaptureFixture[str], name: str) -> dict[str, list[dict[str, Any]]]:
+def views(name: str) -> dict[str, list[dict[str, Any]]]:
     """All rows, but for the shard that a row lies in."""
     leave = {"captions": "(shard)", "duplicates": "(shard)", "images": "(shard, member)"}
-    found = {}
-    for view in VIEWS:
-        own = f" EXCLUDE {leave[view]}" if view in leave else ""
-        code, out, err = capfilt(capsys, "query", name, f"SELECT *{own} FROM {view} ORDER BY ALL", "--json")
-        assert code == 0, err
-        found[view] = json.loads(out)
-    return found
+    return rows_of_views(name, {view: f" EXCLUDE {leave[view]}" if view in leave else "" for view in VIEWS})
 
 
 def test_only_shards_with_other_copies_are_redone_and_it_is_what_a_new_run_finds(web, capsys):
@@ -103,9 +96,9 @@ def test_only_shards_with_other_copies_are_redone_and_it_is_what_a_new_run_finds
         assert redone == (shards_of("/3") - new if stage in JUDGED else set())
         assert now[stage].keys() - before[stage].keys() == new
     assert len(web.asked) == 6
-    grown = views(capsys, name)
+    grown = views(name)
     assert len(grown["duplicates"]) == 3
-    assert views(capsys, run(capsys, "new", size=3)) == {view: nearly(rows) for view, rows in grown.items()}
+    assert views(run(capsys, "new", size=3)) == {view: nearly(rows) for view, rows in grown.items()}
 
     Path(f"lists/{first}.csv").unlink()  # and /3 is none any more
     run(capsys, "out")
@@ -113,33 +106,33 @@ def test_only_shards_with_other_copies_are_redone_and_it_is_what_a_new_run_finds
     for stage in JUDGED:
         redone = {shard for shard in now[stage] if after[stage].get(shard) != now[stage][shard]}
         assert redone - shards_of("/11") == shards_of("/3") - new
-    shrunk = views(capsys, name)
+    shrunk = views(name)
     assert len(shrunk["duplicates"]) == 2
-    assert views(capsys, run(capsys, "less", size=3)) == {view: nearly(rows) for view, rows in shrunk.items()}
+    assert views(run(capsys, "less", size=3)) == {view: nearly(rows) for view, rows in shrunk.items()}
 
 
 def test_what_was_a_copy_of_a_forgotten_image_is_none_with_the_next_run(web, capsys):
     write(web, "a", ["/1", "/2", "/3", "/other/1", "/again/1", "/4"])  # three of the same bytes
     name = run(capsys, "out")
-    before, found = attempts(), views(capsys, name)
+    before, found = attempts(), views(name)
     (original,) = {row["original"] for row in found["duplicates"]}
     assert len(found["duplicates"]) == 2
     (address,) = [row["url"] for row in found["images"] if row["key"] == original]
     code, _, err = capfilt(capsys, "forget", name, address)
     assert code == 0, err
-    left = views(capsys, name)  # what is asked before the next run sees what is left
+    left = views(name)  # what is asked before the next run sees what is left
     assert [row for row in left["corpus"] if row in found["corpus"]] == left["corpus"]
     assert len(left["corpus"]) == len(found["corpus"]) - 1
     assert capfilt(capsys, "status", name)[0] == 0
 
     run(capsys, "out")
-    now = views(capsys, name)
+    now = views(name)
     assert len(now["duplicates"]) == 1
     freed = {row["key"] for row in left["duplicates"]} - {row["key"] for row in now["duplicates"]}
     (path,) = [row["url"].removeprefix(web.url("")) for row in now["images"] if row["key"] in freed]
     redone = {shard for shard in before["caption"] if attempts()["caption"][shard] != before["caption"][shard]}
     assert redone <= shards_of(path, address)
-    new = views(capsys, run(capsys, "new", size=3))
+    new = views(run(capsys, "new", size=3))
     for rows in (now["images"], new["images"]):  # of what was there once the sum stays; a new run never has it
         rows[:] = [row if row["status"] == "success" else {"key": row["key"], "status": row["status"]} for row in rows]
     assert new == {view: nearly(rows) for view, rows in now.items()}

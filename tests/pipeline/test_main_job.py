@@ -62,7 +62,7 @@ def test_the_tables_of_a_whole_run(session, manifest):
     assert rows(f"SELECT count(*), count(*) FILTER ({shown}) FROM retrieval") == [(30, 30)]
     none("SELECT * FROM corpus WHERE source = 'human_test'")
     changed_stages(manifest)
-    forgotten(session)
+    forgotten(session, rows)
 
 
 def changed_stages(manifest: Path) -> None:
@@ -82,9 +82,8 @@ def changed_stages(manifest: Path) -> None:
     assert left(caption=content["caption"] | {"run": {"batch_size": 3}}) == set()
 
 
-def forgotten(session) -> None:
+def forgotten(session, rows: Ask) -> None:
     """An image that is to be forgotten leaves every table that has its key."""
-    rows = asking(session)
     [(key, url)] = rows("SELECT key, url FROM corpus WHERE source = 'web' ORDER BY key LIMIT 1")
     others = rows(f"SELECT * FROM captions WHERE key <> '{key}' ORDER BY key, candidate")
     removal_list = f"{session.store.root}/list.txt"

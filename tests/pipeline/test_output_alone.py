@@ -13,6 +13,7 @@ from picture_web import Web, picture
 from tests.pipeline.command import capfilt
 from tests.pipeline.dag.trainers import CHECKPOINTS, register
 from tests.pipeline.test_cli import LOCAL
+from tests.pipeline.test_growth import rows_of_views
 
 MANIFEST = """\
 output: out
@@ -86,10 +87,10 @@ def told(capsys: pytest.CaptureFixture[str], target: str, out: Path, exports: Pa
         return json.loads(said), err.replace(str(out), "OUT")
 
     def views(step: str, leave: str = "") -> dict[str, Any]:
-        return {
-            f"{step} {view}": ask("query", f"SELECT *{leave if view == 'images' else ''} FROM {view} ORDER BY ALL")
-            for view in VIEWS
-        }
+        rows = rows_of_views(str(target), {view: leave if view == "images" else "" for view in VIEWS})
+        asked = ask("query", "SELECT * FROM corpus ORDER BY ALL")
+        assert asked[0] == rows["corpus"]
+        return {f"{step} query": asked, **{f"{step} {view}": found for view, found in rows.items()}}
 
     found = {**views("at first"), "status": ask("status")}
     found |= {f"export {form}": ask("export", exports / form, "--to", form) for form in ("json", "webdataset")}

@@ -17,7 +17,8 @@ from stages.pretrain.compute import Pretrain
 from stages.pretrain.spec import SPEC, PretrainRecipe, PretrainRun
 
 DIES_ONCE = "tests.stages.pretrain.dies_once:DiesOnce"
-"""Under its name in Ray's workers, which begin where the tests were started and know none of the tests' own folders."""
+REFUSES = "tests.stages.pretrain.refuses:Refuses"
+"""Under their names in Ray's workers, which begin where the tests were started and know none of the tests' own folders."""
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
@@ -53,13 +54,6 @@ def train(job: Job, work: CorpusJob) -> Output:
         ray.util.remove_placement_group(room)
 
 
-def test_a_group_of_one_makes_the_table_that_this_process_makes(make_recipe, make_job, run, alone):
-    work = make_job()
-    found = train(job_of(make_recipe(dropout=0.1), run, work), work)
-    assert repeatable(found.table).equals(repeatable(alone))
-    assert found.sides["checkpoint"].parent == work.scratch
-
-
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_group_that_loses_a_worker_is_lost_and_the_next_one_goes_on_to_the_same_table(
     make_recipe, make_job, run, alone, workers
@@ -74,9 +68,10 @@ def test_a_group_that_loses_a_worker_is_lost_and_the_next_one_goes_on_to_the_sam
     found = train(job_of(recipe, run, work, DIES_ONCE), work)
     expected = train(job_of(recipe, run, undisturbed), undisturbed).table if workers > 1 else alone
     assert repeatable(found.table).equals(repeatable(expected))
+    assert found.sides["checkpoint"].parent == work.scratch
 
 
 def test_a_refusal_comes_back_as_one(make_recipe, make_job, run):
     work = make_job()
-    with pytest.raises(UserError, match=r"pretrain\.holdout"):
-        train(job_of(make_recipe(holdout=1e-5), run, work), work)
+    with pytest.raises(UserError, match=r"pretrain\.holdout: 1e-05"):
+        train(job_of(make_recipe(holdout=1e-5), run, work, REFUSES), work)

@@ -127,8 +127,9 @@ def weights(output: Output) -> dict[str, torch.Tensor]:
 
 
 def assert_equal_weights(one: Output, other: Output) -> None:
+    expected = weights(other)
     for name, value in weights(one).items():
-        assert torch.equal(value, weights(other)[name]), name
+        assert torch.equal(value, expected[name]), name
 
 
 @pytest.mark.parametrize("augment", [False, True])

@@ -90,4 +90,5 @@ def test_two_workers_go_on_to_the_same_bits(name, clip_folder, med, make_job, hu
     pair.together(work, trainer, recipe, run, killed)
     for job in killed:
         assert told(job) == told(whole)
-        assert all(torch.equal(value, weights(job)[key]) for key, value in weights(whole).items())
+        resumed = weights(job)
+        assert all(torch.equal(value, resumed[key]) for key, value in weights(whole).items())
