@@ -66,8 +66,8 @@ WRONG = {
     "unknown stage": (
         GOOD + "translate: {}\n",
         "18: translate: unknown key; the keys here are output, demo, removed, flagged_words, sources, urls, download, "
-        "hash, dedup, annotate, questions, shuffle, caption, rank, filter, weigh, repeats, select, med, finetune, pretrain, "
-        "align, evaluate, predict, evaluate_captions, answer, evaluate_answers, rounds",
+        "hash, dedup, annotate, questions, shuffle, caption, rank, filter, weigh, repeats, select, med, finetune, "
+        "pretrain, align, evaluate, predict, evaluate_captions, answer, evaluate_answers, rounds",
     ),
     "a section with a name of its own that says no stage": (
         GOOD + "second: {model: x, top_p: 0.5}\n",
