@@ -519,10 +519,8 @@ def listed(recipe: type[BaseModel]) -> dict[str, list[object]]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_list_stands_in_every_section_where_several_values_may(name):
-    spec, needed = (
-        STAGES[name],
-        {"model": "a/b", "init": "a/b", "llm": "a/b", "task": "captioning", "tokenizer": "a/b", "most": 9},
-    )
+    spec, models = STAGES[name], dict.fromkeys(("model", "init", "llm", "tokenizer"), "a/b")
+    needed = {**models, "task": "captioning", "most": 9}
     values = {key: value for key, value in needed.items() if key in spec.recipe.model_fields}
     values |= {"reads": ["urls", "download"], **listed(spec.recipe)}
     found = section(spec).model_validate_json(json.dumps(values), strict=True)
