@@ -8,7 +8,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 
 CHECKS := check-types check-style check-format check-imports check-manifests
 
-.PHONY: quickstart report test check $(CHECKS) test-slow torture cases clients benchmarks lock clean
+.PHONY: quickstart report test check $(CHECKS) test-slow torture cases clients real benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
@@ -48,6 +48,10 @@ cases: $(INSTALLED)
 # the programs that read exports, as they are released; needs a package index and 800 MB
 clients: $(INSTALLED)
 	$(BIN)/python -m tests.clients.run
+
+# a round of bootstrapping on real pictures; needs a package index, apt-get, 2.5 GB of disk and an hour
+real: $(INSTALLED)
+	$(BIN)/python -m tests.real.run
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py --shards 40000
