@@ -6,11 +6,13 @@ Which link is rotten, and how, follows from its path alone, so that a run and it
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from tests.real.places import Trouble
@@ -44,6 +46,15 @@ def rot(path: str) -> str | None:
     return None
 
 
+class Web(ThreadingHTTPServer):
+    """The server; who hangs up, as a crawler may, is no error of its."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, but for that."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve(folder: Path, port: int = PORT) -> Iterator[int]:
     """Serve a folder until the context is left; the port that it is served on.
@@ -68,7 +79,7 @@ def serve(folder: Path, port: int = PORT) -> Iterator[int]:
             """Say nothing: a run asks thousands of times."""
 
     try:
-        web = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        web = Web(("127.0.0.1", port), Handler)
     except OSError as problem:
         raise Trouble(f"port {port} of 127.0.0.1 cannot be had: {problem.strerror}") from None
     threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
