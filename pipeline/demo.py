@@ -23,7 +23,8 @@ def prepare(demo: Demo | None, *, write: bool) -> list[str]:
         is_there = World(folder).record.exists()
         return [] if is_there else [f"the demo world is not there yet; `capfilt run` writes it into {demo.folder}"]
     try:
-        write_world(folder, images=demo.images, human=demo.human, seed=demo.seed, base_url=base_url)
+        sizes = {"images": demo.images, "human": demo.human, "measured": demo.measured}
+        write_world(folder, **sizes, seed=demo.seed, base_url=base_url)
     except OSError as error:
         raise UserError(f"demo.folder: {demo.folder} cannot be written: {error}") from None
     return []

@@ -6,7 +6,6 @@ run has left, and needs the output alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,12 @@ from pathlib import Path
 
 from pipeline.dag.digests import Digests
 from pipeline.dag.graph import Graph, Lists, Node, absolute, as_now, build_graph
-from pipeline.dag.named import graph_of, is_manifest, location_of, name_of
+from pipeline.dag.named import digest_of, graph_of, is_manifest, location_of, name_of
 from pipeline.dag.plan import NodePlan
 from pipeline.dag.stored import Stored, store_graph, stored_graph, stored_names
 from pipeline.dag.there import Listings, Trained, plan
 from pipeline.demo import prepare
+from pipeline.manifest.changes import label
 from pipeline.manifest.document import Demo
 from pipeline.manifest.load import Manifest, load_manifest, output_of
 from pipeline.store import Store
@@ -89,12 +89,13 @@ class Session:
         return replace(self, plans=plan(self.graph, self.store, self.before))
 
 
-def open_session(
+def open_session(  # noqa: PLR0913 - the options of a run
     path: Path,
     until: str | None = None,
     *,
     limit: int | None = None,
     refresh: Sequence[str] = (),
+    changes: Sequence[str] = (),
     write: bool = True,
 ) -> Session:
     """Load the manifest and see what of it is done.
@@ -104,16 +105,17 @@ def open_session(
         until: the last step wanted; None for all.
         limit: rows of every source that count; None for all.
         refresh: steps whose models are trained anew if their data has changed.
+        changes: what to set in the manifest, see `pipeline.manifest.changes`.
         write: whether the demo world is written that the manifest asks for.
 
     Raises:
         UserError: the manifest, a source or the output is wrong.
     """
-    manifest = load_manifest(path)
+    manifest = load_manifest(path, changes)
     _refuse_absent(path, manifest)
     store = Store.open(manifest.output)
     store.reach()
-    before = graph_of(store, path)
+    before = graph_of(store, path, changes)
     notes = prepare(manifest.demo, write=write)
     digests = Digests(before.digests if before else None)
     if not notes:
@@ -123,13 +125,13 @@ def open_session(
     behind: dict[str, tuple[Part, ...]] = {}
     graph = _graph(manifest, store, digests, limit, trained, behind, looks=not notes)
     trained.check(graph)
-    text, removed = hashlib.sha256(path.read_bytes()).hexdigest(), absolute(manifest.removed)
+    removed = absolute(manifest.removed)
     found = Session(
         graph=graph,
         store=store,
         plans=[],
-        name=name_of(path),
-        manifest=text,
+        name=name_of(path, changes),
+        manifest=digest_of(path, changes),
         uses=manifest.uses,
         removed=removed,
         demo=manifest.demo,
@@ -153,27 +155,29 @@ def _refuse_absent(path: Path, manifest: Manifest) -> None:
         raise UserError("\n".join(dict.fromkeys(told)))
 
 
-def graph_alone(path: Path) -> tuple[Graph, Mapping[str, Use]]:
+def graph_alone(path: Path, changes: Sequence[str] = ()) -> tuple[Graph, Mapping[str, Use]]:
     """The graph of a manifest whose lists are not looked at, and what its sources are for.
 
     Raises:
         UserError: the manifest is wrong.
     """
-    manifest = load_manifest(path)
+    manifest = load_manifest(path, changes)
     return build_graph(manifest.steps, manifest.sources, lists=Lists(parts_of=lambda _name, _source: [])), manifest.uses
 
 
-def open_output(target: str) -> Session:
+def open_output(target: str, changes: Sequence[str] = ()) -> Session:
     """What the latest run has left, of a manifest or in an output.
 
     Args:
         target: a manifest; an output, a local folder or an fsspec URL; or one of the graphs in it.
+        changes: what to set in the manifest, see `pipeline.manifest.changes`.
 
     Raises:
-        UserError: the manifest is wrong, or no run has been there.
+        UserError: the manifest is wrong, or no run has been there, or there is no manifest to set anything in.
     """
     if is_manifest(target):
-        return _of_manifest(Path(target).expanduser())
+        return _of_manifest(Path(target).expanduser(), changes)
+    _refuse_changes(target, changes)
     root, name = target.rstrip("/"), None
     if root.endswith(".json") and "/graphs/" in f"/{root}":
         root, _, file = root.rpartition("/graphs/")
@@ -189,30 +193,35 @@ def open_output(target: str) -> Session:
     return _of_stored(store, shown, told)
 
 
-def removals_of(target: str) -> tuple[Store, str]:
+def removals_of(target: str, changes: Sequence[str] = ()) -> tuple[Store, str]:
     """The output that a manifest or an output means, and its removal list.
 
     Raises:
         UserError: there is no such output, or it has no list.
     """
     if is_manifest(target):
-        manifest = load_manifest(Path(target).expanduser())
+        manifest = load_manifest(Path(target).expanduser(), changes)
         store, removed = Store.open(manifest.output), absolute(manifest.removed)
     else:
-        session = open_output(target)
+        session = open_output(target, changes)
         store, removed = session.store, session.removed
     if removed is None:
         raise UserError(f"{target}: it has no removal list; add a line such as 'removed: removed.txt' to the manifest")
     return store, removed
 
 
-def _of_manifest(path: Path) -> Session:
-    store = Store.open(output_of(path))
+def _refuse_changes(target: str, changes: Sequence[str]) -> None:
+    if changes:
+        raise UserError(f"{label(changes[0])}: {target} is an output; name the manifest, in which this can be set")
+
+
+def _of_manifest(path: Path, changes: Sequence[str]) -> Session:
+    store = Store.open(output_of(path, changes))
     store.reach()
-    stored = graph_of(store, path)
+    stored = graph_of(store, path, changes)
     if stored is None:
-        return open_session(path, write=False)
-    same = hashlib.sha256(path.read_bytes()).hexdigest() == stored.manifest
+        return open_session(path, changes=changes, write=False)
+    same = digest_of(path, changes) == stored.manifest
     told = f"{path} has changed since its run of {stored.written}, which this is of; `capfilt plan` says what is new"
     return _of_stored(store, stored, () if same else (told,))
 

@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.options import (
     FINISHED_WITH_FAILURES,
     INTERRUPTED,
+    Changes,
     ExportFormat,
     Json,
     Target,
@@ -22,7 +23,7 @@ commands = typer.Typer()
 
 
 @commands.command()
-def compact(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
+def compact(target: Target, changes: Changes = None, as_json: Json = False) -> None:  # noqa: FBT002
     """Write the tables of many shards once more as few large ones, which queries then read, in seconds.
 
     A run does it at its end where a stage has a thousand new tables. Not while a retry or a forget is under way.
@@ -33,7 +34,7 @@ def compact(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
     from pipeline.sql.catalog import write_catalog
     from pipeline.sql.compaction import compact as put_together
 
-    session = told(open_output(target))
+    session = told(open_output(target, changes or ()))
     done = put_together(session.graph, session.store)
     write_catalog(session.graph, session.store, session.others())
     if as_json:
@@ -61,6 +62,7 @@ def export(  # noqa: PLR0913, PLR0917 - the command's options
         bool,
         typer.Option("--overwrite", help="Replace a file that is no export of this; of a folder, what exports wrote."),
     ] = False,
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Write a trained model, or the corpus, in a format that other programs read.
@@ -71,7 +73,7 @@ def export(  # noqa: PLR0913, PLR0917 - the command's options
     from pipeline.session import open_output
 
     try:
-        session, console = told(open_output(target)), Console(stderr=True)
+        session, console = told(open_output(target, changes or ())), Console(stderr=True)
         outcome = write(session, to.value, destination, console, manifest=target, step=step, overwrite=overwrite)
     except KeyboardInterrupt:
         say("capfilt: interrupted; the same command goes on where this one stopped", err=True)
@@ -96,6 +98,7 @@ def forget(
         Path | None,
         typer.Option("--list", metavar="FILE", help="More of them: text, one a line; CSV, TSV, JSON lines or Parquet."),
     ] = None,
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Put images on the manifest's removal list, and take them out of everything that is committed.
@@ -112,7 +115,7 @@ def forget(
     from pipeline.upkeep.forget import forget as clear
     from pipeline.watch.outcome import print_forgotten
 
-    store, removal_list = removals_of(target)
+    store, removal_list = removals_of(target, changes or ())
     named, odd = entries_of(entries or [], listed)
     done: Forgotten = clear(store, removal_list, named)
     done.odd = [*odd, *done.odd]
@@ -133,7 +136,7 @@ def forget(
 
 
 @commands.command()
-def clean(
+def clean(  # noqa: PLR0913, PLR0917 - the command's options
     target: Target,
     older_than: Annotated[
         float, typer.Option(metavar="MINUTES", min=0, help="What is younger may belong to a run under way.")
@@ -142,6 +145,7 @@ def clean(
         bool, typer.Option("--unused", help="Also results that no manifest asks for that was run here.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and leave it.")] = False,  # noqa: FBT002
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Remove what died attempts have left: files that are not whole or that no table names, scratch folders here.
@@ -155,7 +159,7 @@ def clean(
     from pipeline.upkeep.clean import clean as remove
 
     age = age_of(older_than)
-    session = told(open_output(target))
+    session = told(open_output(target, changes or ()))
     keep = {session.store.folder_of(node) for graph in session.graphs() for node in graph.nodes.values()}
     found = remove(session.store, older_than=age, keep=keep if unused else None, dry_run=dry_run)
     if as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import (
+    Changes,
     Json,
     Limit,
     ManifestPath,
@@ -26,13 +27,14 @@ commands = typer.Typer()
 
 
 @commands.command()
-def plan(
+def plan(  # noqa: PLR0913, PLR0917 - the command's options
     manifest: ManifestPath,
     until: Until = None,
     limit: Limit = None,
     picture: Annotated[  # noqa: FBT002
         bool, typer.Option("--picture", help="Print the steps as a flow chart, in Mermaid; their lists are not read.")
     ] = False,
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Say what a run would do, and what makes it necessary; nothing is written."""
@@ -41,9 +43,9 @@ def plan(
     from pipeline.watch.report import plan_rows, print_plan
 
     if picture:
-        say(mermaid(*graph_alone(manifest)))
+        say(mermaid(*graph_alone(manifest, changes or ())))
         return
-    session = told(open_session(manifest, until, limit=limit, write=False))
+    session = told(open_session(manifest, until, limit=limit, changes=changes or (), write=False))
     if as_json:
         say_json(plan_rows(session.plans))
     else:
@@ -51,12 +53,12 @@ def plan(
 
 
 @commands.command()
-def status(target: Target, as_json: Json = False) -> None:  # noqa: FBT002
+def status(target: Target, changes: Changes = None, as_json: Json = False) -> None:  # noqa: FBT002
     """Say how far the run is, what it has lost and why, and which shards failed."""
     from pipeline.session import open_output
     from pipeline.sql.damage import STUMBLES
 
-    session = told(open_output(target))
+    session = told(open_output(target, changes or ()))
     try:
         _show(session, as_json=as_json)
     except STUMBLES as error:
@@ -97,6 +99,7 @@ def _show(session: Session, *, as_json: bool) -> None:
 def query(
     target: Target,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="For example: SELECT * FROM corpus LIMIT 5")],
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Ask the tables with SQL (DuckDB): captions, corpus, images, failures, hosts, funnel, ..."""
@@ -106,7 +109,7 @@ def query(
     from pipeline.sql.damage import STUMBLES
     from pipeline.watch.outcome import print_rows
 
-    session = told(open_output(target))
+    session = told(open_output(target, changes or ()))
     try:
         columns, rows = ask(connect(session.graph, session.store, session.others()), sql)
     except STUMBLES as error:
@@ -118,14 +121,14 @@ def query(
 
 
 @commands.command()
-def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")]) -> None:
+def validate(manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...")], changes: Changes = None) -> None:
     """Check manifests without looking at their sources."""
     from pipeline.manifest.load import load_manifest
 
     wrong = []
     for path in manifests:
         try:
-            load_manifest(path)
+            load_manifest(path, changes or ())
         except UserError as error:
             wrong.append(str(error))
         else:

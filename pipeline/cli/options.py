@@ -27,6 +27,10 @@ Refresh = Annotated[
         "--refresh", metavar="STEP", help="Train this model anew, whose data has changed since it was trained."
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STEP.KEY=VALUE", help="Another value in the manifest; any number of times."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="STEP", help="Stop after this step.")]
 

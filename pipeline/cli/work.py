@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     FINISHED_WITH_FAILURES,
     INTERRUPTED,
     Address,
+    Changes,
     ExecutorName,
     Json,
     Limit,
@@ -39,6 +40,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     until: Until = None,
     limit: Limit = None,
     refresh: Refresh = None,
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Work everything that the manifest asks for and that is not done yet."""
@@ -46,7 +48,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.session import open_session
 
     _refuse_address(executor, address)
-    opened = partial(open_session, manifest, until, limit=limit, refresh=refresh or ())
+    opened = partial(open_session, manifest, until, limit=limit, refresh=refresh or (), changes=changes or ())
     if limit is not None:
         opened = partial(cut_up_to, opened)
     _work(partial(_cleared, opened), executor, address, as_json=as_json)
@@ -64,6 +66,7 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     until: Until = None,
     executor: RunExecutor = ExecutorName.ray,
     address: Address = None,
+    changes: Changes = None,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Try rows of finished shards again that failed, and work what follows from the images that come.
@@ -74,11 +77,12 @@ def retry(  # noqa: PLR0913, PLR0917 - a command's options
     from pipeline.upkeep.retry import mark, statuses_of
 
     _refuse_address(executor, address)
-    session, wanted = told(_cleared(partial(open_output, target))), statuses_of(status)
+    opened = partial(open_output, target, changes or ())
+    session, wanted = told(_cleared(opened)), statuses_of(status)
     session.until(until)  # a mistake is told before anything is marked
     marked = mark(session, wanted)
     say(f"{marked.rows} rows of {marked.shards} shards are tried again", err=True)
-    _work(lambda: open_output(target).until(until), executor, address, as_json=as_json)
+    _work(lambda: opened().until(until), executor, address, as_json=as_json)
 
 
 def _work(opened: Callable[[], Session], executor: ExecutorName, address: str | None, *, as_json: bool) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +13,8 @@ from pipeline.root import FOREIGN
 from pipeline.store import Store
 from stages.errors import UserError
 
+_LONGEST: Final = 100
+"""Characters of what was set that a name shows; file systems take 255 in all."""
 _UNPACKED: Final = "_ray_pkg_"
 """How a folder begins that Ray unpacks a job into: another one each time that a file in it has changed."""
 
@@ -20,8 +25,8 @@ def is_manifest(target: str) -> bool:
     return path.is_file() and not _looks_stored(path)
 
 
-def name_of(path: Path) -> str:
-    """The name of a manifest, without its ending.
+def name_of(path: Path, changes: Sequence[str] = ()) -> str:
+    """The name of a manifest, without its ending, and of what was set in it: each such arm is kept beside the others.
 
     Raises:
         UserError: nobody would find a graph of that name.
@@ -32,7 +37,20 @@ def name_of(path: Path) -> str:
         raise UserError(
             f"{path}: a JSON file in a folder called '{GRAPHS}' is taken for the graph of a run; rename one of them"
         )
-    return path.stem
+    return "+".join(filter(None, (path.stem, _name_of_changes(changes))))
+
+
+def digest_of(path: Path, changes: Sequence[str] = ()) -> str:
+    """The sha256 of a manifest's text, and of what was set in it."""
+    return hashlib.sha256(path.read_bytes() + "".join(f"\0{change}" for change in changes).encode()).hexdigest()
+
+
+def _name_of_changes(changes: Sequence[str]) -> str:
+    """What was set, as a part of a file's name: whatever the order, and where keys repeat, the last one."""
+    latest = {place.strip(): text.strip() for place, _, text in (change.partition("=") for change in changes)}
+    said = "+".join(f"{place}={text}" for place, text in sorted(latest.items()))
+    shown = re.sub(r"[^A-Za-z0-9._=+@-]", "_", said)[:_LONGEST]
+    return shown if shown == said else f"{shown}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def location_of(path: Path) -> str:
@@ -41,13 +59,13 @@ def location_of(path: Path) -> str:
     return "" if any(part.startswith(_UNPACKED) for part in place.parts) else str(place)
 
 
-def graph_of(store: Store, path: Path) -> Stored | None:
-    """The graph that the latest run of a manifest left in its output, None where none has.
+def graph_of(store: Store, path: Path, changes: Sequence[str] = ()) -> Stored | None:
+    """The graph that the latest run of a manifest, so changed, left in its output, None where none has.
 
     Raises:
         UserError: the name is another manifest's, or what it has left cannot be read.
     """
-    stored = stored_graph(store, name_of(path))
+    stored = stored_graph(store, name_of(path, changes))
     if stored and (other := _other(stored, path)):
         raise UserError(
             f"{path}: its output {store.root} has the results of another manifest of this name, {other}; "

@@ -27,6 +27,8 @@ class Demo(Settings):
     """Images on its web."""
     human: Annotated[int, Field(ge=0, le=1_000_000)] = 240
     """Human-annotated images beside it, in the layout of COCO."""
+    measured: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """More of these, all in the split `test`, where a tenth of the others is, too."""
     seed: Seed = 0
     port: Annotated[int, Field(ge=1, le=65535)]
     """The loopback port of its web; it stands in the URLs."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+from pipeline.manifest.changes import spot
 from stages.registry import STAGES
 
 
@@ -107,11 +108,9 @@ def locate(path: Path, root: yaml.Node, problems: Sequence[Problem]) -> str:
     """One line per problem, `file:line: key: message`, in the file's order."""
     lines = []
     for problem in problems:
-        _, line, keys = _find(root, problem.location)
-        name = ".".join(keys)
-        lines.append(
-            (line, f"{path}:{line}: {name}: {problem.message}" if name else f"{path}:{line}: {problem.message}")
-        )
+        _, node, keys = _find(root, problem.location)
+        told = ": ".join(filter(None, (spot(path, node), ".".join(keys), problem.message)))
+        lines.append((node.start_mark.line, told))
     return "\n".join(text for _, text in sorted(dict.fromkeys(lines)))
 
 
@@ -192,20 +191,20 @@ def _tags(choice: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _find(root: yaml.Node, location: Sequence[str | int]) -> tuple[yaml.Node, int, list[str]]:
-    """The node at `location`, its line and the keys on the way to it, without the steps that the file does not have."""
-    node, line, keys = root, root.start_mark.line + 1, []
+def _find(root: yaml.Node, location: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node, list[str]]:
+    """The node at `location`, the one that begins its line, and the keys on the way, without those the file lacks."""
+    node, begin, keys = root, root, []
     for position, step in enumerate(location):
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 if key.value == str(step):
-                    node, line = value, key.start_mark.line + 1
+                    node, begin = value, key
                     keys.append(str(step))
                     break
             else:
                 if position == len(location) - 1 and step == "format":
                     keys.append("format")
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node, line = node.value[step], node.value[step].start_mark.line + 1
+            node = begin = node.value[step]
             keys.append(str(step))
-    return node, line, keys
+    return node, begin, keys

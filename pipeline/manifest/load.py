@@ -7,7 +7,7 @@ Unknown keys are errors, and all errors of a file are told at once, each with it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,17 @@ class Manifest:
         return {name: source.used for name, source in self.sources.items()}
 
 
-def load_manifest(path: Path) -> Manifest:
+def load_manifest(path: Path, changes: Sequence[str] = ()) -> Manifest:
     """Read and validate a manifest.
+
+    Args:
+        path: the file.
+        changes: what to set in it, see `pipeline.manifest.changes`.
 
     Raises:
         UserError: the file is missing or wrong; one line per error, all of them.
     """
-    root, values = parse(path, _read(path))
+    root, values = parse(path, _read(path), changes)
     values = with_rounds(values)
     shape = document_type(values)
     try:
@@ -73,15 +77,15 @@ def _of_order(values: Mapping[str, Any]) -> list[Problem]:
     return [Problem((ROUNDS,), words)] if ROUNDS in values and list(values) == sorted(values) else []
 
 
-def output_of(path: Path) -> str:
+def output_of(path: Path, changes: Sequence[str] = ()) -> str:
     """The output of a manifest, of which nothing else need be right.
 
     Raises:
         UserError: the file is no manifest.
     """
-    _, values = parse(path, _read(path))
+    _, values = parse(path, _read(path), changes)
     if not isinstance(values.get("output"), str):
-        return load_manifest(path).output  # which says what is wrong
+        return load_manifest(path, changes).output  # which says what is wrong
     return str(values["output"])
 
 

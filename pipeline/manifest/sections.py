@@ -68,7 +68,20 @@ def _with_implied(steps: Sequence[Step], uses: set[Use]) -> list[Step]:
     """The steps, and those that run without a section, each before the first one that comes later in a main job."""
     found, order = list(steps), list(STAGES)
     for name, spec in STAGES.items():
-        if spec.implied and spec.uses & uses and not any(step.spec is spec for step in steps):
+        if spec.implied and spec.uses & uses and _is_wanted(spec, steps):
             later = (at for at, step in enumerate(found) if order.index(step.spec.name) > order.index(name))
             found.insert(next(later, len(found)), _made(spec, section(spec)(), name, ()))
     return found
+
+
+def _is_wanted(spec: StageSpec, steps: Sequence[Step]) -> bool:
+    """Whether a stage is to run without a section: none has one, and it is not that all who read it can do without.
+
+    So a web's texts are not selected where nothing judges them, and a training takes them as they are.
+    """
+    if any(step.spec is spec for step in steps):
+        return False
+    readers = [port for step in steps for port in step.spec.reads.values() if port.kind == spec.writes]
+    made = {step.spec.writes for step in steps}
+    is_fed = any(port.optional and port.kind in made for port in spec.reads.values())
+    return is_fed or not readers or not all(port.optional for port in readers)

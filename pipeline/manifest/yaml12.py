@@ -9,11 +9,13 @@ numbers with a leading zero, on which the two disagree, are refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from pipeline.manifest.changes import changed, spot
 from stages.errors import UserError
 from stages.words import first_line
 
@@ -48,12 +50,13 @@ for _tag, _form, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_form})$"), _first)
 
 
-def parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
+def parse(path: Path, text: str, changes: Sequence[str] = ()) -> tuple[yaml.MappingNode, dict[str, Any]]:
     """Read YAML whose top is a mapping.
 
     Args:
         path: the file, for messages.
         text: what it holds.
+        changes: what to set in it, see `pipeline.manifest.changes`.
 
     Returns:
         The top node, and the same as dictionaries, lists, texts, numbers, booleans and None.
@@ -65,6 +68,7 @@ def parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
         root = yaml.compose(text, Loader=_Loader)
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{path}:1: a manifest is a mapping that starts with 'output:' and 'sources:'")
+        root = changed(root, changes, _Loader)
         reading = _Reading(path)
         values = reading.value(root, ())
     except yaml.MarkedYAMLError as error:
@@ -77,7 +81,7 @@ def parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
     except RecursionError:
         raise UserError(f"{path}: lists and mappings are nested too deeply; a manifest has five levels") from None
     if reading.problems:
-        raise UserError("\n".join(f"{path}:{line}: {words}" for line, words in sorted(reading.problems)))
+        raise UserError("\n".join(f"{place}: {words}" for _, place, words in sorted(reading.problems)))
     return root, values
 
 
@@ -85,7 +89,7 @@ class _Reading:
     """One pass over the nodes; what is wrong is collected."""
 
     def __init__(self, path: Path) -> None:
-        self.problems: set[tuple[int, str]] = set()
+        self.problems: set[tuple[int, str, str]] = set()
         self._path = path
         self._above: list[yaml.Node] = []
         self._count = 0
@@ -94,8 +98,9 @@ class _Reading:
         """The plain value of a node that stands under these keys."""
         self._count += 1
         if self._count > MOST_VALUES:
-            line = node.start_mark.line + 1
-            raise UserError(f"{self._path}:{line}: its aliases stand for more than {MOST_VALUES:,} values; use fewer")
+            raise UserError(
+                f"{spot(self._path, node)}: its aliases stand for more than {MOST_VALUES:,} values; use fewer"
+            )
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, keys)
         if node in self._above:
@@ -160,7 +165,8 @@ class _Reading:
 
     def _wrong(self, node: yaml.Node, keys: tuple[str, ...], words: str) -> None:
         name = repr(".".join(keys))[1:-1]
-        self.problems.add((node.start_mark.line + 1, f"{name}: {words}" if name else words))
+        place = spot(self._path, node)
+        self.problems.add((node.start_mark.line, place, f"{name}: {words}" if name else words))
 
 
 def _to_int(text: str) -> int | str:

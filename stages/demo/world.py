@@ -36,6 +36,8 @@ class Parameters:
 
     images: int
     human: int
+    measured: int
+    """Human pictures beyond those, all of them in the test split."""
     seed: int
     base_url: str
     version: int = VERSION
@@ -73,13 +75,15 @@ class World:
         return self.folder / "world.json"
 
 
-def write(folder: Path, *, images: int, human: int, seed: int, base_url: str) -> World:
+def write(  # noqa: PLR0913 - what a world follows from
+    folder: Path, *, images: int, human: int, measured: int = 0, seed: int, base_url: str
+) -> World:
     """Write a world of so many web and human pictures, unless it is there already.
 
     Raises:
         FileExistsError: the folder holds something else.
     """
-    world, parameters = World(folder), Parameters(images, human, seed, base_url.rstrip("/"))
+    world, parameters = World(folder), Parameters(images, human, measured, seed, base_url.rstrip("/"))
     if world.record.exists() and json.loads(world.record.read_text()) == asdict(parameters):
         return world
     if folder.exists() and any(folder.iterdir()) and not world.record.exists():
@@ -114,7 +118,8 @@ def file_name(place: Place, form: Form) -> str:
 def _write_parts(world: World, made: Parameters) -> None:
     world.human_images.mkdir(parents=True)
     web = [web_rows(Place(made.seed, Stream.WEB, index), made.base_url) for index in range(made.images)]
-    people = [human_rows(Place(made.seed, Stream.HUMAN, index), world.human_images) for index in range(made.human)]
+    places = [Place(made.seed, Stream.HUMAN, index) for index in range(made.human + made.measured)]
+    people = [human_rows(place, world.human_images, _split(place.index, made.human)) for place in places]
     pd.DataFrame([listed for listed, _ in web]).to_parquet(world.web_list, index=False)
     world.human_list.write_text(json.dumps({"dataset": "coco", "images": [listed for listed, _ in people]}))
     truths = [row for _, row in web] + [row for _, rows in people for row in rows]
@@ -139,7 +144,7 @@ def web_rows(place: Place, base_url: str) -> tuple[Row, Row]:
     return listed, _truth(place, web.text, url=url, kind=web.kind)
 
 
-def human_rows(place: Place, folder: Path) -> tuple[Row, list[Row]]:
+def human_rows(place: Place, folder: Path, split: str) -> tuple[Row, list[Row]]:
     """A picture's entry in COCO's list and the truths of its sentences; the picture is written into the folder."""
     picture, scene, rng = rendered_at(place), scene_at(place), generator(place, Topic.TEXT)
     name = file_name(place, picture.form)
@@ -150,10 +155,14 @@ def human_rows(place: Place, folder: Path) -> tuple[Row, list[Row]]:
         "filename": name,
         "cocoid": place.index,
         "imgid": place.index,
-        "split": SPLITS.get(place.index % 10, "train"),
+        "split": split,
         "sentences": [{"raw": text, "imgid": place.index} for text in sentences],
     }
     return listed, [_truth(place, text, file=f"{folder.name}/{name}", kind="human") for text in sentences]
+
+
+def _split(index: int, human: int) -> str:
+    return SPLITS.get(index % 10, "train") if index < human else "test"
 
 
 def _truth(place: Place, text: str, *, url: str | None = None, file: str | None = None, kind: str) -> Row:

@@ -56,7 +56,7 @@ def build(recipe: MedRecipe, run: MedRun) -> Built:
         momentum=recipe.momentum ** (1 / recipe.accumulate),  # so that a step moves the copies as one part would
     )
     torch.manual_seed(mix("weights", recipe.seed))
-    weights = LossWeights(recipe.itc_weight, recipe.itm_weight, recipe.lm_weight)
+    weights = LossWeights(recipe.itc, recipe.itm, recipe.lm)
     model = Pretraining(config, weights)
     drawn = _fill(model, before, tower, bert.state if bert else None)
     return Built(model, config, tokens, drawn)

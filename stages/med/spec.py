@@ -7,10 +7,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, MEASURED, Count, Dtype, OptionalModelRef, Port, StageSpec
-from stages.training.settings import BlipRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
+from stages.training.settings import BlipRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
 
 Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
-Weight = Annotated[float, Field(ge=0, le=1000)]
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "paper": {"batch_size": 2880, "lr": 3e-4, "decay": 0.85},
@@ -67,9 +66,10 @@ class MedRecipe(TrainingRecipe):
     """Earlier embeddings that a batch is compared with; a multiple of `batch_size` / `accumulate`."""
     momentum: Share = 0.995
     """What the slow copies keep of themselves in a step."""
-    itc_weight: Weight = 1.0
-    itm_weight: Weight = 1.0
-    lm_weight: Weight = 1.0
+    itc: Weight = 1.0
+    itm: Weight = 1.0
+    lm: Weight = 1.0
+    """What the losses count, of finding a partner, of telling right pairs from wrong ones, and of writing captions."""
     dropout: Share = 0.1
     drop_path: Share = 0.0
     """Stochastic depth of the image tower's last block; it grows from none at the first."""
@@ -108,6 +108,8 @@ class MedRecipe(TrainingRecipe):
             raise ValueError("init is a whole model, beside which vision and text have no meaning; leave them out")
         if self.init is None and self.text is None and self.tokenizer is None:
             raise ValueError("text, init or tokenizer has to say which tokens a caption is read in; name one")
+        if not self.itc + self.itm + self.lm:
+            raise ValueError("itc, itm and lm are all 0, so that nothing is learnt; give one of them a weight")
         if self.width % self.heads or self.vision_width % self.vision_heads:
             raise ValueError("width has to divide by heads, and vision_width by vision_heads; change one of them")
         if self.image_size % self.patch:

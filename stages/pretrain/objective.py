@@ -33,11 +33,22 @@ class Losses(NamedTuple):
     """What a step is judged by; scalars."""
 
     loss: Tensor
-    """The sum of the three, which count alike."""
+    """Their weighted sum."""
     itc: Tensor
     itm: Tensor
     itg: Tensor
     itm_accuracy: Tensor
+
+
+class LossWeights(NamedTuple):
+    """What each loss counts."""
+
+    itc: float = 1.0
+    itm: float = 1.0
+    itg: float = 1.0
+
+
+EQUALLY = LossWeights()
 
 
 class Ways(NamedTuple):
@@ -54,11 +65,12 @@ class Ways(NamedTuple):
 class Objective(nn.Module):
     """The three losses in one call, so that DDP sees every parameter used once per step."""
 
-    def __init__(self, model: QFormer, start: int) -> None:
+    def __init__(self, model: QFormer, start: int, weights: LossWeights = EQUALLY) -> None:
         super().__init__()
         self.model = model
         self.start = start
         """The token that a caption begins with when it is to be written."""
+        self.weights = weights
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of a worker's part; their mean over the workers is the loss of the whole batch."""
@@ -70,7 +82,8 @@ class Objective(nn.Module):
         itm, accuracy = self._match(batch, seen, ways)
         predicted = mean(spoken.real[:, 1:].sum().double())
         itc, itg = _contrast(ways, batch.first), next_word(words, *spoken, predicted)
-        return Losses(itc + itm + itg, itc, itm, itg, accuracy)
+        total = self.weights.itc * itc + self.weights.itm * itm + self.weights.itg * itg
+        return Losses(total, itc, itm, itg, accuracy)
 
     def _compare(self, batch: Batch, queries: Tensor) -> Ways:
         images = self.model.embed_image(queries)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, MEASURED, Count, OptionalModelRef, Port, QFormerRecipe, StageSpec
-from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
+from stages.training.settings import CachingRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
 
 
 class PretrainRecipe(QFormerRecipe, TrainingRecipe):
@@ -26,6 +26,10 @@ class PretrainRecipe(QFormerRecipe, TrainingRecipe):
     """Numbers in the embeddings that images and texts are compared by."""
     image_every: Size = 2
     """Every how many layers the queries look at the image."""
+    itc: Weight = 1.0
+    itm: Weight = 1.0
+    itg: Weight = 1.0
+    """What the losses count, of finding a partner, of telling right pairs from wrong ones, and of writing captions."""
     dropout: Share = 0.1
     steps: Count = 250_000
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 2320
@@ -47,6 +51,8 @@ class PretrainRecipe(QFormerRecipe, TrainingRecipe):
             raise ValueError(f"width {self.width} does not divide by heads {self.heads}; change one of them")
         if self.init is None and self.init_revision is not None:
             raise ValueError("init_revision names a commit of `init`, which is not set; leave it out")
+        if not self.itc + self.itm + self.itg:
+            raise ValueError("itc, itm and itg are all 0, so that nothing is learnt; give one of them a weight")
         if self.warmup > self.steps:
             raise ValueError(
                 f"warmup {self.warmup} is longer than steps {self.steps}; lower the one or raise the other"

@@ -15,7 +15,7 @@ METRICS = pa.schema(
         pa.field("epochs", pa.map_(pa.string(), pa.int32()), nullable=False),  # by source, at the step's begin; from 0
         # "train" alone, None otherwise:
         pa.field("lr", pa.float64()),
-        pa.field("loss", pa.float32()),  # itc + itm + itg
+        pa.field("loss", pa.float32()),  # the weighted sum of the three
         pa.field("itc", pa.float32()),
         pa.field("itm", pa.float32()),  # 0.6365 if it only knows that two pairs of three do not match
         pa.field("itg", pa.float32()),

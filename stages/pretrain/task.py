@@ -14,7 +14,7 @@ from stages.models.device import autocast
 from stages.models.finite import NumberFormat
 from stages.models.qformer.model import QFormer
 from stages.pretrain.data import Data, Holdout
-from stages.pretrain.objective import Batch, Objective
+from stages.pretrain.objective import Batch, LossWeights, Objective
 from stages.pretrain.optimiser import make_optimiser
 from stages.pretrain.retrieval import compare
 from stages.pretrain.spec import PretrainRecipe
@@ -39,7 +39,7 @@ class QFormerTask:
         self.evaluate_every = recipe.evaluate_every
         self.measures = data.measures
         self.model = model
-        self.objective: nn.Module = Objective(model, start)
+        self.objective: nn.Module = Objective(model, start, LossWeights(recipe.itc, recipe.itm, recipe.itg))
         self._recipe = recipe
         self._data = data
         self._device = device

@@ -165,8 +165,9 @@ def check_corpus(key: str, corpus: Corpus, recipe: TrainingRecipe) -> None:
             f"at least two are needed: raise it, or set 0 to measure nothing"
         )
     sources = {line.source for line in corpus.lines(recipe.seed, {})}
-    if recipe.mixture is not None and set(recipe.mixture) != sources:
+    shares = None if recipe.mixture is None else sorted(filter(recipe.learns_from, recipe.mixture))
+    if shares is not None and shares != sorted(sources):
         raise UserError(
-            f"{key}.mixture: it names {', '.join(sorted(recipe.mixture))}, but the sources with images to train on "
+            f"{key}.mixture: it has shares for {', '.join(shares)}, but the sources with images to train on "
             f"are {', '.join(sorted(sources))}; give each of them its share"
         )

@@ -13,6 +13,8 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, le=65_536)]
 """Of a part of a model."""
+Weight = Annotated[float, Field(ge=0, le=1000)]
+"""What a loss counts beside the others."""
 Layers = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -24,8 +26,9 @@ class TrainingRecipe(Recipe):
     accumulate: Annotated[int, Field(ge=1, le=500_000)] = 1
     """Parts in which a batch is computed, one after the other, to save memory. An image is then compared with the texts
     of its own part alone."""
-    mixture: dict[str, Annotated[float, Field(ge=1e-9, le=1e9)]] | None = None
-    """How much of every batch comes from each source, up to a common factor; None: as much as it has."""
+    mixture: dict[str, Annotated[float, Field(ge=0, le=1e9)]] | None = None
+    """How much of every batch comes from each source, up to a common factor, nothing of one that has 0; None: as much
+    as it has."""
     slices: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=dict)
     """By source, in how many parts its shards are read, one part in each epoch, and then again: BLIP reads LAION in
     fifths. A source that is not named comes whole in every epoch."""
@@ -52,7 +55,13 @@ class TrainingRecipe(Recipe):
             raise ValueError(f"batch_size {self.batch_size} does not divide into {parts}; change one of them")
         if self.evaluate_every is not None and not self.holdout:
             raise ValueError("evaluate_every measures on `holdout`, which is 0; leave it out, or hold images out")
+        if self.mixture and not any(self.mixture.values()):
+            raise ValueError("mixture has 0 for every source, so that there is nothing to learn from; give one a share")
         return self
+
+    def learns_from(self, source: str) -> bool:
+        """Whether a source has a share of the batches."""
+        return self.mixture is None or self.mixture.get(source) != 0
 
 
 class TrainingRun(GroupRunOptions):

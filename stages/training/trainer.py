@@ -117,7 +117,7 @@ class Trainer(ABC, Generic[SomeTask]):
 
     def _read_corpus(self, work: CorpusJob, checkpoints: Checkpoints, place: Place) -> tuple[Beginning, Corpus]:
         """Where the training stands, and what it is given."""
-        shards = [shard for shard in work.corpus if shard.maybe("images")]
+        shards = [s for s in work.corpus if s.maybe("images") and self.recipe.learns_from(s.source)]
         choice = replace(self.choice, measured=measured_on(work.corpus))
         now = count(shards, choice, self.run.readers, place)
         beginning = find_beginning(checkpoints, now, self.key, place)

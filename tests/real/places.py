@@ -19,7 +19,6 @@ STAMPS_LIST = OUT / "lists/stamps.json"
 STAMPS = UNPACKED / "usr/share/tuxpaint/stamps"
 CLIPART = UNPACKED / "usr/share/openclipart"
 MANIFEST = ROOT / "manifests/real.yaml"
-REPORT = OUT / "report"
 
 
 class Trouble(Exception):  # noqa: N818 - what is said to a person

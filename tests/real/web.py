@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from tests.real.places import Trouble
 
-PORT = 38713
+PORT = 38721
 BASE = f"http://127.0.0.1:{PORT}"
 ROTTEN = {"missing": 0.04, "page": 0.01, "truncated": 0.01}
 """Shares of the links that have rotted in each way."""

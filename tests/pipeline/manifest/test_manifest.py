@@ -15,6 +15,7 @@ from stages.errors import UserError
 from stages.registry import STAGES
 
 MANIFESTS = sorted(Path("manifests").glob("*.yaml"))
+WITHOUT_ROUNDS = [path for path in MANIFESTS if "rounds" not in yaml.safe_load(path.read_text())]
 
 GOOD = """\
 output: out
@@ -427,8 +428,12 @@ WRONG = {
         "31: pretrain.mixture: has no share for web, people; give each of web, people its share",
     ),
     "a share of nothing": (
-        MIXED.replace("people: 1", "people: 0"),
-        "31: pretrain.mixture.people: found 0; must be at least 1e-09",
+        MIXED.replace("people: 1", "people: -1"),
+        "31: pretrain.mixture.people: found -1; must be at least 0",
+    ),
+    "a mixture of nothing": (
+        MIXED.replace("web: 2, people: 1", "web: 0, people: 0"),
+        "28: pretrain: mixture has 0 for every source, so that there is nothing to learn from; give one a share",
     ),
     "a measurement of nothing": (
         MIXED.replace("mixture: {web: 2, people: 1}", "holdout: 0\n  evaluate_every: 5"),
@@ -497,6 +502,17 @@ def test_a_web_source_needs_no_captioner(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text(change("caption:\n  model: Salesforce/blip-image-captioning-large\n  top_p: 0.9\n", ""))
     assert [step.name for step in load_manifest(path).steps][-3:] == ["rank", "filter", "select"]
+
+
+def test_where_nothing_judges_the_webs_texts_a_training_takes_them_as_they_are(tmp_path):
+    path, start = tmp_path / "m.yaml", "output: out\nsources:\n" + EVALUATED_WEB + "med: {tokenizer: google/bert}\n"
+    path.write_text(start)
+    assert [step.name for step in load_manifest(path).steps] == ["urls", "download", "annotate", "med"]
+    path.write_text(start.replace("med:", "filter: {model: some/filter}\nselect: {k: null}\nmed:"))
+    assert [step.name for step in load_manifest(path).steps][-3:] == ["filter", "select", "med"]
+    path.write_text(start + "pretrain: {model: some/tower, tokenizer: google/bert}\n")
+    with pytest.raises(UserError, match="select: found 2, but there is no 'rank' section above"):
+        load_manifest(path)
 
 
 def test_nothing_under_a_name_is_no_section(tmp_path):
@@ -587,10 +603,10 @@ def test_our_own_manifests_are_right(path):
 
 
 def test_there_is_a_manifest_for_every_published_list():
-    assert {path.stem for path in MANIFESTS} >= {"quickstart", "laion", "cc3m", "cc12m", "sbu", "blip2"}
+    assert {path.stem for path in MANIFESTS} >= {"quickstart", "laion", "cc3m", "cc12m", "sbu", "blip", "blip2"}
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITHOUT_ROUNDS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     "more", [{}, {"hash": {}, "dedup": {"near": 2}, "zero_filter": {"stage": "filter", "model": "x"}}]
 )

@@ -62,6 +62,13 @@ def test_a_finished_world_is_left_alone_and_another_one_replaces_it(tmp_path):
     assert read_parameters(first.folder).images == 4
 
 
+def test_pictures_to_measure_on_come_behind_the_others(tmp_path):
+    found = write(tmp_path / "world", images=0, human=20, measured=5, seed=4, base_url=BASE)
+    splits = [image["split"] for image in json.loads(found.human_list.read_text())["images"]]
+    assert splits[:20] == (["train"] * 7 + ["restval", "val", "test"]) * 2
+    assert splits[20:] == ["test"] * 5
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError("no space left")

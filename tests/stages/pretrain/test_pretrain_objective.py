@@ -12,7 +12,7 @@ from torch.nn.functional import cosine_similarity
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.models.qformer.model import QFormer, QFormerConfig, Seen, Text
-from stages.pretrain.objective import Batch, Objective
+from stages.pretrain.objective import Batch, LossWeights, Objective
 from stages.training.gather import fetch
 
 CONFIG = QFormerConfig(
@@ -115,6 +115,15 @@ def test_the_losses_are_those_of_pair_after_pair() -> None:
     assert found.itm.item() == pytest.approx(naive.itm().item(), abs=1e-9)
     assert found.itg.item() == pytest.approx(naive.itg().item(), abs=1e-9)
     assert len({pair for pair in naive.pairs() if not pair[2]}) > SIZE
+
+
+def test_a_loss_counts_what_its_weight_says() -> None:
+    objective, batch = make_objective(), make_batch()
+    alike = objective(batch)
+    objective.weights = LossWeights(itc=0.5, itm=2.0, itg=0.0)
+    found = objective(batch)
+    assert found[1:] == alike[1:]
+    assert found.loss.item() == pytest.approx(0.5 * alike.itc.item() + 2.0 * alike.itm.item(), abs=1e-12)
 
 
 def gradients(objective: Objective) -> dict[str, torch.Tensor]:

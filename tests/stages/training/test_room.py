@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -127,6 +128,16 @@ def test_another_number_of_workers_goes_on_with_the_same_images(make_job, pair):
         Toy(RECIPE, RUN).train(job, on_step=kill_at(4))  # behind the checkpoint of step 3
     _, after = together(pair, job)
     assert after == {step: alone[step] for step in range(4, 9)}
+
+
+def test_of_a_source_without_a_share_nothing_is_learnt(make_job):
+    job = make_job()
+    other = replace(job, corpus=(job.corpus[0], replace(job.corpus[1], source="other")))
+    Toy.seen.clear()
+    Toy(ToyRecipe(mixture={"web": 0.5, "other": 0}, holdout=0.2), RUN)(other)
+    keys = [key for _, drawn in Toy.seen for key in drawn]
+    assert keys
+    assert all(key.startswith("web-0-") for key in keys)
 
 
 def test_word_is_left_of_how_far_it_is(make_job, monkeypatch):
