@@ -59,7 +59,7 @@ def unpack(packages: Path = PACKAGES, folder: Path = UNPACKED) -> None:
 
 
 def _run(command: Sequence[str], folder: Path, trouble: str) -> None:
-    """Run a command in a folder, in which an interrupted one leaves nothing that looks whole."""
+    """Run a command in a folder; where it fails, its last line says why."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
