@@ -57,7 +57,7 @@ bootstrap: $(INSTALLED)
 bootstrap-table: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/bootstrap.py --seeds 1 --arms all
 
-# a round of bootstrapping on real pictures; needs a package index, apt-get, 3 GB of disk and an hour
+# a round of bootstrapping on real pictures; needs a package index, apt-get, 10 GB of disk and an hour
 real: $(INSTALLED)
 	$(BIN)/python -m tests.real.run
 
