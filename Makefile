@@ -8,7 +8,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 
 CHECKS := check-types check-style check-format check-imports check-manifests
 
-.PHONY: quickstart report test check $(CHECKS) test-slow torture cases clients bootstrap bootstrap-table benchmarks lock clean
+.PHONY: quickstart report test check $(CHECKS) test-slow torture cases clients bootstrap bootstrap-table real benchmarks lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/capfilt run manifests/quickstart.yaml
@@ -56,6 +56,10 @@ bootstrap: $(INSTALLED)
 # the paper's table in small, on one seed: a night
 bootstrap-table: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/bootstrap.py --seeds 1 --arms all
+
+# a round of bootstrapping on real pictures; needs a package index, apt-get, 10 GB of disk and an hour
+real: $(INSTALLED)
+	$(BIN)/python -m tests.real.run
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/scheduling.py --shards 40000
