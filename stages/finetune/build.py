@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 import torch
 
-from stages.errors import UserError
 from stages.finetune.spec import FinetuneRecipe, FinetuneRun
 from stages.models.blip.names import State
 from stages.models.blip.reading import read_blip
@@ -50,10 +49,12 @@ def build(recipe: FinetuneRecipe, run: FinetuneRun) -> Built:
     tokens = read_tokens(KEY, recipe, before)
     vision, text = vision_config(before.description), text_config(before.description)
     size = recipe.image_size or vision.image_size
-    if size % vision.patch:
-        raise UserError(f"{KEY}.image_size: {size} is no multiple of the patches of {KEY}.init, {vision.patch} pixels")
     config = BlipConfig(
-        vision=replace(vision, image_size=size, drop_path=recipe.drop_path, checkpointed=run.recomputed_blocks),
+        vision=replace(
+            vision.resized(size, f"{KEY}.image_size"),
+            drop_path=recipe.drop_path,
+            checkpointed=run.recomputed_blocks,
+        ),
         text=replace(text, vocabulary=tokens.vocabulary, dropout=recipe.dropout, start=tokens.start, look=tokens.look),
         projection=before.description.projection,
         queue=recipe.queue,

@@ -49,7 +49,9 @@ def build(recipe: MedRecipe, run: MedRun) -> Built:
     vision, text = _vision(recipe, before, tower), _text(recipe, before, bert)
     config = BlipConfig(
         vision=replace(
-            vision, image_size=recipe.image_size, drop_path=recipe.drop_path, checkpointed=run.recomputed_blocks
+            vision.resized(recipe.image_size, f"{KEY}.image_size"),
+            drop_path=recipe.drop_path,
+            checkpointed=run.recomputed_blocks,
         ),
         text=replace(text, vocabulary=tokens.vocabulary, dropout=recipe.dropout, start=tokens.start, look=tokens.look),
         sharing=recipe.sharing,

@@ -86,7 +86,7 @@ class MedRecipe(BlipRecipe):
             raise ValueError("itc, itm and lm are all 0, so that nothing is learnt; give one of them a weight")
         if self.width % self.heads or self.vision_width % self.vision_heads:
             raise ValueError("width has to divide by heads, and vision_width by vision_heads; change one of them")
-        if self.image_size % self.patch:
+        if self.init is None and self.vision is None and self.image_size % self.patch:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch {self.patch}; change one of them")
         self.check_queue()
         self.check_frozen()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
+
+from stages.errors import UserError
 
 Sharing = Literal["all but self-attention", "all", "all but cross-attention", "none"]
 """What the text encoder and the text decoder have in common (the paper's table 3)."""
@@ -30,6 +32,20 @@ class VisionConfig:
     """Stochastic depth of the last block; it grows linearly from 0 at the first."""
     checkpointed: int = 0
     """How many of the last blocks compute their activations a second time rather than keep them."""
+
+    def resized(self, size: int, key: str) -> VisionConfig:
+        """The same for pictures of another size.
+
+        Args:
+            size: height and width in pixels.
+            key: what names it in the manifest, for messages.
+
+        Raises:
+            UserError: the patches do not divide it.
+        """
+        if size % self.patch:
+            raise UserError(f"{key}: {size} is no multiple of the tower's patches of {self.patch} pixels; change it")
+        return replace(self, image_size=size)
 
     @property
     def feed_forward(self) -> int:
