@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from rich.table import Table
 
@@ -13,6 +13,10 @@ from pipeline.sql.steps import rounds_of
 from pipeline.watch.console import Console, records
 from pipeline.watch.gains import gains, in_words
 
+Row: TypeAlias = Mapping[str, Any]
+Rows: TypeAlias = Sequence[Row]
+Cells: TypeAlias = Iterator[tuple[str, str]]
+"""Titles of columns, and what stands there."""
 AFTER: Final = "after"
 """What the steps below `rounds` are called."""
 _NOISE: Final = """
@@ -44,7 +48,8 @@ _CAPTIONING: Final = """
     FROM captioning JOIN (SELECT DISTINCT step, made_by FROM steps) AS steps USING (made_by)
     WHERE value IS NOT NULL ORDER BY source, subset <> 'all', subset, measure
 """
-_SHOWN: Final = ("CIDEr-D", "BLEU-4")
+SHOWN: Final = ("CIDEr-D", "BLEU-4")
+"""The measures of captions that fit into a line."""
 
 
 def rounds(graph: Graph, catalog: Catalog) -> dict[str, Any]:
@@ -84,35 +89,62 @@ def print_rounds(console: Console, found: Mapping[str, Any]) -> None:
     """A line for every round, and one for every comparison with the round before, if there are rounds."""
     if not found["rounds"]:
         return
-    lines = [dict(_cells(row)) for row in found["rounds"]]
+    by_kind = [dict(cells(row[kind])) for kind, cells in _CELLS.items() for row in found["rounds"]]
+    titles = list(dict.fromkeys(title for cells in by_kind for title in cells))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for number, title in enumerate(titles := list(dict.fromkeys(title for line in lines for title in line))):
-        table.add_column(title, justify="right" if number else "left", overflow="fold", vertical="bottom")
-    for line in lines:
-        table.add_row(*(line.get(title, "") for title in titles))
+    table.add_column("round", vertical="bottom")
+    for title in titles:
+        table.add_column(title, justify="right", overflow="fold", vertical="bottom")
+    for row in found["rounds"]:
+        line = {title: text for kind, cells in _CELLS.items() for title, text in cells(row[kind])}
+        name = AFTER if row["round"] is None else str(row["round"])
+        table.add_row(name, *(line.get(title, "") for title in titles))
     console.print()
     console.print(table)
     for gain in found["gains"]:
         console.print(f"  {in_words(gain)}", soft_wrap=True)
 
 
-def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a line says, by the title of its column; of several selections the last one's."""
-    yield "round", AFTER if row["round"] is None else str(row["round"])
-    for selection in row["selections"][-1:]:
-        yield "noise", _percent(selection["noise_ratio"])
-        yield from ((f"{each['origin']}\nkept", _percent(each["share_kept"])) for each in selection["origins"])
-    for training in row["trainings"]:
-        if "loss" in training["last"]:
-            yield f"{_section(training['step'])}\nloss", f"{training['last']['loss']:.3g}"
-    for each in row["retrieval"]:
-        if each["model"].endswith("_itm"):
-            title = f"{_section(each['step'])} of\n{each['source']}\n{each['model']}"
-            yield f"{title}\nimage to text", _percent(each["image_to_text"])
-            yield f"{title}\ntext to image", _percent(each["text_to_image"])
-    for each in row["captioning"]:
-        if each["subset"] == "all" and each["measure"] in _SHOWN:
-            yield f"{_section(each['step'])} of\n{each['source']}\n{each['measure']}", f"{100 * each['value']:.1f}"
+def _of_selections(rows: Rows) -> Cells:
+    """Of several the last one's."""
+    for row in rows[-1:]:
+        yield "noise", _percent(row["noise_ratio"])
+        yield from ((f"{each['origin']}\nkept", _percent(each["share_kept"])) for each in row["origins"])
+
+
+def _of_trainings(rows: Rows) -> Cells:
+    for row in rows:
+        if "loss" in row["last"]:
+            yield f"{_section(row)}\nloss", f"{row['last']['loss']:.3g}"
+
+
+def _of_retrieval(rows: Rows) -> Cells:
+    """What ITM finds, as the papers report it; JSON has the others."""
+    for row in rows:
+        if row["model"].endswith("_itm"):
+            title = f"{_measured(row, 'evaluate')}\n{row['model']}"
+            yield f"{title}\nimage\nto text R@1", _percent(row["image_to_text"])
+            yield f"{title}\ntext to\nimage R@1", _percent(row["text_to_image"])
+
+
+def _of_captioning(rows: Rows) -> Cells:
+    for row in rows:
+        if row["subset"] == "all" and row["measure"] in SHOWN:
+            yield f"{_measured(row, 'evaluate_captions')}\n{row['measure']}", f"{100 * row['value']:.1f}"
+
+
+_CELLS: Final[Mapping[str, Callable[[Rows], Cells]]] = {
+    "selections": _of_selections,
+    "trainings": _of_trainings,
+    "retrieval": _of_retrieval,
+    "captioning": _of_captioning,
+}
+"""What a line says of each kind, by the titles of its columns."""
+
+
+def _measured(row: Row, usual: str) -> str:
+    """What was measured on, and by which section, where that has a name of its own."""
+    return row["source"] if (section := _section(row)) == usual else f"{section} of\n{row['source']}"
 
 
 def _by_step(catalog: Catalog, sql: str) -> dict[str, list[dict[str, Any]]]:
@@ -145,5 +177,5 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _section(step: str) -> str:
-    return step.partition("@")[0]
+def _section(row: Row) -> str:
+    return str(row["step"]).partition("@")[0]
