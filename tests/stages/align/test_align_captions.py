@@ -28,7 +28,7 @@ PROMPT = "a photo of"
 @pytest.fixture(scope="module")
 def trained(corpus, make_recipe, run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("aligned")
-    recipe = make_recipe(steps=2, prompt=PROMPT)
+    recipe = make_recipe(steps=1, holdout=0, prompt=PROMPT)
     return Align(recipe, run)(CorpusJob(corpus, str(folder / "checkpoints"), folder)).sides["checkpoint"]
 
 

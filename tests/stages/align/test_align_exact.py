@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from naive_stage2 import NaiveStage2, decoder_logits, loss_of, prefix_logits, theirs
-from small_language import UNSAID, save_gpt2, save_opt, save_t5
+from small_language import UNSAID
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
@@ -24,14 +24,6 @@ GIVEN = ["", "a photo of", "", "the"]
 SAID = ["a red circle on white", "two dogs", "cat", "small blue square at the large green circle with one dog"]
 END, BEGIN = 202, 2
 """Of the small OPT: the new line, and what every text begins with."""
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("language")
-    for name, save in (("opt", save_opt), ("gpt2", save_gpt2), ("t5", save_t5)):
-        save(folder / name)
-    return {name: folder / name for name in ("opt", "gpt2", "t5")}
 
 
 def load(folder: Path) -> Any:
@@ -62,8 +54,8 @@ def known(tokenizer: Any, kind: str, given: list[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["opt", "gpt2", "t5"])
-def test_logits_labels_loss_and_gradients_are_those_of_a_plain_computation(kind, folders):
-    language = load(folders[kind])
+def test_logits_labels_loss_and_gradients_are_those_of_a_plain_computation(kind, language_folders):
+    language = load(language_folders[kind])
     llm, tokenizer = language._model.double(), language._tokenizer
     model = small(language.width).double()
     naive = NaiveStage2(CONFIG, model.state_dict())
@@ -97,8 +89,8 @@ def test_logits_labels_loss_and_gradients_are_those_of_a_plain_computation(kind,
 
 
 @pytest.mark.parametrize("kind", ["opt", "t5"])
-def test_transformers_own_class_computes_the_same(kind, folders):
-    language = load(folders[kind])
+def test_transformers_own_class_computes_the_same(kind, language_folders):
+    language = load(language_folders[kind])
     model = small(language.width)
     blip2 = their_class(model, language._model)
     read, shown = language.read(GIVEN, SAID, 32), torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(6))
@@ -154,22 +146,22 @@ def their_forward(blip2: Any, pixels: Tensor, read: Read, *, decoder: bool) -> A
     return blip2(pixel_values=pixels, input_ids=ids, attention_mask=mask, labels=labels)
 
 
-def test_a_text_that_is_cut_has_no_end(folders):
-    language = load(folders["opt"])
+def test_a_text_that_is_cut_has_no_end(language_folders):
+    language = load(language_folders["opt"])
     whole, cut = (language.read([""], [SAID[0]], limit) for limit in (7, 6))
     assert whole.ids[0, -1] == END
     assert cut.ids.tolist() == whole.ids[:, :6].tolist()
     assert END not in cut.labels
 
 
-def test_t5_keeps_its_end_where_a_part_is_cut(folders):
-    read = load(folders["t5"]).read([SAID[3]], [SAID[3]], 4)
+def test_t5_keeps_its_end_where_a_part_is_cut(language_folders):
+    read = load(language_folders["t5"]).read([SAID[3]], [SAID[3]], 4)
     assert read.ids.shape == read.labels.shape == (1, 4)
     assert read.ids[0, -1] == read.labels[0, -1] == 1
 
 
-def test_half_precision_is_that_of_the_language_model_alone(folders):
-    name = ModelName("align.llm", str(folders["opt"]))
+def test_half_precision_is_that_of_the_language_model_alone(language_folders):
+    name = ModelName("align.llm", str(language_folders["opt"]))
     full, half = (load_language_model(name, dtype, torch.device("cpu")) for dtype in ("float32", "bfloat16"))
     model, read = small(full.width), full.read(GIVEN, SAID, 32)
     one, other = (Objective(model, language)(Batch(features(), read)).loss for language in (full, half))
