@@ -18,7 +18,7 @@ from stages.pretrain.spec import SPEC, PretrainRecipe, PretrainRun
 
 DIES_ONCE = "tests.stages.pretrain.dies_once:DiesOnce"
 REFUSES = "tests.stages.pretrain.refuses:Refuses"
-"""Under their names in Ray's workers, which begin where the tests were started and know no folder of the tests."""
+"""As Ray's workers know them, which begin where the tests were started and know none of the tests' own folders."""
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
