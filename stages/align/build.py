@@ -11,7 +11,7 @@ from stages.errors import UserError
 from stages.models.blip2.first_stage import FirstStage, read_first_stage
 from stages.models.blip2.second_stage import SecondStage
 from stages.models.blip2.tower import Tower, load_frozen_tower
-from stages.models.families import load_language_model
+from stages.models.families import load_language_model, pinned
 from stages.models.family import ModelName
 from stages.models.language.model import LanguageModel
 from stages.models.qformer.model import QFormerConfig
@@ -23,7 +23,7 @@ KEY = "align"
 
 @dataclass(frozen=True)
 class Frozen:
-    """What is not trained."""
+    """What is not trained; the names have the commits that were loaded, whether the recipe says them or not."""
 
     tower: Tower
     view: View
@@ -49,9 +49,9 @@ def load_frozen(recipe: AlignRecipe, before: FirstStage | None, device: torch.de
     Raises:
         UserError: one is missing or of another kind, or nothing says whose image tower is read.
     """
-    tower_name = _tower_name(recipe, before)
+    tower_name = pinned(_tower_name(recipe, before))
     tower, view = load_frozen_tower(tower_name, recipe.dtype, device)
-    language_name = ModelName(f"{KEY}.llm", recipe.llm, revision=recipe.llm_revision)
+    language_name = pinned(ModelName(f"{KEY}.llm", recipe.llm, revision=recipe.llm_revision))
     language = load_language_model(language_name, recipe.llm_dtype, device)
     return Frozen(tower, view, tower_name, language, language_name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -95,6 +96,17 @@ def is_at_hand(name: ModelName) -> bool:
     """Whether what a model is can be told without asking the hub."""
     path = path_of(name.model)
     return path.is_dir() if path else _architecture(name) is not None
+
+
+def pinned(name: ModelName) -> ModelName:
+    """The same model, with the commit of the hub that its name stands for now.
+
+    Raises:
+        UserError: there is no such model, or the hub cannot be asked.
+    """
+    if is_architecture(name) or name.revision is not None:
+        return name
+    return replace(name, revision=name.source().commit)
 
 
 def check(name: ModelName, role: Role) -> Kind:

@@ -40,6 +40,16 @@ class Source:
             raise UserError(f"{self.key}: {file} of '{self.location}' is no JSON object; take the model's own")
         return found
 
+    @property
+    def commit(self) -> str | None:
+        """The hub commit that is meant; None for a folder, and for a model without a config.json.
+
+        Raises:
+            UserError: the hub cannot be asked.
+        """
+        path = None if self.is_folder else self._of_hub("config.json")
+        return path.parent.name if path else None  # the cache has a folder for every commit
+
     def _of_hub(self, file: str) -> Path | None:
         """A file of a hub model, downloaded unless it is in the cache."""
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - a fifth of a second, for hub names alone

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from stages.models.blip.text import QFORMER_MAX_WORDS
-from stages.models.families import check, load_tower
+from stages.models.families import check, load_tower, pinned
 from stages.models.family import ModelName
 from stages.models.qformer.folder import write_qformer
 from stages.models.qformer.model import QFormer, QFormerConfig
@@ -40,6 +40,7 @@ class Pretrain(Trainer[QFormerTask]):
     def __init__(self, recipe: PretrainRecipe, run: PretrainRun) -> None:
         super().__init__(recipe, run)
         self._tower = ModelName("pretrain.model", recipe.model, recipe.pretrained, recipe.revision)
+        self._tokenizer = ModelName("pretrain.tokenizer", recipe.tokenizer, revision=recipe.tokenizer_revision)
         check(self._tower, "tower")
 
     @property
@@ -57,9 +58,7 @@ class Pretrain(Trainer[QFormerTask]):
 
     def write_model(self, task: QFormerTask, folder: Path) -> None:
         """The Q-Former's weights, and the names of tower and tokenizer."""
-        recipe = self.recipe
-        tokenizer = ModelName("pretrain.tokenizer", recipe.tokenizer, revision=recipe.tokenizer_revision)
-        write_qformer(task.model, self._tower, tokenizer, folder)
+        write_qformer(task.model, self._tower, self._tokenizer, folder)
 
     def make_table(self, rows: list[Row]) -> pa.Table:
         """One row per step and measurement."""
@@ -69,8 +68,9 @@ class Pretrain(Trainer[QFormerTask]):
         """The frozen tower and the tokenizer."""
         recipe = self.recipe
         check_parts(self.key, recipe, place)
+        self._tower, self._tokenizer = pinned(self._tower), pinned(self._tokenizer)
         tower, view = load_tower(self._tower, recipe.dtype, place.device)
-        tokens = Tokens(recipe.tokenizer, recipe.tokenizer_revision, recipe.max_text_tokens)
+        tokens = Tokens(recipe.tokenizer, self._tokenizer.revision, recipe.max_text_tokens)
         reader = Reader(self.run.readers, pinned=place.device.type == "cuda")
         return Encoder(tower, view, place.device, reader), tokens
 

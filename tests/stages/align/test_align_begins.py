@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,15 @@ def test_another_tower_than_that_of_the_first_stage_is_told(make_recipe, languag
     language = load_frozen(recipe, None, torch.device("cpu")).language
     with pytest.raises(UserError, match=r"align\.model: the image tower's features are 20 wide, .* trained on 32"):
         make_model(recipe, read_first(recipe), 20, language)
+
+
+def test_the_commit_of_a_hub_model_is_written_down(make_recipe, language_folders, tmp_path, monkeypatch):
+    """Whatever its name stands for later on."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "models--someone--opt"
+    shutil.copytree(language_folders["opt"], cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    frozen = load_frozen(make_recipe(llm="someone/opt"), None, torch.device("cpu"))
+    assert (frozen.language_name.model, frozen.language_name.revision) == ("someone/opt", commit)
