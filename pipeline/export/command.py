@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.dag.graph import Node
@@ -18,14 +17,8 @@ from pipeline.watch.console import Console
 from stages.errors import UserError
 from stages.export.job import NoPlaceError, TrainedFolder, TrainedModel
 from stages.pretrain.spec import PretrainRecipe
-from stages.tables import CHECKPOINT, WEIGHTS
+from stages.tables import CHECKPOINT, WEIGHTS_FILE
 
-_MODELS: Final[Mapping[str, Mapping[str, str]]] = {
-    "qformer": {"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"},
-    "checkpoint": {"hf": "stages.export.blip:export_folder", "pth": "stages.export.blip:export_pth"},
-}
-"""By the kind of a model and the format, what writes it; it needs torch, so it is named here and imported where it
-runs."""
 _FILES: Final = frozenset({"lavis", "pth"})
 """Formats of one file."""
 _CORPUS: Final = {"webdataset": export_tars, "json": export_pairs}
@@ -78,19 +71,19 @@ def _export_model(node: Node, session: Session, to: str, destination: str, *, ov
     made_of = {node.whole: tables_of([table])}
     if export.is_made_of(made_of):
         return {"written": False, "notes": []}
-    job, write = _job(session, node), load_compute(_MODELS[node.spec.writes][to])
+    job, write = _job(session, node), load_compute(node.spec.exports[to])
     try:
         with export.anew(made_of) as place:
             notes = write(job, place)
     except NoPlaceError as error:
-        raise UserError(f"{error}; {_instead(to, job)}") from None
+        raise UserError(f"{error}; {_instead(node, to, job)}") from None
     return {"written": True, "notes": notes}
 
 
-def _instead(to: str, job: TrainedModel | TrainedFolder) -> str:
+def _instead(node: Node, to: str, job: TrainedModel | TrainedFolder) -> str:
     """What to do with a Q-Former that a format cannot carry."""
-    (other,) = (name for name in _MODELS["qformer"] if name != to)
-    module = _MODELS["qformer"][other].partition(":")[0]
+    (other,) = (name for name in node.spec.exports if name != to)
+    module = node.spec.exports[other].partition(":")[0]
     carries = load_compute(f"{module}:carries")(job)
     return f"export to {other}" if carries else f"an export to {other} cannot carry it either"
 
@@ -101,7 +94,7 @@ def _trained(session: Session, to: str, step: str | None) -> Node:
     Raises:
         UserError: there is none, or there are several and nobody says which; or it is not done.
     """
-    plans = [plan for plan in session.plans if to in _MODELS.get(plan.node.spec.writes, {})]
+    plans = [plan for plan in session.plans if to in plan.node.spec.exports]
     names = ", ".join(plan.node.name for plan in plans)
     if step is not None and not (plans := [plan for plan in plans if plan.node.name == step]):
         raise UserError(f"--step: '{step}' makes no model that {to} is a format of; those that do: {names or 'none'}")
@@ -120,7 +113,7 @@ def _job(session: Session, node: Node) -> TrainedModel | TrainedFolder:
     if not isinstance(recipe, PretrainRecipe):
         return TrainedFolder(model)
     return TrainedModel(
-        weights=f"{model}/{WEIGHTS}",
+        weights=f"{model}/{WEIGHTS_FILE}",
         model=recipe.model,
         pretrained=recipe.pretrained,
         revision=recipe.revision,

@@ -105,6 +105,8 @@ class StageSpec:
     """What the recipe's `model` has to be, see `stages.models.family`; None where it names none."""
     models: Mapping[str, Role] = field(default_factory=dict)
     """The same of further fields of the recipe that name models, by field."""
+    exports: Mapping[str, str] = field(default_factory=dict)
+    """What writes its model as other programs have it, by format: `"package.module:function"`, which may need torch."""
     check: Check | None = None
     """What no single key shows; it costs as little to import as the rest."""
     placed: type[RunOptions] | None = None

@@ -118,6 +118,7 @@ SPEC = StageSpec(
     recipe=FinetuneRecipe,
     run=FinetuneRun,
     compute="stages.finetune.compute:Finetune",
+    exports={"hf": "stages.export.blip:export_folder", "pth": "stages.export.blip:export_pth"},
     grain="run",
     check=check,
     workers="group",

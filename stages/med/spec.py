@@ -110,6 +110,7 @@ SPEC = StageSpec(
     recipe=MedRecipe,
     run=MedRun,
     compute="stages.med.compute:Med",
+    exports={"hf": "stages.export.blip:export_folder", "pth": "stages.export.blip:export_pth"},
     grain="run",
     check=check_sources,
     workers="group",

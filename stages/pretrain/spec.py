@@ -79,6 +79,7 @@ SPEC = StageSpec(
     run=PretrainRun,
     model="tower",
     compute="stages.pretrain.compute:Pretrain",
+    exports={"hf": "stages.export.hugging_face:export", "lavis": "stages.export.lavis:export"},
     grain="run",
     check=check_sources,
     workers="group",
