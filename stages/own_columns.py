@@ -20,7 +20,15 @@ OURS = frozenset(
         *("images_per_second", "images", "r1_image_to_text", "r1_text_to_image", "chance"),
         *("model", "direction", "right", "k", "recall", "texts", "tokenizer"),
         # of what a selection keeps
-        *("judged", "rejected", "noise_ratio", "captions", "distinct_captions", "distinct_words", "distinct_bigrams"),
+        *(
+            "judged",
+            "rejected",
+            "noise_ratio",
+            "kept_captions",
+            "distinct_captions",
+            "distinct_words",
+            "distinct_bigrams",
+        ),
         *("distinct_trigrams", "distinct_1", "distinct_2", "distinct_3", "web_words", "web_words_kept"),
         # of the views
         *(

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pipeline.dag.graph import Graph, Node
 from pipeline.dag.listing import Before, SourceFolders, cut_before, source_folders
 from pipeline.store import Store
-from stages.contract import Grain, Recipe, RunOptions
+from stages.contract import Grain, Recipe, RunOptions, models_from
 from stages.io.shards import Artifact
 from stages.urls.parts import Part
 
@@ -82,6 +82,7 @@ class Report:
 def make_job(node: Node, graph: Graph, store: Store) -> Job:
     """The job of a node."""
     by_role = {role: [graph.nodes[name] for name in names] for role, names in node.reads.items()}
+    models = models_from(node.recipe)
     whole = {role: before[0] for role, before in by_role.items() if before[0].source is None}
     return Job(
         stage=node.spec.name,
@@ -93,7 +94,7 @@ def make_job(node: Node, graph: Graph, store: Store) -> Job:
         inputs={
             role: tuple(Place(store.folder_of(found), found.whole if found.spec.at_once else None) for found in before)
             for role, before in by_role.items()
-            if role in node.spec.reads and not node.spec.at_once  # a model that the recipe names is none of these
+            if role not in models and not node.spec.at_once
         },
         metadata=_metadata(node),
         parts=node.parts_by_name,

@@ -80,11 +80,11 @@ MEASURES: Final = {
             SELECT step, source, count(*) AS web_words, count(times) / count(*) AS web_words_kept
             FROM web LEFT JOIN (FROM grams WHERE n = 1) USING (step, source, gram) GROUP BY step, source
         ), kept AS (
-            SELECT step, round, source, count(DISTINCT key) AS images, count(*) AS captions,
+            SELECT step, round, source, count(DISTINCT key) AS images, count(*) AS kept_captions,
                    count(DISTINCT caption) AS distinct_captions
             FROM ({_CHOSEN}) WHERE kept GROUP BY ALL
         )
-        SELECT step, round, source, images, captions, distinct_captions, distinct_words, distinct_bigrams,
+        SELECT step, round, source, images, kept_captions, distinct_captions, distinct_words, distinct_bigrams,
                distinct_trigrams, distinct_1, distinct_2, distinct_3, web_words, web_words_kept
         FROM kept LEFT JOIN counted USING (step, source) LEFT JOIN survived USING (step, source)
     """,

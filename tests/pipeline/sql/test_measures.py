@@ -89,7 +89,7 @@ def test_diversity_is_what_python_counts(rows, connection):
         ]
         web = {word for each in own if each["origin"] == "web" for word in re.findall(r"\w+", each["caption"].lower())}
         assert row["images"] == len({each["key"] for each in kept})
-        assert (row["captions"], row["distinct_captions"]) == (len(said), len(set(said)))
+        assert (row["kept_captions"], row["distinct_captions"]) == (len(said), len(set(said)))
         assert [row[f"distinct_{name}"] for name in ("words", "bigrams", "trigrams")] == list(map(len, counts))
         assert [row[f"distinct_{n}"] for n in (1, 2, 3)] == pytest.approx([len(c) / c.total() for c in counts])
         assert row["web_words"] == len(web)
