@@ -17,13 +17,13 @@ from stages.contract import (
     Port,
     StageSpec,
 )
-from stages.training.settings import Betas, CachingRun, Layers, Rate, Share, Size, TrainingRecipe, check_sources
+from stages.training.settings import CachingRun, CosineRecipe, Layers, Rate, Share, Size, check_sources
 
 SIZES: Final = ("queries", "width", "layers", "image_every")
 """What a first stage says itself."""
 
 
-class AlignRecipe(TrainingRecipe):
+class AlignRecipe(CosineRecipe):
     """The frozen models, and how what stands between them is trained; the defaults are the paper's for OPT.
 
     For FlanT5 the paper has `batch_size` 1520, all else being the same.
@@ -68,13 +68,8 @@ class AlignRecipe(TrainingRecipe):
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-4
     min_lr: Rate = 5e-5
     """What the learning rate falls to, along a cosine."""
-    warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2000
-    """Steps in which the learning rate rises."""
-    betas: Betas = (0.9, 0.98)
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.05
     """AdamW's; biases and norms are exempt."""
-    augment: bool = True
-    """Random crops and mirror images. Switch it off where captions tell left from right."""
 
     @model_validator(mode="after")
     def _check(self) -> AlignRecipe:
@@ -90,10 +85,6 @@ class AlignRecipe(TrainingRecipe):
             raise ValueError("pretrained and revision say more of `model`, which is not set; leave them out")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide by heads {self.heads}; change one of them")
-        if self.warmup > self.steps:
-            raise ValueError(
-                f"warmup {self.warmup} is longer than steps {self.steps}; lower the one or raise the other"
-            )
         return self
 
 

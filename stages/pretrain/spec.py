@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from stages.contract import LEARNT_FROM, MEASURED, Count, OptionalQFormerRef, Port, QFormerRecipe, StageSpec
-from stages.training.settings import Betas, CachingRun, Layers, Rate, Share, Size, TrainingRecipe, Weight, check_sources
+from stages.training.settings import CachingRun, CosineRecipe, Layers, Rate, Share, Size, Weight, check_sources
 
 
-class PretrainRecipe(QFormerRecipe, TrainingRecipe):
+class PretrainRecipe(QFormerRecipe, CosineRecipe):
     """The frozen image tower, the Q-Former's sizes and how it is trained; the defaults are BLIP-2's for ViT-L."""
 
     init: OptionalQFormerRef = None
@@ -38,13 +38,8 @@ class PretrainRecipe(QFormerRecipe, TrainingRecipe):
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-4
     min_lr: Rate = 1e-5
     """What the learning rate falls to, along a cosine."""
-    warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2000
-    """Steps in which the learning rate rises."""
-    betas: Betas = (0.9, 0.98)
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.05
     """AdamW's; biases, norms, the temperature and the queries are exempt."""
-    augment: bool = True
-    """Random crops and mirror images. Switch it off where captions tell left from right."""
 
     @model_validator(mode="after")
     def _check(self) -> PretrainRecipe:
@@ -54,10 +49,6 @@ class PretrainRecipe(QFormerRecipe, TrainingRecipe):
             raise ValueError("init_revision names a commit of `init`, which is not set; leave it out")
         if not self.itc + self.itm + self.itg:
             raise ValueError("itc, itm and itg are all 0, so that nothing is learnt; give one of them a weight")
-        if self.warmup > self.steps:
-            raise ValueError(
-                f"warmup {self.warmup} is longer than steps {self.steps}; lower the one or raise the other"
-            )
         return self
 
 

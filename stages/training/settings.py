@@ -66,6 +66,25 @@ class TrainingRecipe(Recipe):
         return self.mixture is None or self.mixture.get(source) != 0
 
 
+class CosineRecipe(TrainingRecipe):
+    """The same of a training of so many steps, whose learning rate rises and then falls along a cosine, as BLIP-2's."""
+
+    steps: Count
+    warmup: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2000
+    """Steps in which the learning rate rises."""
+    betas: Betas = (0.9, 0.98)
+    augment: bool = True
+    """Random crops and mirror images. Switch it off where captions tell left from right."""
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> CosineRecipe:
+        if self.warmup > self.steps:
+            raise ValueError(
+                f"warmup {self.warmup} is longer than steps {self.steps}; lower the one or raise the other"
+            )
+        return self
+
+
 class TrainingRun(GroupRunOptions):
     """Where and how fast a model is trained. Each of the workers takes its part of every batch."""
 
